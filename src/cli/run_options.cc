@@ -1,0 +1,218 @@
+#include "cli/run_options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "base/spelling.h"
+
+namespace sluice::cli {
+
+const std::vector<std::string> kPipefailNames = {"lenient", "strict", "last"};
+const std::vector<std::string> kProgressNames = {"auto", "plain", "json", "none"};
+
+namespace {
+
+using Refusal = std::unexpected<std::string>;
+
+constexpr const char* kDescription =
+    "Run a pipeline as a shell would, and end every process of it whatever happens.\n"
+    "The whole pipeline is one argument; words at the start of a stage that begin with @ say where and how it runs.";
+
+constexpr const char* kExamples =
+    "Examples:\n"
+    "  sluice run \"tr -cs A-Za-z '\\n' < book.txt | sort | uniq -c | sort -rn | head\"\n"
+    "  sluice run --timeout 10m --json 'zcat big.gz | ./clean | gzip' > clean.gz\n"
+    "\n"
+    "Exit status: the pipeline's; 124 timed out, 125 refused by sluice itself, 126 not executable,\n"
+    "127 not found, 128+n ended by signal n. docs/pipelines.md says more.";
+
+// An option that is understood, and refused with what it needs until that exists.
+struct FutureOption {
+  const char* names;
+  const char* value;  // what it takes, or null
+  const char* needs;
+  const char* meaning;
+};
+constexpr FutureOption kFuture[] = {
+    {"-f,--file", "FILE", "flow files", "run the flow of a file; - reads stdin"},
+    {"-d,--deploy", nullptr, "services", "deploy the pipeline as a service"},
+    {"--background", nullptr, "a node", "hand the flow to the local node and return"},
+    {"--node", "URL", "a cluster", "the node to start from"},
+    {"--discover", "GROUP:PORT", "a cluster", "find a node by multicast"},
+    {"--ship", "FILE", "a cluster", "a file that remote stages need"},
+    {"--ship-max", "SIZE", "a cluster", "the largest file that is shipped"},
+    {"--mark", nullptr, "a cluster", "mark each line of @all with its node"},
+    {"--no-mark", nullptr, "a cluster", "do not"},
+    {"--rate", "N", "record links", "records a second at most"},
+    {"--max-record", "SIZE", "record links", "the largest record"},
+    {"--retries", "N", "record links", "tries for a record that fails"},
+    {"--dead-letter", "FILE", "record links", "where records go that failed for good"},
+    {"--on-loss", "fail|continue", "record links", "what the loss of a worker means"},
+    {"--joblog", "FILE", "record links", "a line for each process of @each"},
+    {"--resume", nullptr, "record links", "skip what the job log has as done"},
+};
+
+// The strings that CLI11 fills; they are judged afterwards, with messages of ours.
+struct Raw {
+  std::string timeout, grace, pipefail, progress, cwd;
+  std::vector<std::string> future_values = std::vector<std::string>(std::size(kFuture));
+};
+
+void add_options(CLI::App& app, RunOptions& options, Raw& raw) {
+  // One value for each time it is given: the pipeline text that follows is no second one.
+  app.add_option("--env", options.environment, "set a variable for every stage; NAME alone takes it away")
+      ->allow_extra_args(false)
+      ->type_name("NAME=VALUE");
+  app.add_option("--cwd", raw.cwd, "the folder to run in")->type_name("DIR");
+  app.add_option("--timeout", raw.timeout, "end the flow after this long, with status 124")->type_name("DURATION");
+  app.add_option("--grace", raw.grace, "between asking stages to end and SIGKILL (2s)")->type_name("DURATION");
+  app.add_option("--shell", options.shell, "the shell for stages that need one (bash, else sh)")->type_name("SHELL");
+  app.add_option("--pipefail", raw.pipefail, "which stage's status counts (lenient)")->type_name("lenient|strict|last");
+  app.add_option("--name", options.name, "the flow's name, in reports")->type_name("NAME");
+  app.add_option("--progress", raw.progress, "on stderr; auto: only on a terminal (auto)")
+      ->type_name("auto|plain|json|none");
+  app.add_flag("--exact", options.exact, "count the bytes between stages exactly, by a relay");
+  app.add_flag("--json", options.json, "a summary as the last line on stderr; with --dry-run the plan on stdout");
+  app.add_flag("--mark-stderr", options.mark_stderr, "mark each line of stderr with its stage");
+  app.add_flag("--keep", options.keep, "spare what stages leave running");
+  app.add_flag("-q,--quiet", options.quiet, "say nothing about stages that fail");
+  app.add_flag("-n,--dry-run", options.dry_run, "print the plan, run nothing");
+  for (std::size_t i = 0; i < std::size(kFuture); ++i) {
+    const FutureOption& future = kFuture[i];
+    std::string meaning = fmt::format("{} (needs {})", future.meaning, future.needs);
+    CLI::Option* option = future.value != nullptr
+                              ? app.add_option(future.names, raw.future_values[i], meaning)->type_name(future.value)
+                              : app.add_flag(future.names, meaning);
+    option->group("Not in this version yet");
+  }
+}
+
+class RunFormatter final : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App*, std::string) const override {
+    return "\nUsage: sluice run [OPTIONS] TEXT\n       sluice run [OPTIONS] -- COMMAND [ARGUMENT...]\n";
+  }
+};
+
+std::unique_ptr<CLI::App> make_app(RunOptions& options, Raw& raw) {
+  auto app = std::make_unique<CLI::App>(kDescription, "sluice run");
+  app->allow_extras();
+  app->footer(kExamples);
+  auto formatter = std::make_shared<RunFormatter>();
+  formatter->column_width(34);
+  app->formatter(formatter);
+  add_options(*app, options, raw);
+  return app;
+}
+
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  return names;
+}
+
+std::expected<std::size_t, std::string> choice(std::string_view option, const std::string& value,
+                                               const std::vector<std::string>& names) {
+  auto found = std::ranges::find(names, value);
+  if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
+  return Refusal(fmt::format("run: {}={} is unknown{}; one of: {}", option, value, did_you_mean(value, names),
+                             fmt::join(names, " ")));
+}
+
+std::expected<void, std::string> judge_values(const Raw& raw, RunOptions& options) {
+  if (!raw.timeout.empty()) {
+    auto timeout = parse_duration(raw.timeout);
+    if (!timeout) return Refusal("run: --timeout: " + timeout.error());
+    options.timeout = *timeout;
+  }
+  if (!raw.grace.empty()) {
+    auto grace = parse_duration(raw.grace);
+    if (!grace) return Refusal("run: --grace: " + grace.error());
+    options.grace = *grace;
+  }
+  if (!raw.pipefail.empty()) {
+    auto index = choice("--pipefail", raw.pipefail, kPipefailNames);
+    if (!index) return Refusal(index.error());
+    constexpr flow::PipefailRule kRules[] = {flow::PipefailRule::lenient, flow::PipefailRule::strict,
+                                             flow::PipefailRule::last};
+    options.pipefail = kRules[*index];
+  }
+  if (!raw.progress.empty()) {
+    auto index = choice("--progress", raw.progress, kProgressNames);
+    if (!index) return Refusal(index.error());
+    constexpr node::ProgressMode kModes[] = {node::ProgressMode::automatic, node::ProgressMode::plain,
+                                             node::ProgressMode::json, node::ProgressMode::none};
+    options.progress = kModes[*index];
+  }
+  for (const std::string& variable : options.environment)
+    if (variable.empty() || variable[0] == '=')
+      return Refusal(fmt::format("run: --env '{}': a variable has a name: NAME=VALUE", variable));
+  return {};
+}
+
+std::expected<void, std::string> take_text(const CLI::App& app, const std::vector<std::string>& rest,
+                                           RunOptions& options) {
+  for (const std::string& argument : rest)
+    if (argument.size() > 1 && argument[0] == '-') {
+      std::string name = argument.substr(0, argument.find('='));
+      return Refusal(fmt::format("run: unknown option '{}'{}; 'sluice run --help' lists them", name,
+                                 did_you_mean(name, option_names(app))));
+    }
+  if (options.command && !rest.empty())
+    return Refusal(fmt::format("run: '{}' stands before --, and a command behind it; give one of them", rest[0]));
+  bool from_file = app.count("--file") > 0;
+  if (options.command || (from_file && rest.empty())) return {};
+  if (rest.empty()) return Refusal("run: nothing to run; give the pipeline as one argument: sluice run \"a | b | c\"");
+  if (rest.size() > 1)
+    return Refusal(fmt::format("run: takes one argument, and got {}: quote the whole pipeline, sluice run \"{}\"; "
+                               "or run one command as it stands: sluice run -- {}",
+                               rest.size(), fmt::join(rest, " "), fmt::join(rest, " ")));
+  options.text = rest[0];
+  return {};
+}
+
+}  // namespace
+
+std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(const Arguments& arguments) {
+  RunOptions options;
+  Raw raw;
+  auto app = make_app(options, raw);
+  auto separator = std::ranges::find(arguments, "--");
+  std::vector<std::string> ours(arguments.begin(), separator);
+  if (separator != arguments.end()) {
+    options.command.emplace(separator + 1, arguments.end());
+    if (options.command->empty()) return Refusal("run: no command behind --; write sluice run -- COMMAND [ARGUMENT...]");
+  }
+  std::ranges::reverse(ours);  // the order that CLI11 wants
+  try {
+    app->parse(std::move(ours));
+  } catch (const CLI::CallForHelp&) {
+    return HelpText{app->help()};
+  } catch (const CLI::ParseError& error) {
+    return Refusal(fmt::format("run: {}; 'sluice run --help' lists the options", error.what()));
+  }
+  if (auto taken = take_text(*app, app->remaining(), options); !taken) return Refusal(taken.error());
+  if (auto judged = judge_values(raw, options); !judged) return Refusal(judged.error());
+  options.directory = raw.cwd;
+  for (const FutureOption& future : kFuture) {
+    std::string name = std::string(future.names).substr(std::string(future.names).rfind(',') + 1);
+    if (app->count(name) > 0) options.not_yet.push_back(fmt::format("{} needs {}", name, future.needs));
+  }
+  return options;
+}
+
+std::vector<OptionHelp> run_option_help() {
+  RunOptions options;
+  Raw raw;
+  auto app = make_app(options, raw);
+  std::vector<OptionHelp> help;
+  for (const CLI::Option* option : app->get_options())
+    for (const std::string& name : option->get_lnames())
+      help.push_back({.name = "--" + name, .takes_value = option->get_items_expected_max() > 0});
+  return help;
+}
+
+}  // namespace sluice::cli

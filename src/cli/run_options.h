@@ -1,0 +1,54 @@
+#pragma once
+// What `sluice run` was asked to do, read from its arguments.
+#include <expected>
+#include <optional>
+#include <variant>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "cli/verbs.h"
+#include "flow/pipeline_status.h"
+#include "node/embedded_run.h"
+
+namespace sluice::cli {
+
+struct RunOptions {
+  std::string text;                                 // the pipeline, or the name of a flow file
+  std::optional<std::vector<std::string>> command;  // run -- CMD ARGS
+  std::optional<Duration> timeout;
+  Duration grace = std::chrono::seconds(2);
+  std::vector<std::string> environment;  // NAME=VALUE, or NAME to take it away
+  std::string directory;
+  std::string name;
+  std::string shell;
+  flow::PipefailRule pipefail = flow::PipefailRule::lenient;
+  node::ProgressMode progress = node::ProgressMode::automatic;
+  bool exact = false;
+  bool json = false;
+  bool dry_run = false;
+  bool mark_stderr = false;
+  bool keep = false;
+  bool quiet = false;
+  std::vector<std::string> not_yet;  // options that need what this version lacks, with what they need
+};
+
+struct HelpText {
+  std::string text;
+};
+
+/// Errors: a sentence for the user, with the nearest option for a mistyped one.
+/// A HelpText is returned when help was asked for.
+std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(const Arguments& arguments);
+
+/// Every option of `run` for completion: its long name, and the values that it takes if they are few.
+struct OptionHelp {
+  std::string name;
+  bool takes_value = false;
+};
+std::vector<OptionHelp> run_option_help();
+
+extern const std::vector<std::string> kPipefailNames;
+extern const std::vector<std::string> kProgressNames;
+
+}  // namespace sluice::cli

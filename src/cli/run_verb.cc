@@ -1,0 +1,116 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "cli/run_options.h"
+#include "cli/verbs.h"
+#include "exec/entry_state.h"
+#include "exec/environment.h"
+#include "exec/program_lookup.h"
+#include "exec/spawner_client.h"
+#include "flow/pipeline_text.h"
+#include "flow/plan.h"
+#include "node/embedded_run.h"
+#include "node/signals.h"
+
+namespace sluice::cli {
+namespace {
+
+using node::kRefused;
+
+bool names_flow_file(const std::string& text) {
+  return text.ends_with(".flow.yaml") || text.ends_with(".flow.json");
+}
+
+// Without -L or -P, cd(1) keeps PWD's spelling; a program that trusts PWD must not find the old folder there.
+std::string enter(const std::string& directory, exec::Environment& environment) {
+  if (directory.empty()) return {};
+  if (::chdir(directory.c_str()) != 0)
+    return fmt::format("cannot change to the folder '{}': {}", directory, std::strerror(errno));
+  char* path = ::getcwd(nullptr, 0);
+  if (path != nullptr) environment.set("PWD", path);
+  std::free(path);
+  return {};
+}
+
+exec::Environment stage_environment(const RunOptions& options) {
+  exec::Environment environment = exec::Environment::of_this_process();
+  environment.erase("_");  // each program gets its own
+  for (const std::string& variable : options.environment) {
+    std::size_t equals = variable.find('=');
+    if (equals == std::string::npos)
+      environment.erase(variable);
+    else
+      environment.set(variable.substr(0, equals), variable.substr(equals + 1));
+  }
+  return environment;
+}
+
+int show_plan(const flow::Plan& plan, bool json) {
+  int printed = print(json ? to_json(plan) + "\n" : describe_plan(plan));
+  for (const flow::PlanProblem& problem : plan.problems) node::say(problem.message);
+  return plan.problems.empty() ? printed : kFailed;
+}
+
+int run_plan(flow::Plan plan, RunOptions options, exec::Environment environment, exec::SpawnerClient spawner,
+             const exec::EntryState& entry) {
+  if (!plan.problems.empty()) {
+    for (const flow::PlanProblem& problem : plan.problems) node::say(problem.message);
+    return plan.problems.front().status;
+  }
+  node::RunRequest request{.plan = std::move(plan),
+                           .environment = std::move(environment),
+                           .directory = std::move(options.directory),
+                           .name = std::move(options.name),
+                           .pipefail = options.pipefail,
+                           .grace = options.grace,
+                           .timeout = options.timeout,
+                           .keep = options.keep,
+                           .progress = options.progress,
+                           .json_summary = options.json,
+                           .mark_stderr = options.mark_stderr,
+                           .quiet = options.quiet};
+  node::RunResult result = node::run_embedded(std::move(request), std::move(spawner), entry);
+  if (result.signal != 0) node::die_by(result.signal);
+  return result.status;
+}
+
+}  // namespace
+
+int run_verb(const Arguments& arguments) {
+  exec::EntryState entry = exec::EntryState::capture();
+  // Forked before anything is loaded: the smaller we are, the less the kernel copies.
+  auto spawner = exec::SpawnerClient::fork_spawner(entry);
+  if (!spawner)
+    return refuse(kRefused, fmt::format("cannot start the spawner: {}; raise the limit (ulimit -u, ulimit -n)",
+                                        std::strerror(spawner.error())));
+  auto read = read_run_options(arguments);
+  if (!read) return refuse(kRefused, read.error());
+  if (auto* help = std::get_if<HelpText>(&*read)) return print(help->text);
+  RunOptions options = std::get<RunOptions>(std::move(*read));
+  int refused = options.dry_run ? kFailed : kRefused;
+  for (const std::string& reason : options.not_yet)
+    return refuse(refused, fmt::format("run: {}, which this version does not have yet", reason));
+  if (names_flow_file(options.text))
+    return refuse(refused, fmt::format("'{}' is a flow file, which this version does not run yet; give the pipeline as "
+                                       "text: sluice run \"a | b | c\"",
+                                       options.text));
+
+  auto graph = options.command ? flow::single_command(*options.command) : flow::read_pipeline_text(options.text, {});
+  if (!graph) return refuse(refused, graph.error());
+  exec::Environment environment = stage_environment(options);
+  if (std::string problem = enter(options.directory, environment); !problem.empty()) return refuse(refused, problem);
+  auto shell = flow::find_shell(options.shell, environment.get("PATH").value_or(exec::kDefaultPath));
+  if (!shell) return refuse(refused, shell.error());
+  flow::PlanContext context{.shell = std::move(*shell),
+                            .environment = environment,
+                            .inner_pipefail = options.pipefail != flow::PipefailRule::last,
+                            .exact = options.exact};
+  flow::Plan plan = flow::make_plan(*graph, context);
+  if (options.dry_run) return show_plan(plan, options.json);
+  return run_plan(std::move(plan), std::move(options), std::move(environment), std::move(*spawner), entry);
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,97 @@
+#include "cli/verbs.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "base/spelling.h"
+#include "base/version.h"
+#include "node/embedded_run.h"
+
+namespace sluice::cli {
+namespace {
+
+constexpr Verb kVerbs[] = {
+    {"run", "run a pipeline: sluice run \"a | b | c\"", run_verb},
+    {"completion", "print a completion script for bash, zsh or fish", completion_verb},
+    {"version", "print the version", version_verb},
+    {"help", "explain a verb", help_verb},
+    {"__complete", "answer a completion script", complete_verb, true},
+};
+
+std::string overview() {
+  std::string text = "Sluice: Unix pipes for a cluster.\n\nUsage: sluice VERB [ARGUMENTS]\n\nVerbs:\n";
+  for (const Verb& verb : kVerbs)
+    if (!verb.hidden) text += fmt::format("  {:12}{}\n", verb.name, verb.summary);
+  return text +
+         "\nExamples:\n"
+         "  sluice run \"tr -cs A-Za-z '\\n' < book.txt | sort | uniq -c | sort -rn | head\"\n"
+         "  sluice run --dry-run 'zcat log.gz | grep error | wc -l'\n"
+         "\n'sluice help VERB' or 'sluice VERB --help' says more.\n";
+}
+
+}  // namespace
+
+std::span<const Verb> verbs() { return kVerbs; }
+
+const Verb* find_verb(const std::string& name) {
+  for (const Verb& verb : kVerbs)
+    if (name == verb.name) return &verb;
+  return nullptr;
+}
+
+std::vector<std::string> verb_names() {
+  std::vector<std::string> names;
+  for (const Verb& verb : kVerbs)
+    if (!verb.hidden) names.emplace_back(verb.name);
+  return names;
+}
+
+int print(const std::string& text) {
+  // A pipe that closes must be an error here and no signal: it ends us quietly.
+  ::signal(SIGPIPE, SIG_IGN);
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    ssize_t written = ::write(STDOUT_FILENO, rest.data(), rest.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && errno == EPIPE) return kSuccess;
+    if (written < 0) return refuse(kFailed, fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+    rest.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return kSuccess;
+}
+
+int refuse(int status, const std::string& message) {
+  node::say(message);
+  return status;
+}
+
+int version_verb(const Arguments& arguments) {
+  if (arguments.empty()) return print(fmt::format("sluice {}\n", kVersion));
+  if (arguments == Arguments{"--json"}) return print(fmt::format("{{\"version\":\"{}\"}}\n", kVersion));
+  if (arguments == Arguments{"--help"} || arguments == Arguments{"-h"})
+    return print(
+        "Print the version of this program.\n\nUsage: sluice version [--json]\n\n"
+        "Examples:\n  sluice version\n  sluice version --json\n");
+  const std::vector<std::string> options = {"--json", "--help"};
+  return refuse(kUsage, fmt::format("version: unexpected argument '{}'{}", arguments[0],
+                                    did_you_mean(arguments[0], options)));
+}
+
+int help_verb(const Arguments& arguments) {
+  if (arguments.empty()) return print(overview());
+  if (arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help")
+    return print(
+        "Explain Sluice, or one verb of it.\n\nUsage: sluice help [VERB]\n\n"
+        "Examples:\n  sluice help\n  sluice help run\n");
+  const Verb* verb = find_verb(arguments[0]);
+  if (verb == nullptr || verb->hidden)
+    return refuse(kUsage, fmt::format("help: there is no verb '{}'{}; verbs: {}", arguments[0],
+                                      did_you_mean(arguments[0], verb_names()), fmt::join(verb_names(), " ")));
+  return verb->run({"--help"});
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,110 @@
+#include "flow/flow_summary.h"
+
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "flow/quoting.h"
+
+namespace sluice::flow {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kCommandColumns = 60;
+
+// Commands are bytes of any kind; JSON is UTF-8 (RFC 8259 section 8.1), so what is none becomes U+FFFD.
+std::string line(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+double milliseconds(Duration duration) {
+  return static_cast<double>(std::chrono::duration_cast<std::chrono::microseconds>(duration).count()) / 1000;
+}
+
+const char* end_name(FlowEnd end) {
+  switch (end) {
+    case FlowEnd::completed: return "completed";
+    case FlowEnd::timed_out: return "timed_out";
+    case FlowEnd::signalled: return "signalled";
+  }
+  return "unknown";
+}
+
+Json number_or_null(bool known, std::uint64_t number) { return known ? Json(number) : Json(); }
+
+std::string signal_name(int signal) {
+  const char* name = ::sigabbrev_np(signal);
+  return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
+}
+
+Json stage_json(const StageSummary& stage, std::size_t number) {
+  bool ended = stage.end.has_value();
+  Json json;
+  json["stage"] = number;
+  json["command"] = stage.command;
+  json["host"] = stage.host;
+  json["pid"] = stage.pid;
+  json["status"] = ended ? Json(stage.end->status.shell_status()) : Json();
+  json["signal"] = ended && stage.end->status.by_signal() ? Json(signal_name(stage.end->status.signal())) : Json();
+  json["reader_done"] = ended ? Json(stage.end->reader_done) : Json();
+  json["io_read_bytes"] = number_or_null(stage.io_known, stage.io_read_bytes);
+  json["io_write_bytes"] = number_or_null(stage.io_known, stage.io_write_bytes);
+  if (stage.output_bytes) json["output_bytes"] = *stage.output_bytes;
+  json["cpu_ms"] = static_cast<double>(stage.cpu_us) / 1000;
+  json["peak_memory_bytes"] = stage.peak_memory_bytes;
+  json["duration_ms"] = milliseconds(stage.duration);
+  return json;
+}
+
+}  // namespace
+
+std::string to_json(const FlowSummary& summary) {
+  Json json;
+  json["flow"] = summary.name;
+  json["status"] = summary.status;
+  json["end"] = end_name(summary.end);
+  json["signal"] = summary.signal != 0 ? Json(signal_name(summary.signal)) : Json();
+  json["duration_ms"] = milliseconds(summary.duration);
+  json["stages"] = Json::array();
+  for (std::size_t i = 0; i < summary.stages.size(); ++i) json["stages"].push_back(stage_json(summary.stages[i], i + 1));
+  return line(json);
+}
+
+std::string to_json(const ProgressReport& report, const FlowSummary& flow) {
+  Json json;
+  json["flow"] = flow.name;
+  json["elapsed_ms"] = milliseconds(report.elapsed);
+  json["holds_back"] = report.holds_back ? Json(*report.holds_back + 1) : Json();
+  json["stages"] = Json::array();
+  for (std::size_t i = 0; i < report.stages.size(); ++i) {
+    const StageProgress& stage = report.stages[i];
+    Json entry;
+    entry["stage"] = i + 1;
+    entry["command"] = flow.stages[i].command;
+    entry["running"] = stage.running;
+    entry["io_read_bytes"] = stage.read.value;
+    entry["io_write_bytes"] = stage.written.value;
+    entry["read_bytes_per_second"] = static_cast<std::uint64_t>(stage.read_rate);
+    entry["write_bytes_per_second"] = static_cast<std::uint64_t>(stage.written_rate);
+    json["stages"].push_back(std::move(entry));
+  }
+  return line(json);
+}
+
+std::vector<std::string> failure_sentences(const FlowSummary& summary) {
+  std::vector<std::string> sentences;
+  for (std::size_t i = 0; i < summary.stages.size(); ++i) {
+    const StageSummary& stage = summary.stages[i];
+    bool counts = summary.rule != PipefailRule::last || i + 1 == summary.stages.size();
+    if (!counts || !stage.end || !failed(*stage.end, summary.rule)) continue;
+    exec::ProcessStatus status = stage.end->status;
+    std::string how = status.by_signal()
+                          ? fmt::format("was ended by signal {} ({})", status.signal(), signal_name(status.signal()))
+                          : fmt::format("exited with status {}", status.exit_code());
+    sentences.push_back(fmt::format("stage {} `{}` {}", i + 1, on_one_line(stage.command, kCommandColumns), how));
+  }
+  return sentences;
+}
+
+}  // namespace sluice::flow

@@ -1,0 +1,49 @@
+#pragma once
+// What is said of a flow when it has ended: one JSON object, and sentences for a person.
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "exec/process_status.h"
+#include "flow/flow_run.h"
+#include "flow/pipeline_status.h"
+#include "flow/progress.h"
+
+namespace sluice::flow {
+
+struct StageSummary {
+  std::string command;
+  std::string host;
+  int pid = 0;
+  std::optional<StageEnd> end;  // nothing: it was not started, or how it ended is not known
+  bool io_known = false;
+  std::uint64_t io_read_bytes = 0;
+  std::uint64_t io_write_bytes = 0;
+  std::optional<std::uint64_t> output_bytes;  // counted exactly (--exact); not of the last stage
+  std::uint64_t cpu_us = 0;
+  std::uint64_t peak_memory_bytes = 0;
+  Duration duration{};
+};
+
+struct FlowSummary {
+  std::string name;
+  int status = 0;
+  FlowEnd end = FlowEnd::completed;
+  int signal = 0;
+  Duration duration{};
+  PipefailRule rule = PipefailRule::lenient;
+  std::vector<StageSummary> stages;
+};
+
+/// One line without its line end. Fields are only ever added; docs/pipelines.md lists them.
+std::string to_json(const FlowSummary& summary);
+
+/// A progress report as one line of JSON.
+std::string to_json(const ProgressReport& report, const FlowSummary& flow);
+
+/// "stage 2 'grep x' exited with status 2": one sentence for each stage that made the flow fail.
+std::vector<std::string> failure_sentences(const FlowSummary& summary);
+
+}  // namespace sluice::flow

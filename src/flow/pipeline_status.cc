@@ -1,0 +1,25 @@
+#include "flow/pipeline_status.h"
+
+#include <csignal>
+#include <ranges>
+
+#include "base/require.h"
+
+namespace sluice::flow {
+
+bool failed(const StageEnd& end, PipefailRule rule) {
+  if (end.status.success()) return false;
+  // A shell as the stage reports the SIGPIPE of its own child as 141, the same number.
+  bool ended_by_pipe = end.status.shell_status() == 128 + SIGPIPE;
+  return !(rule == PipefailRule::lenient && ended_by_pipe && end.reader_done);
+}
+
+int pipeline_status(std::span<const StageEnd> ends, PipefailRule rule) {
+  REQUIRE(!ends.empty());
+  if (rule == PipefailRule::last) return ends.back().status.shell_status();
+  for (const StageEnd& end : ends | std::views::reverse)
+    if (failed(end, rule)) return end.status.shell_status();
+  return 0;
+}
+
+}  // namespace sluice::flow

@@ -1,0 +1,125 @@
+#include "flow/pipeline_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "flow/quoting.h"
+#include "flow/shell_text.h"
+
+namespace sluice::flow {
+namespace {
+
+using Refusal = std::unexpected<std::string>;
+
+// How much of a text an error message shows before the place that it points to.
+constexpr std::size_t kExcerptLength = 40;
+
+std::string excerpt(std::string_view text, std::size_t offset) {
+  std::size_t line_begin = text.substr(0, offset).rfind('\n') + 1;  // npos + 1 is 0
+  std::size_t begin = std::max(line_begin, offset > kExcerptLength ? offset - kExcerptLength : 0);
+  std::string_view rest = text.substr(begin, text.find('\n', offset) - begin);
+  return std::string(rest.substr(0, offset - begin + kExcerptLength));
+}
+
+std::string syntax_message(std::string_view text, const SyntaxError& error) {
+  auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(error.offset), '\n');
+  std::size_t column = error.offset - (text.substr(0, error.offset).rfind('\n') + 1) + 1;
+  return fmt::format("syntax error in the pipeline, line {}, column {}: {}: {}", line, column, error.message,
+                     excerpt(text, error.offset));
+}
+
+std::string_view trim(std::string_view text) {
+  std::size_t begin = text.find_first_not_of(" \t\n");
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t\n") - begin + 1);
+}
+
+std::string_view describe(OtherThanOnePipeline other) {
+  switch (other) {
+    case OtherThanOnePipeline::semicolon: return "a ';'";
+    case OtherThanOnePipeline::background: return "a '&'";
+    case OtherThanOnePipeline::and_if: return "an '&&'";
+    case OtherThanOnePipeline::or_if: return "an '||'";
+    case OtherThanOnePipeline::newline: return "a second line";
+    case OtherThanOnePipeline::negation: return "a '!'";
+    case OtherThanOnePipeline::time: return "a 'time'";
+    case OtherThanOnePipeline::coprocess: return "a 'coproc'";
+    case OtherThanOnePipeline::function: return "a function";
+  }
+  return "more";
+}
+
+// The text as one stage with the @ words in front: what the user most likely meant.
+std::string grouped(std::string_view text, const std::vector<AtWord>& words) {
+  std::string front, rest(text);
+  for (auto word = words.rbegin(); word != words.rend(); ++word) rest.erase(word->range.begin, word->range.end - word->range.begin);
+  for (const AtWord& word : words) front += word.value + " ";
+  std::string_view body = trim(rest);
+  bool one_line = body.find('\n') == std::string_view::npos && body.find('#') == std::string_view::npos;
+  bool terminated = body.ends_with(';') || body.ends_with('&');
+  return fmt::format("{}{{ {}{}}}", front, body, !one_line ? "\n" : terminated ? " " : "; ");
+}
+
+std::string stray_message(std::string_view text, const ParsedText& parsed) {
+  const AtWord& word = parsed.stray_at_words.front();
+  if (!parsed.other)
+    return fmt::format(
+        "'{}' is an @ word, which stands only at the start of a stage, not inside one; "
+        "for a command of that name write '\\{}'",
+        word.value, word.value);
+  return fmt::format(
+      "the text is more than one pipeline (it has {}), so it runs whole in one shell, and '{}' has no stage to stand "
+      "for; group it to make it a stage: {}",
+      describe(*parsed.other), word.value, grouped(text, parsed.stray_at_words));
+}
+
+FlowGraph one_shell(std::string_view text) {
+  FlowGraph graph;
+  graph.stages.push_back(Stage{.command = std::string(trim(text)), .shell_text = std::string(text)});
+  return graph;
+}
+
+std::expected<Stage, std::string> read_stage(std::string_view text, const ParsedCommand& command,
+                                             std::span<const std::string> nodes) {
+  std::vector<std::string> words;
+  for (const AtWord& word : command.at_words) words.push_back(word.value);
+  auto read = read_stage_words(words, nodes);
+  if (!read) return Refusal(read.error());
+  return Stage{.command = std::string(text.substr(command.range.begin, command.range.end - command.range.begin)),
+               .words = std::move(*read),
+               .plain_words = command.plain_words,
+               .first_word_quoted = command.first_word_quoted || command.first_word_is_time,
+               .shell_text = stage_text(text, command),
+               .error_joins_output = command.stderr_joins_pipe};
+}
+
+}  // namespace
+
+std::expected<FlowGraph, std::string> read_pipeline_text(std::string_view text, std::span<const std::string> nodes) {
+  auto parsed = parse_shell_text(text);
+  if (!parsed) return Refusal(syntax_message(text, parsed.error()));
+  if (!parsed->stray_at_words.empty()) return Refusal(stray_message(text, *parsed));
+  if (parsed->other) return one_shell(text);
+  if (parsed->commands.empty()) return Refusal("the pipeline text is empty: there is nothing to run");
+  FlowGraph graph;
+  for (const ParsedCommand& command : parsed->commands) {
+    auto stage = read_stage(text, command, nodes);
+    if (!stage) return Refusal(stage.error());
+    if (!graph.stages.empty()) graph.links.push_back({graph.stages.size() - 1, graph.stages.size()});
+    graph.stages.push_back(std::move(*stage));
+  }
+  return graph;
+}
+
+FlowGraph single_command(std::vector<std::string> words) {
+  FlowGraph graph;
+  Stage& stage = graph.stages.emplace_back();
+  stage.command = quote_words(words);
+  stage.shell_text = stage.command;
+  stage.plain_words = std::move(words);
+  stage.without_shell = true;
+  return graph;
+}
+
+}  // namespace sluice::flow

@@ -1,0 +1,21 @@
+#pragma once
+// Pipeline text, `@db1 psql | @x4 ./clean | sort`, becomes a graph (docs/pipelines.md).
+// Threading: pure functions.
+#include <expected>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "flow/graph.h"
+
+namespace sluice::flow {
+
+/// `nodes` are the node names that are known, for @ words and spelling help.
+/// Errors: a sentence for the user with the place in the text: bad syntax, a bad @ word, an empty text.
+std::expected<FlowGraph, std::string> read_pipeline_text(std::string_view text, std::span<const std::string> nodes);
+
+/// The graph of one command that is run without a shell.
+FlowGraph single_command(std::vector<std::string> words);
+
+}  // namespace sluice::flow

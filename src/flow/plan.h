@@ -1,0 +1,67 @@
+#pragma once
+// The plan of a flow: what would be started where, how, and why. Nothing runs that the plan does not show.
+//
+// A graph goes through passes, each of which decides one thing: place (where a stage runs), resolve (which program, in a
+// shell or not), join (what carries each link). A pass that finds a stage impossible notes a problem and goes on, so that
+// `--dry-run` shows the whole plan beside every problem.
+// Threading: pure, but for the look at the file system that finds a program.
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "exec/environment.h"
+#include "exec/spawn_protocol.h"
+#include "flow/graph.h"
+#include "flow/shell.h"
+
+namespace sluice::flow {
+
+enum class LinkCarrier {
+  kernel_pipe,  // the two programs share it; no byte passes through us
+  relay,        // two pipes with a splicing relay between them that counts (--exact)
+};
+
+struct PlannedLink {
+  Link link;
+  LinkCarrier carrier = LinkCarrier::kernel_pipe;
+};
+
+struct PlannedStage {
+  std::string command;
+  std::vector<std::string> at_words;
+  std::string place;         // "here"
+  std::string place_reason;  // "beside stage 1"
+  std::string how;           // "exec /usr/bin/sort", "bash: 'echo' is a builtin"
+  exec::Program program;     // streams are set by the join pass
+};
+
+/// Why a stage can't run. `status` is what a shell would exit with, or 125 for our own refusal.
+struct PlanProblem {
+  std::size_t stage = 0;
+  int status = 125;
+  std::string message;
+};
+
+struct Plan {
+  std::vector<PlannedStage> stages;
+  std::vector<PlannedLink> links;
+  std::vector<PlanProblem> problems;
+};
+
+struct PlanContext {
+  Shell shell;
+  const exec::Environment& environment;
+  bool inner_pipefail = true;  // for the shells of the stages
+  bool exact = false;          // count every byte by a relay
+};
+
+Plan make_plan(const FlowGraph& graph, const PlanContext& context);
+
+/// The plan for a person. The last line is a line, too.
+std::string describe_plan(const Plan& plan);
+
+/// The same as one line of JSON without its line end. Fields are only ever added; docs/pipelines.md lists them.
+std::string to_json(const Plan& plan);
+
+}  // namespace sluice::flow

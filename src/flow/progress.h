@@ -1,0 +1,66 @@
+#pragma once
+// How fast each stage of a running flow moves, and which one holds the others back: an estimate from the outside, from
+// the processes' own I/O counters and from how full the pipes between them are. No byte is touched.
+//
+// The rule: a link that is more than half full on average waits for its reader. The reader of the last such link holds
+// the flow back; without such a link everybody waits for the first stage. Fullness is averaged over a few samples.
+// Threading: a pure value, no clock.
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/quantity.h"
+#include "base/time.h"
+
+namespace sluice::flow {
+
+struct StageSample {
+  bool running = true;
+  ByteCount read;     // since the start
+  ByteCount written;
+};
+
+struct ProgressSample {
+  TimePoint at;
+  std::vector<StageSample> stages;
+  std::vector<std::optional<double>> link_fill;  // 0 empty, 1 full; nothing if unknown or the link has ended
+};
+
+struct StageProgress {
+  bool running = true;
+  ByteCount read;
+  ByteCount written;
+  double read_rate = 0;     // bytes a second since the last report
+  double written_rate = 0;
+};
+
+struct ProgressReport {
+  Duration elapsed{};
+  std::vector<StageProgress> stages;
+  std::optional<std::size_t> holds_back;  // a stage; nothing if there is one stage only, or all have ended
+};
+
+class Progress final {
+ public:
+  explicit Progress(TimePoint start) : start_(start), reported_at_(start) {}
+
+  void on_sample(ProgressSample sample);
+  /// What changed since the last report. Requires a sample.
+  ProgressReport report();
+
+ private:
+  std::optional<std::size_t> find_holder() const;
+
+  TimePoint start_;
+  TimePoint reported_at_;
+  std::vector<StageSample> reported_;
+  ProgressSample latest_;
+  std::vector<double> fullness_;
+};
+
+/// "12 s  1 tr 10.0 MiB/s | 2 sort 0 B/s  (2 sort holds back)"; `labels` name the stages.
+std::string progress_line(const ProgressReport& report, const std::vector<std::string>& labels);
+
+}  // namespace sluice::flow

@@ -1,0 +1,16 @@
+#pragma once
+// Words as a person would type them for a shell.
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace sluice::flow {
+
+/// The word itself if a shell would leave it alone, else in single quotes.
+std::string quote_word(std::string_view word);
+std::string quote_words(std::span<const std::string> words);
+
+/// At most `columns` columns on one line: line ends become spaces, what is cut is marked with "…".
+std::string on_one_line(std::string_view command, std::size_t columns);
+
+}  // namespace sluice::flow

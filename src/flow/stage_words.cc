@@ -1,0 +1,201 @@
+#include "flow/stage_words.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+#include <string_view>
+
+#include "base/spelling.h"
+
+namespace sluice::flow {
+namespace {
+
+constexpr StageWordHelp kHelp[] = {
+    {"@x8", "eight workers that share the records between them"},
+    {"@all", "one worker on every node"},
+    {"@NODE", "on that node"},
+    {"@on=NODE", "on that node, whatever its name"},
+    {"@KEY=VALUE", "on a node with that label"},
+    {"@here", "on the machine where sluice was called"},
+    {"@map", "one output record for each input record, in order; runs again elsewhere if lost"},
+    {"@each", "a fresh process for every record"},
+    {"@each=100", "a fresh process for every 100 records"},
+    {"@lines", "records are lines (the default)"},
+    {"@null", "records end with a NUL byte"},
+    {"@json", "records are JSON values"},
+    {"@len", "records carry their length"},
+    {"@ordered", "output in the order of the input"},
+    {"@by=FIELD", "records with the same key go to the same worker"},
+    {"@sandbox", "isolated from the host"},
+    {"@image=NAME", "in a container of that image"},
+    {"@fn", "the rest names a function"},
+};
+
+// The words that stand for themselves, for spelling help.
+const std::vector<std::string> kPlainWords = {"@all",  "@here", "@map",     "@each",  "@lines",   "@null",
+                                              "@json", "@len",  "@ordered", "@by",    "@sandbox", "@image",
+                                              "@fn",   "@on"};
+
+using Refusal = std::unexpected<std::string>;
+
+std::optional<std::uint32_t> read_count(std::string_view digits, std::uint32_t most) {
+  std::uint32_t count = 0;
+  auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), count);
+  if (error != std::errc() || end != digits.data() + digits.size() || count == 0 || count > most) return std::nullopt;
+  return count;
+}
+
+bool looks_like_workers(std::string_view name) {
+  return name.size() > 1 && name[0] == 'x' &&
+         std::all_of(name.begin() + 1, name.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+std::string unknown_word(const std::string& word, std::span<const std::string> nodes) {
+  std::vector<std::string> known = kPlainWords;
+  for (const std::string& node : nodes) known.push_back("@" + node);
+  std::string message = fmt::format("'{}' is no @ word and no known node{}", word, did_you_mean(word, known));
+  message += nodes.empty() ? "; no node is known here" : fmt::format("; nodes: {}", fmt::join(nodes, ", "));
+  message += "; words: @x8 @NODE @on=NODE @KEY=VALUE ";
+  return message + fmt::format("{}; for a command of that name write '\\{}'", fmt::join(kPlainWords, " "), word);
+}
+
+class Reader final {
+ public:
+  explicit Reader(std::span<const std::string> nodes) : nodes_(nodes) {}
+
+  std::expected<void, std::string> read(const std::string& word) {
+    read_.written.push_back(word);
+    std::string_view body = std::string_view(word).substr(1);
+    std::size_t equals = body.find('=');
+    std::string_view name = body.substr(0, equals);
+    bool repeatable = equals != std::string_view::npos && !is_own_key(name);  // several labels narrow the choice
+    if (!repeatable && !seen_.insert(std::string(name)).second) return Refusal(fmt::format("'{}' is given twice", word));
+    if (equals == std::string_view::npos) return read_plain(word, name);
+    return read_pair(word, name, body.substr(equals + 1));
+  }
+
+  StageWords take() { return std::move(read_); }
+
+ private:
+  static bool is_own_key(std::string_view key) { return key == "on" || key == "each" || key == "by" || key == "image"; }
+
+  std::expected<void, std::string> read_plain(const std::string& word, std::string_view name) {
+    if (looks_like_workers(name)) {
+      read_.workers = read_count(name.substr(1), kWorkersMax);
+      if (!read_.workers) return Refusal(fmt::format("'{}': a stage has 1 to {} workers", word, kWorkersMax));
+      return {};
+    }
+    if (name == "all") return place(word, {.kind = Whereabouts::Kind::every_node});
+    if (name == "here") return place(word, {.kind = Whereabouts::Kind::here});
+    if (name == "map") return set(read_.map);
+    if (name == "ordered") return set(read_.ordered);
+    if (name == "sandbox") return set(read_.sandbox);
+    if (name == "fn") return set(read_.function);
+    if (name == "each") {
+      read_.each = 1;
+      return {};
+    }
+    if (name == "lines") return frame(word, RecordFraming::lines);
+    if (name == "null") return frame(word, RecordFraming::null);
+    if (name == "json") return frame(word, RecordFraming::json);
+    if (name == "len") return frame(word, RecordFraming::len);
+    if (name == "on" || name == "by" || name == "image")
+      return Refusal(fmt::format("'{}' needs a value: {}=VALUE", word, word));
+    if (std::ranges::find(nodes_, name) != nodes_.end())
+      return place(word, {.kind = Whereabouts::Kind::node, .node = std::string(name)});
+    return Refusal(unknown_word(word, nodes_));
+  }
+
+  std::expected<void, std::string> read_pair(const std::string& word, std::string_view key, std::string_view value) {
+    if (key.empty() || value.empty()) return Refusal(fmt::format("'{}' needs a name and a value: @KEY=VALUE", word));
+    if (key == "on") return place(word, {.kind = Whereabouts::Kind::node, .node = std::string(value)});
+    if (key == "each") {
+      read_.each = read_count(value, UINT32_MAX);
+      if (!read_.each) return Refusal(fmt::format("'{}': records a process must be a number from 1", word));
+      return {};
+    }
+    if (key == "by") {
+      read_.by = value;
+      return {};
+    }
+    if (key == "image") {
+      read_.image = value;
+      return {};
+    }
+    std::string plain = "@" + std::string(key);
+    if (std::ranges::find(kPlainWords, plain) != kPlainWords.end())
+      return Refusal(fmt::format("'{}': {} takes no value", word, plain));
+    if (read_.where.kind == Whereabouts::Kind::label) {
+      read_.where.labels.emplace_back(key, value);
+      return {};
+    }
+    return place(word, {.kind = Whereabouts::Kind::label, .labels = {{std::string(key), std::string(value)}}});
+  }
+
+  std::expected<void, std::string> place(const std::string& word, Whereabouts where) {
+    if (read_.where.kind != Whereabouts::Kind::beside_neighbour)
+      return Refusal(fmt::format("'{}': the stage has a place already, {}", word, place_word_));
+    read_.where = std::move(where);
+    place_word_ = word;
+    return {};
+  }
+
+  std::expected<void, std::string> frame(const std::string& word, RecordFraming framing) {
+    if (read_.framing) return Refusal(fmt::format("'{}': the stage has a record framing already", word));
+    read_.framing = framing;
+    return {};
+  }
+
+  static std::expected<void, std::string> set(bool& flag) {
+    flag = true;
+    return {};
+  }
+
+  std::span<const std::string> nodes_;
+  StageWords read_;
+  std::string place_word_;
+  std::set<std::string> seen_;
+};
+
+std::string needs(std::string_view word, std::string_view what) {
+  return fmt::format("'{}' needs {}, which this version does not have yet", word, what);
+}
+
+}  // namespace
+
+std::expected<StageWords, std::string> read_stage_words(std::span<const std::string> words,
+                                                        std::span<const std::string> nodes) {
+  Reader reader(nodes);
+  for (const std::string& word : words)
+    if (auto read = reader.read(word); !read) return Refusal(read.error());
+  StageWords result = reader.take();
+  if (result.map && result.each) return Refusal("'@map' and '@each' exclude each other: a stage stays running or does not");
+  if (result.sandbox && result.image) return Refusal("'@sandbox' and '@image' exclude each other");
+  return result;
+}
+
+std::span<const StageWordHelp> stage_word_help() { return kHelp; }
+
+std::optional<std::string> not_yet_runnable(const StageWords& words) {
+  using Kind = Whereabouts::Kind;
+  if (words.where.kind == Kind::every_node) return needs("@all", "a cluster");
+  if (words.where.kind == Kind::node) return needs("@" + words.where.node, "a cluster");
+  if (words.where.kind == Kind::label)
+    return needs(fmt::format("@{}={}", words.where.labels[0].first, words.where.labels[0].second), "a cluster");
+  if (words.function) return needs("@fn", "functions");
+  if (words.sandbox) return needs("@sandbox", "sandboxes");
+  if (words.image) return needs("@image=" + *words.image, "containers");
+  if (words.workers) return needs(fmt::format("@x{}", *words.workers), "record links");
+  if (words.each) return needs(*words.each == 1 ? "@each" : fmt::format("@each={}", *words.each), "record links");
+  if (words.map) return needs("@map", "record links");
+  if (words.ordered) return needs("@ordered", "record links");
+  if (words.by) return needs("@by=" + *words.by, "record links");
+  if (words.framing)
+    for (const std::string& word : words.written)
+      if (word == "@lines" || word == "@null" || word == "@json" || word == "@len") return needs(word, "record links");
+  return std::nullopt;
+}
+
+}  // namespace sluice::flow

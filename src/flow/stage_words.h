@@ -1,0 +1,56 @@
+#pragma once
+// The `@` words at the start of a stage: how it runs and where (docs/pipelines.md lists them).
+// Threading: pure functions.
+#include <cstdint>
+#include <expected>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace sluice::flow {
+
+enum class RecordFraming { lines, null, json, len };
+
+/// Where the user wants a stage.
+struct Whereabouts {
+  enum class Kind { beside_neighbour, here, every_node, node, label };
+  Kind kind = Kind::beside_neighbour;
+  std::string node;                                         // for `node`
+  std::vector<std::pair<std::string, std::string>> labels;  // for `label`: all of them
+};
+
+struct StageWords {
+  Whereabouts where;
+  std::optional<std::uint32_t> workers;  // @x8
+  bool map = false;
+  std::optional<std::uint32_t> each;  // records a process; @each is 1
+  std::optional<RecordFraming> framing;
+  bool ordered = false;
+  std::optional<std::string> by;
+  bool sandbox = false;
+  std::optional<std::string> image;
+  bool function = false;
+  std::vector<std::string> written;  // as the user wrote them, for messages
+};
+
+/// Workers of one stage at most: each is a process.
+inline constexpr std::uint32_t kWorkersMax = 10'000;
+
+/// `words` are whole, the `@` included. `nodes` are the names that are known.
+/// Errors: an unknown word (with its nearest), a malformed value, a word given twice, two places for one stage.
+std::expected<StageWords, std::string> read_stage_words(std::span<const std::string> words,
+                                                        std::span<const std::string> nodes);
+
+/// Every word, as the help and completion list them: "@x8" style examples with what they mean.
+struct StageWordHelp {
+  const char* word;
+  const char* meaning;
+};
+std::span<const StageWordHelp> stage_word_help();
+
+/// Why this build cannot run a stage with these words yet, or nothing. It names the word.
+std::optional<std::string> not_yet_runnable(const StageWords& words);
+
+}  // namespace sluice::flow

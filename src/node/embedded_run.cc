@@ -1,0 +1,385 @@
+#include "node/embedded_run.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/require.h"
+#include "exec/subreaper.h"
+#include "flow/flow_summary.h"
+#include "flow/quoting.h"
+#include "link/splice_relay.h"
+#include "node/progress_display.h"
+#include "node/signals.h"
+#include "node/stderr_marks.h"
+#include "node/terminal.h"
+
+namespace sluice::node {
+namespace {
+
+constexpr std::size_t kNamedStragglers = 5;  // in a message; the rest are counted
+
+struct Pipe {
+  UniqueFd read_end;
+  UniqueFd write_end;
+};
+
+std::optional<Pipe> make_pipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return std::nullopt;
+  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+std::string host_name() {
+  utsname names{};
+  return ::uname(&names) == 0 ? names.nodename : "localhost";
+}
+
+std::string list_stragglers(const std::vector<flow::Straggler>& stragglers) {
+  std::string list;
+  for (std::size_t i = 0; i < std::min(stragglers.size(), kNamedStragglers); ++i)
+    list += fmt::format("{}{} (pid {})", i == 0 ? "" : ", ", stragglers[i].name, stragglers[i].pid);
+  if (stragglers.size() > kNamedStragglers) list += fmt::format(" and {} more", stragglers.size() - kNamedStragglers);
+  return list;
+}
+
+class EmbeddedRun final {
+ public:
+  EmbeddedRun(RunRequest request, exec::SpawnerClient spawner, const exec::EntryState& entry)
+      : request_(std::move(request)),
+        spawner_(std::move(spawner)),
+        entry_(entry),
+        start_(Clock::now()),
+        signals_(entry),
+        terminal_(entry.has_terminal ? Terminal::open() : Terminal()),
+        flow_({.stages = request_.plan.stages.size(),
+               .grace = request_.grace,
+               .timeout = request_.timeout,
+               .keep = request_.keep},
+              start_),
+        progress_(request_.progress, start_) {
+    summary_.name = request_.name;
+    summary_.rule = request_.pipefail;
+    std::string host = host_name();
+    for (const flow::PlannedStage& stage : request_.plan.stages)
+      summary_.stages.push_back({.command = stage.command, .host = host});
+  }
+
+  RunResult run() {
+    exec::become_subreaper();
+    if (launch()) {
+      while (!flow_.finished() && !lost_ && !failed_to_start_) step();
+    }
+    return conclude();
+  }
+
+ private:
+  // --- starting -------------------------------------------------------------------------------------------------
+
+  // The relays and marks need pipes of ours; the spawner gets the stages' ends in the order in which it takes them.
+  bool launch() {
+    exec::Launch launch;
+    for (flow::PlannedStage& stage : request_.plan.stages) launch.programs.push_back(stage.program);
+    std::vector<UniqueFd> passed;
+    if (!connect(launch.programs, passed)) {
+      refuse(fmt::format("cannot make the pipes of {} stages: {}; raise the limit (ulimit -n)", launch.programs.size(),
+                         std::strerror(errno)));
+      return false;
+    }
+    launch.environment = request_.environment.entries();
+    launch.directory = request_.directory;
+    launch.process_group = entry_.has_terminal ? entry_.process_group : 0;
+    launch.account_io = request_.json_summary || progress_.active();
+    launch.observe_links = progress_.active();
+    std::vector<int> descriptors;
+    for (const UniqueFd& fd : passed) descriptors.push_back(fd.get());
+    spawner_.send(launch, descriptors);
+    return true;
+  }
+
+  bool connect(std::vector<exec::Program>& programs, std::vector<UniqueFd>& passed) {
+    UniqueFd next_input, next_guard;
+    for (std::size_t i = 0; i < programs.size(); ++i) {
+      exec::Program& program = programs[i];
+      UniqueFd guard = std::move(next_guard);
+      if (program.input == exec::Stream::passed) passed.push_back(std::move(next_input));
+      if (program.output == exec::Stream::passed) {
+        auto before = make_pipe(), after = make_pipe();
+        if (!before || !after) return false;
+        passed.push_back(std::move(before->write_end));
+        next_input = std::move(after->read_end);
+        next_guard.reset(::fcntl(after->write_end.get(), F_DUPFD_CLOEXEC, 3));
+        if (!next_guard) return false;
+        relays_.emplace_back(std::move(before->read_end), std::move(after->write_end));
+      }
+      if (request_.mark_stderr && program.error == exec::Stream::inherited) {
+        auto pipe = make_pipe();
+        if (!pipe) return false;
+        program.error = exec::Stream::passed;
+        passed.push_back(std::move(pipe->write_end));
+        marks_.add(std::move(pipe->read_end), fmt::format("[{} {}] ", i + 1, program.arguments.front()));
+      }
+      if (program.guarded_input) passed.push_back(std::move(guard));
+    }
+    return true;
+  }
+
+  // --- the loop -------------------------------------------------------------------------------------------------
+
+  void step() {
+    act();
+    if (flow_.finished()) return;
+    wait();
+    while (auto signal = signals_.next())
+      flow_.on_signal(signal->number, signal->source, terminal_.is_raw(), Clock::now());
+    for (std::size_t i = 0; i < relays_.size(); ++i) move(i);
+    read_spawner();
+    TimePoint now = Clock::now();
+    // Whether the terminal is raw matters, and costs a system call, only when something is due.
+    if (auto due = flow_.poll_deadline(); due && now >= *due) flow_.on_deadline(terminal_.is_raw(), now);
+    progress_.on_deadline(now, summary_, terminal_);
+  }
+
+  void wait() {
+    polled_.clear();
+    polled_.push_back({.fd = spawner_.descriptor(), .events = POLLIN, .revents = 0});
+    polled_.push_back({.fd = signals_.descriptor(), .events = POLLIN, .revents = 0});
+    for (const link::SpliceRelay& relay : relays_) {
+      auto waits = relay.waits();
+      if (!waits) continue;
+      polled_.push_back(waits->input);
+      polled_.push_back(waits->output);
+    }
+    std::size_t first_mark = polled_.size();
+    for (const StderrMarks::Source& source : marks_.sources())
+      polled_.push_back({.fd = source.input.get(), .events = POLLIN, .revents = 0});
+    ::poll(polled_.data(), polled_.size(), timeout_ms());
+    for (std::size_t i = first_mark; i < polled_.size(); ++i)
+      if (polled_[i].revents != 0) StderrMarks::pump(marks_.sources()[i - first_mark]);
+  }
+
+  int timeout_ms() const {
+    auto due = flow_.poll_deadline();
+    if (auto show = progress_.deadline()) due = due ? std::min(*due, *show) : *show;
+    if (!due) return -1;
+    auto left = std::chrono::ceil<std::chrono::milliseconds>(*due - Clock::now()).count();
+    return static_cast<int>(std::clamp<decltype(left)>(left, 0, 1'000'000));
+  }
+
+  void move(std::size_t index) {
+    link::SpliceRelay& relay = relays_[index];
+    if (relay.state() != link::SpliceRelay::State::moving) return;
+    relay.move();
+    summary_.stages[index].output_bytes = relay.moved().value;
+    if (relay.state() == link::SpliceRelay::State::failed)
+      say(fmt::format("the relay behind stage {} failed: {}; the stage behind it gets no more input", index + 1,
+                      std::strerror(errno)));
+    if (relay.state() != link::SpliceRelay::State::moving)
+      spawner_.send(exec::ReleaseInput{static_cast<exec::ProgramIndex>(index + 1)});
+  }
+
+  // --- the spawner's events ---------------------------------------------------------------------------------------
+
+  void read_spawner() {
+    while (true) {
+      auto event = spawner_.poll_event();
+      if (!event) {
+        lost_ = !flow_.finished();
+        return;
+      }
+      if (!event->has_value()) return;
+      std::visit([this](auto& message) { handle(message); }, **event);
+    }
+  }
+
+  void handle(exec::Started& started) {
+    for (std::size_t i = 0; i < started.pids.size(); ++i) summary_.stages[i].pid = started.pids[i];
+    std::vector<link::PipeObserver> observers;
+    for (std::uint32_t i = 0; i < started.observers; ++i) observers.emplace_back(spawner_.take_descriptor());
+    progress_.watch(std::move(observers));
+    release_standard_streams();
+  }
+
+  // A program outside that reads our stdout, or writes to our stdin, must see the stages' ends only, not ours.
+  static void release_standard_streams() {
+    UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    for (int stream : {STDIN_FILENO, STDOUT_FILENO})
+      if (null) ::dup3(null.get(), stream, O_CLOEXEC);
+  }
+
+  void handle(exec::LaunchFailed& failure) {
+    failed_to_start_ = true;
+    const flow::PlannedStage& stage = request_.plan.stages[failure.program];
+    bool executing = failure.action == "execute";
+    bool file_is_there = ::access(stage.program.path.c_str(), F_OK) == 0;
+    std::string why = std::strerror(failure.error);
+    if (executing && failure.error == ENOENT && file_is_there) why = "its interpreter is missing";
+    if (failure.error == EMFILE || failure.error == ENFILE) why += "; raise the limit (ulimit -n)";
+    if (failure.error == EAGAIN) why += "; raise the limit (ulimit -u)";
+    const std::string& what = executing ? stage.program.path : stage.command;
+    refuse(fmt::format("stage {}: cannot {} {}: {}; nothing is left running", failure.program + 1, failure.action,
+                       flow::on_one_line(what, 60), why));
+    if (executing) status_ = failure.error == ENOENT && !file_is_there ? 127 : 126;
+  }
+
+  void handle(exec::Exited& exited) {
+    flow::StageSummary& stage = summary_.stages[exited.program];
+    auto status = exec::ProcessStatus::from_wait(exited.wait_status);
+    TimePoint now = Clock::now();
+    stage.end = flow::StageEnd{.status = status, .reader_done = reader_done(exited)};
+    stage.io_known = exited.io_known;
+    stage.io_read_bytes = exited.io_read_bytes;
+    stage.io_write_bytes = exited.io_write_bytes;
+    stage.cpu_us = exited.user_us + exited.system_us;
+    stage.peak_memory_bytes = exited.peak_memory_bytes;
+    stage.duration = now - start_;
+    flow_.on_stage_ended(exited.program, now);
+  }
+
+  // Where the pipe can't be asked, SIGPIPE itself is the witness that nobody read it any more.
+  static bool reader_done(const exec::Exited& exited) { return exited.output_reader != exec::Reader::open; }
+
+  void handle(exec::Childless&) { flow_.on_childless(); }
+
+  void handle(exec::Survey& survey) {
+    std::vector<flow::Straggler> stragglers;
+    for (exec::Stray& stray : survey.strays)
+      stragglers.push_back({.pid = stray.pid,
+                            .name = std::move(stray.name),
+                            .drains_pipe = stray.reads_pipe,
+                            .progress = stray.progress});
+    flow_.on_stragglers(std::move(stragglers), Clock::now());
+  }
+
+  // --- the flow's actions -----------------------------------------------------------------------------------------
+
+  void act() {
+    while (auto action = flow_.poll_action()) std::visit([this](auto& what) { carry_out(what); }, *action);
+  }
+
+  void carry_out(flow::PassSignal& pass) {
+    exec::SendSignal request{.signal = pass.signal, .strays_too = pass.strays_too, .then_continue = pass.then_continue};
+    for (exec::ProgramIndex i = 0; i < summary_.stages.size(); ++i)
+      if (!summary_.stages[i].end) request.programs.push_back(i);
+    spawner_.send(request);
+  }
+  void carry_out(flow::AskForStragglers&) { spawner_.send(exec::RequestSurvey{}); }
+  void carry_out(flow::KillEverything&) { spawner_.send(exec::EndAll{}); }
+  void carry_out(flow::LeaveStragglers&) { spawner_.send(exec::Detach{}); }
+  void carry_out(flow::TellEndingStragglers& tell) {
+    inform(fmt::format("the stages have ended, but left running: {}; ending that (--keep spares it)",
+                       list_stragglers(tell.stragglers)));
+  }
+  void carry_out(flow::TellKilling&) {
+    inform(fmt::format("not everything ended within the grace of {}; killing the rest (--grace)",
+                       format_duration(request_.grace)));
+  }
+  void carry_out(flow::TellUnkillable& tell) {
+    inform(fmt::format("still there after SIGKILL, of another user or stuck in the kernel: {}; waiting for it",
+                       list_stragglers(tell.stragglers)));
+  }
+
+  // --- the end ----------------------------------------------------------------------------------------------------
+
+  RunResult conclude() {
+    act();
+    if (lost_) handle_lost_spawner();
+    for (std::size_t i = 0; i < relays_.size(); ++i) move(i);
+    marks_.drain();
+    if (!lost_) finish_spawner();
+    TimePoint now = Clock::now();
+    if (failed_to_start_) return {.status = status_};
+    bool somebody_was_killed = std::ranges::any_of(
+        summary_.stages, [](const auto& stage) { return !stage.end || stage.end->status.by_signal(); });
+    if (somebody_was_killed) terminal_.restore();
+    progress_.finish(now, summary_);
+    summary_.duration = now - start_;
+    summary_.end = flow_.end();
+    summary_.signal = flow_.signal();
+    summary_.status = final_status();
+    report();
+    bool die = flow_.end() == flow::FlowEnd::signalled;
+    return {.status = summary_.status, .signal = die ? flow_.signal() : 0};
+  }
+
+  void finish_spawner() {
+    // It exits by itself; a request that it does not understand any more is lost with it.
+    if (failed_to_start_) spawner_.send(exec::EndAll{});
+    spawner_.wait();
+  }
+
+  void handle_lost_spawner() {
+    // What the spawner was parent of has come to us. Direct children got their parent-death signal meanwhile.
+    exec::end_all_children();
+    std::string message = fmt::format("the spawner (pid {}) was killed; every process of the flow was ended", spawner_.pid());
+    if (flow_.end() != flow::FlowEnd::signalled) say(message);
+    status_ = kRefused;
+  }
+
+  int final_status() const {
+    if (lost_) return status_;
+    if (flow_.end() == flow::FlowEnd::timed_out) return kTimedOut;
+    if (flow_.end() == flow::FlowEnd::signalled) return 128 + flow_.signal();
+    std::vector<flow::StageEnd> ends;
+    for (const flow::StageSummary& stage : summary_.stages) ends.push_back(*stage.end);
+    return flow::pipeline_status(ends, summary_.rule);
+  }
+
+  void report() {
+    if (flow_.end() == flow::FlowEnd::timed_out)
+      inform(fmt::format("timed out after {}; every stage was ended", format_duration(*request_.timeout)));
+    if (flow_.end() == flow::FlowEnd::completed && !lost_)
+      for (const std::string& sentence : failure_sentences(summary_)) inform(sentence);
+    if (request_.json_summary) {
+      std::string line = to_json(summary_) + "\n";
+      (void)!::write(STDERR_FILENO, line.data(), line.size());
+    }
+  }
+
+  void inform(const std::string& message) {
+    if (!request_.quiet) say(message);
+  }
+
+  void refuse(const std::string& message) {
+    say(message);
+    failed_to_start_ = true;
+    status_ = kRefused;
+  }
+
+  RunRequest request_;
+  exec::SpawnerClient spawner_;
+  const exec::EntryState& entry_;
+  TimePoint start_;
+  Signals signals_;
+  Terminal terminal_;
+  flow::FlowRun flow_;
+  flow::FlowSummary summary_;
+  ProgressDisplay progress_;
+  std::vector<link::SpliceRelay> relays_;
+  StderrMarks marks_;
+  std::vector<pollfd> polled_;
+  int status_ = 0;
+  bool failed_to_start_ = false;
+  bool lost_ = false;
+};
+
+}  // namespace
+
+RunResult run_embedded(RunRequest request, exec::SpawnerClient spawner, const exec::EntryState& entry) {
+  REQUIRE(request.plan.problems.empty());
+  REQUIRE(!request.plan.stages.empty());
+  return EmbeddedRun(std::move(request), std::move(spawner), entry).run();
+}
+
+void say(const std::string& message) {
+  std::string line = "sluice: " + message + "\n";
+  (void)!::write(STDERR_FILENO, line.data(), line.size());
+}
+
+}  // namespace sluice::node

@@ -1,0 +1,109 @@
+#include "node/progress_display.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "exec/process_tree.h"
+#include "flow/quoting.h"
+
+namespace sluice::node {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kSampleInterval = 200ms;
+constexpr Duration kShowInterval = 1s;
+constexpr std::size_t kLabelColumns = 14;
+
+void write_stderr(const std::string& text) { (void)!::write(STDERR_FILENO, text.data(), text.size()); }
+
+std::size_t terminal_columns() {
+  winsize size{};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+std::vector<std::string> labels_of(const flow::FlowSummary& flow) {
+  std::vector<std::string> labels;
+  for (const flow::StageSummary& stage : flow.stages) {
+    std::string first_word = stage.command.substr(0, stage.command.find_first_of(" \t\n"));
+    labels.push_back(std::to_string(labels.size() + 1) + " " + flow::on_one_line(first_word, kLabelColumns));
+  }
+  return labels;
+}
+
+flow::StageSample sample_stage(const flow::StageSummary& stage) {
+  if (stage.end) return {.running = false, .read = {stage.io_read_bytes}, .written = {stage.io_write_bytes}};
+  flow::StageSample sample;
+  std::vector<pid_t> pids = exec::descendants_of(stage.pid);
+  pids.push_back(stage.pid);
+  for (pid_t pid : pids) {
+    exec::ProcessIo io;
+    if (!exec::read_process_io(pid, io)) continue;
+    sample.read += ByteCount{io.read_bytes};
+    sample.written += ByteCount{io.write_bytes};
+  }
+  return sample;
+}
+
+}  // namespace
+
+ProgressDisplay::ProgressDisplay(ProgressMode mode, TimePoint start)
+    : progress_(start), sample_at_(start + kSampleInterval), show_at_(start + kShowInterval) {
+  if (mode == ProgressMode::plain) style_ = Style::lines;
+  if (mode == ProgressMode::json) style_ = Style::json;
+  // Where the flow's own output goes to the terminal, a line of ours in between would spoil it.
+  bool alone_on_terminal = ::isatty(STDERR_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 0;
+  if (mode == ProgressMode::automatic && alone_on_terminal) style_ = Style::in_place;
+}
+
+std::optional<TimePoint> ProgressDisplay::deadline() const {
+  return active() ? std::optional(sample_at_) : std::nullopt;
+}
+
+void ProgressDisplay::on_deadline(TimePoint now, const flow::FlowSummary& flow, const Terminal& terminal) {
+  if (!active() || now < sample_at_) return;
+  sample_at_ = now + kSampleInterval;
+  progress_.on_sample(sample(now, flow));
+  if (now < show_at_ || terminal.is_raw()) return;
+  show_at_ = now + kShowInterval;
+  show(flow);
+}
+
+flow::ProgressSample ProgressDisplay::sample(TimePoint now, const flow::FlowSummary& flow) const {
+  flow::ProgressSample sample{.at = now};
+  for (const flow::StageSummary& stage : flow.stages) sample.stages.push_back(sample_stage(stage));
+  for (std::size_t i = 0; i + 1 < flow.stages.size(); ++i) {
+    auto fill = i < observers_.size() ? observers_[i].fill() : std::nullopt;
+    auto fraction = [](link::PipeFill f) {
+      return static_cast<double>(f.used.value) / static_cast<double>(f.capacity.value);
+    };
+    sample.link_fill.push_back(fill ? std::optional(fraction(*fill)) : std::nullopt);
+  }
+  return sample;
+}
+
+void ProgressDisplay::show(const flow::FlowSummary& flow) {
+  flow::ProgressReport report = progress_.report();
+  if (style_ == Style::json) return write_stderr(to_json(report, flow) + "\n");
+  std::string line = flow::progress_line(report, labels_of(flow));
+  if (style_ == Style::lines) return write_stderr("sluice: " + line + "\n");
+  // Return, text, erase to the end of the line (ECMA-48 EL), return: what a stage writes then starts at the margin.
+  write_stderr("\r" + flow::on_one_line(line, terminal_columns() - 1) + "\x1b[K\r");
+  shown_ = true;
+}
+
+void ProgressDisplay::wipe() {
+  if (shown_) write_stderr("\r\x1b[K");
+  shown_ = false;
+}
+
+void ProgressDisplay::finish(TimePoint now, const flow::FlowSummary& flow) {
+  if (style_ == Style::in_place) wipe();
+  if (style_ == Style::lines || style_ == Style::json) {
+    progress_.on_sample(sample(now, flow));
+    show(flow);
+  }
+  style_ = Style::off;
+}
+
+}  // namespace sluice::node
