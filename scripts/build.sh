@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Configures and builds one tree: build.sh PRESET [TARGET...]. With ccache, if it is there.
+# SLUICE_TESTS=ON and SLUICE_BENCH=ON add those to the release tree; a user's build does without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=$1
@@ -11,6 +12,9 @@ if command -v ccache >/dev/null; then
   # A clone in another folder finds the same objects.
   export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros
 fi
+
+[[ -z ${SLUICE_TESTS:-} ]] || options+=("-DSLUICE_TESTS=$SLUICE_TESTS")
+[[ -z ${SLUICE_BENCH:-} ]] || options+=("-DSLUICE_BENCH=$SLUICE_BENCH")
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -12,7 +12,7 @@ const std::vector<std::string> kVerbs = {"run", "version", "completion", "help"}
 TEST(Spelling, FindsTheNearestName) {
   EXPECT_EQ(nearest_name("rnu", kVerbs), "run");
   EXPECT_EQ(nearest_name("verison", kVerbs), "version");
-  EXPECT_EQ(nearest_name("complete", kVerbs), "");
+  EXPECT_EQ(nearest_name("complete", kVerbs), "completion");
   EXPECT_EQ(nearest_name("completoin", kVerbs), "completion");
 }
 

@@ -37,11 +37,12 @@ std::string_view take_unit(std::string_view& text) {
 }  // namespace
 
 std::expected<Duration, std::string> parse_duration(std::string_view text) {
-  auto refused = [whole = std::string(text)](std::string_view why) {
-    return std::unexpected(fmt::format("'{}' is not a duration: {}; write 10s, 1m30s, 500ms or 2h", whole, why));
+  auto refused = [typed = std::string(text)](std::string_view why) {
+    return std::unexpected(fmt::format("'{}' is not a duration: {}; write 10s, 1m30s, 500ms or 2h", typed, why));
   };
   if (text.empty()) return refused("it is empty");
   double seconds = 0;
+  bool whole = true;  // a number without a unit stands alone
   while (!text.empty()) {
     double number = 0;
     // `fixed` keeps out 1e9, inf and nan; a sign is no part of a duration.
@@ -50,7 +51,8 @@ std::expected<Duration, std::string> parse_duration(std::string_view text) {
     if (error != std::errc() || !std::isfinite(number)) return refused("a number was expected");
     text.remove_prefix(static_cast<std::size_t>(end - text.data()));
     std::string_view unit = take_unit(text);
-    auto unit_length = unit.empty() && text.empty() ? std::optional(1.0) : unit_seconds(unit);
+    auto unit_length = whole && unit.empty() && text.empty() ? std::optional(1.0) : unit_seconds(unit);
+    whole = false;
     if (!unit_length) return refused("the units are us, ms, s, m, h and d");
     seconds += number * *unit_length;
     if (seconds > kSecondsMax) return refused("it is longer than 100 years");

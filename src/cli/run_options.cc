@@ -81,7 +81,7 @@ void add_options(CLI::App& app, RunOptions& options, Raw& raw) {
   app.add_flag("-n,--dry-run", options.dry_run, "print the plan, run nothing");
   for (std::size_t i = 0; i < std::size(kFuture); ++i) {
     const FutureOption& future = kFuture[i];
-    std::string meaning = fmt::format("{} (needs {})", future.meaning, future.needs);
+    const std::string meaning = fmt::format("{} (needs {})", future.meaning, future.needs);
     CLI::Option* option = future.value != nullptr
                               ? app.add_option(future.names, raw.future_values[i], meaning)->type_name(future.value)
                               : app.add_flag(future.names, meaning);
@@ -101,7 +101,7 @@ std::unique_ptr<CLI::App> make_app(RunOptions& options, Raw& raw) {
   app->allow_extras();
   app->footer(kExamples);
   auto formatter = std::make_shared<RunFormatter>();
-  formatter->column_width(34);
+  formatter->column_width(36);
   app->formatter(formatter);
   add_options(*app, options, raw);
   return app;

@@ -88,7 +88,10 @@ class SpawnerTest : public testing::Test {
   std::string read_line() {
     std::string line;
     char c;
-    while (::read(output_.get(), &c, 1) == 1 && c != '\n') line += c;
+    pollfd readable{.fd = output_.get(), .events = POLLIN, .revents = 0};
+    while (::poll(&readable, 1, std::chrono::milliseconds(kDeadline).count()) > 0 &&
+           ::read(output_.get(), &c, 1) == 1 && c != '\n')
+      line += c;
     return line;
   }
 
@@ -152,7 +155,7 @@ TEST_F(SpawnerTest, RunsAScriptWithoutAnInterpreterLine) {
 }
 
 TEST_F(SpawnerTest, SignalsTheWholeTreeOfAProgram) {
-  launch({shell("sh -c 'trap \"echo got; exit 5\" TERM; echo ready; while :; do read x </dev/zero; done' & wait; wait")});
+  launch({shell("sh -c 'trap \"echo got; exit 5\" TERM; sleep 1000 & echo ready; wait' & wait; wait")});
   EXPECT_EQ(read_line(), "ready");
   client_->send(SendSignal{.signal = SIGTERM, .programs = {0}});
   EXPECT_EQ(read_line(), "got");

@@ -77,14 +77,17 @@ void FlowRun::end_stragglers(std::vector<Straggler> stragglers, TimePoint now) {
   state_ = State::ending_stragglers;
   ask_at_.reset();
   patience_ends_ = now + options_.grace;
-  actions_.push_back(TellEndingStragglers{std::move(stragglers)});
   actions_.push_back(PassSignal{.signal = SIGTERM, .strays_too = true, .then_continue = true});
+  actions_.push_back(TellEndingStragglers{std::move(stragglers)});
 }
 
 void FlowRun::on_signal(int signal, SignalSource source, bool terminal_raw, TimePoint now) {
   if (finished()) return;
   bool from_terminal = source == SignalSource::terminal;
-  if (from_terminal && terminal_raw) return;
+  if (from_terminal && terminal_raw && signal != SIGHUP) {
+    withheld_signal_ = signal;
+    return;
+  }
   if (!from_terminal)
     actions_.push_back(PassSignal{.signal = signal, .strays_too = true, .then_continue = ends_us(signal)});
   if (!ends_us(signal)) return;
@@ -105,6 +108,7 @@ void FlowRun::start_ending(FlowEnd end, TimePoint now) {
 
 void FlowRun::forget_ending() {
   end_ = FlowEnd::completed;
+  withheld_signal_ = signal_;
   signal_ = 0;
   state_ = State::running;
   patience_ends_.reset();
@@ -121,10 +125,12 @@ void FlowRun::on_deadline(bool terminal_raw, TimePoint now) {
   }
   // While lingering, patience is judged by what the stragglers did, when their survey arrives.
   if (!patience_ends_ || now < *patience_ends_ || state_ == State::lingering) return;
-  if (state_ == State::ending && terminal_raw && end_ == FlowEnd::signalled && !stages_ended()) return forget_ending();
+  bool belongs_to_stage = terminal_raw && end_ == FlowEnd::signalled && signal_ != SIGHUP && !stages_ended();
+  if (state_ == State::ending && belongs_to_stage) return forget_ending();
   if (state_ == State::ending || state_ == State::ending_stragglers) {
+    kill(now);
     actions_.push_back(TellKilling{});
-    return kill(now);
+    return;
   }
   if (state_ == State::killing) {
     patience_ends_.reset();

@@ -9,7 +9,7 @@
 //   ending: the stages were told; after the grace: killing (SIGKILL for everything) --no process left--> finished
 //
 // A signal while a stage keeps the terminal raw belongs to that stage (an editor, a pager): it neither starts nor
-// continues the ending.
+// continues the ending. A hang-up does: there is no terminal any more that a stage could keep.
 // Order that the shell must respect: poll_action until empty after every input, and carry the actions out in order.
 // Threading: none of its own; no clock, no I/O.
 #include <cstddef>
@@ -104,6 +104,8 @@ class FlowRun final {
   FlowEnd end() const { return end_; }
   /// The signal to die by, if end() is `signalled`.
   int signal() const { return signal_; }
+  /// The last terminal signal that was left to a stage which keeps the terminal raw, or 0.
+  int withheld_signal() const { return withheld_signal_; }
 
  private:
   enum class State { running, ending, lingering, ending_stragglers, killing, finished };
@@ -121,6 +123,7 @@ class FlowRun final {
   std::size_t ended_ = 0;
   FlowEnd end_ = FlowEnd::completed;
   int signal_ = 0;
+  int withheld_signal_ = 0;
   std::optional<TimePoint> timeout_at_;
   std::optional<TimePoint> patience_ends_;  // of the state
   std::optional<TimePoint> ask_at_;

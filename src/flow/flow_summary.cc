@@ -47,7 +47,6 @@ Json stage_json(const StageSummary& stage, std::size_t number) {
   json["pid"] = stage.pid;
   json["status"] = ended ? Json(stage.end->status.shell_status()) : Json();
   json["signal"] = ended && stage.end->status.by_signal() ? Json(signal_name(stage.end->status.signal())) : Json();
-  json["reader_done"] = ended ? Json(stage.end->reader_done) : Json();
   json["io_read_bytes"] = number_or_null(stage.io_known, stage.io_read_bytes);
   json["io_write_bytes"] = number_or_null(stage.io_known, stage.io_write_bytes);
   if (stage.output_bytes) json["output_bytes"] = *stage.output_bytes;
@@ -61,7 +60,7 @@ Json stage_json(const StageSummary& stage, std::size_t number) {
 
 std::string to_json(const FlowSummary& summary) {
   Json json;
-  json["flow"] = summary.name;
+  json["flow"] = summary.name.empty() ? Json() : Json(summary.name);
   json["status"] = summary.status;
   json["end"] = end_name(summary.end);
   json["signal"] = summary.signal != 0 ? Json(signal_name(summary.signal)) : Json();
@@ -73,7 +72,7 @@ std::string to_json(const FlowSummary& summary) {
 
 std::string to_json(const ProgressReport& report, const FlowSummary& flow) {
   Json json;
-  json["flow"] = flow.name;
+  json["flow"] = flow.name.empty() ? Json() : Json(flow.name);
   json["elapsed_ms"] = milliseconds(report.elapsed);
   json["holds_back"] = report.holds_back ? Json(*report.holds_back + 1) : Json();
   json["stages"] = Json::array();

@@ -53,7 +53,10 @@ std::string_view describe(OtherThanOnePipeline other) {
 // The text as one stage with the @ words in front: what the user most likely meant.
 std::string grouped(std::string_view text, const std::vector<AtWord>& words) {
   std::string front, rest(text);
-  for (auto word = words.rbegin(); word != words.rend(); ++word) rest.erase(word->range.begin, word->range.end - word->range.begin);
+  for (auto word = words.rbegin(); word != words.rend(); ++word) {
+    std::size_t end = std::min(rest.find_first_not_of(" \t", word->range.end), rest.size());
+    rest.erase(word->range.begin, end - word->range.begin);
+  }
   for (const AtWord& word : words) front += word.value + " ";
   std::string_view body = trim(rest);
   bool one_line = body.find('\n') == std::string_view::npos && body.find('#') == std::string_view::npos;

@@ -11,13 +11,17 @@ bool ShellParser::parse_command(Level level, CommandFacts& facts) {
   const ShellScanner::Nesting nesting(scanner_);
   if (!nesting.ok()) return false;
   switch (peek()) {
-    case TokenKind::keyword_function: return parse_function(level);
-    case TokenKind::keyword_coproc: return parse_coprocess(level, facts);
+    case TokenKind::keyword_function:
+      return parse_function(level);
+    case TokenKind::keyword_coproc:
+      return parse_coprocess(level, facts);
     case TokenKind::word:
     case TokenKind::assignment_word:
     case TokenKind::number:
-    case TokenKind::redirect_variable: return parse_simple_command(level, facts);
-    default: break;
+    case TokenKind::redirect_variable:
+      return parse_simple_command(level, facts);
+    default:
+      break;
   }
   if (is_redirection_operator(peek())) return parse_simple_command(level, facts);
   facts.only_words = false;
@@ -106,13 +110,14 @@ bool ShellParser::parse_coprocess(Level level, CommandFacts& facts) {
   if (peek() == TokenKind::word) {
     take();  // the name, if a compound command follows; otherwise the first word of a simple one
     facts.words.emplace_back();
-  } else if (is_redirection_operator(peek()) || peek_is({TokenKind::assignment_word, TokenKind::number, TokenKind::redirect_variable})) {
+  } else if (is_redirection_operator(peek()) ||
+             peek_is({TokenKind::assignment_word, TokenKind::number, TokenKind::redirect_variable})) {
     return parse_simple_command(Level::nested, facts);
   }
-  const bool compound = peek_is({TokenKind::keyword_if, TokenKind::keyword_case, TokenKind::keyword_for,
-                                 TokenKind::keyword_select, TokenKind::keyword_while, TokenKind::keyword_until,
-                                 TokenKind::left_brace, TokenKind::left_paren, TokenKind::arithmetic_command,
-                                 TokenKind::conditional_start});
+  const bool compound =
+      peek_is({TokenKind::keyword_if, TokenKind::keyword_case, TokenKind::keyword_for, TokenKind::keyword_select,
+               TokenKind::keyword_while, TokenKind::keyword_until, TokenKind::left_brace, TokenKind::left_paren,
+               TokenKind::arithmetic_command, TokenKind::conditional_start});
   if (compound || facts.words.empty()) return parse_compound_command() && parse_redirections();
   return parse_simple_command(Level::nested, facts);
 }
@@ -121,19 +126,27 @@ bool ShellParser::parse_compound_command() {
   const ShellScanner::Nesting nesting(scanner_);
   if (!nesting.ok()) return false;
   switch (peek()) {
-    case TokenKind::left_paren: return parse_group(TokenKind::right_paren, "`(`", "`)`");
-    case TokenKind::left_brace: return parse_group(TokenKind::right_brace, "`{`", "`}`");
-    case TokenKind::keyword_if: return parse_if();
+    case TokenKind::left_paren:
+      return parse_group(TokenKind::right_paren, "`(`", "`)`");
+    case TokenKind::left_brace:
+      return parse_group(TokenKind::right_brace, "`{`", "`}`");
+    case TokenKind::keyword_if:
+      return parse_if();
     case TokenKind::keyword_while:
-    case TokenKind::keyword_until: return parse_while();
+    case TokenKind::keyword_until:
+      return parse_while();
     case TokenKind::keyword_for:
-    case TokenKind::keyword_select: return parse_for();
-    case TokenKind::keyword_case: return parse_case();
-    case TokenKind::conditional_start: return parse_conditional();
+    case TokenKind::keyword_select:
+      return parse_for();
+    case TokenKind::keyword_case:
+      return parse_case();
+    case TokenKind::conditional_start:
+      return parse_conditional();
     case TokenKind::arithmetic_command:
       take();
       return !scanner_.failed();
-    default: return unexpected();
+    default:
+      return unexpected();
   }
 }
 
@@ -216,7 +229,8 @@ bool ShellParser::parse_case() {
     if (peek_is({TokenKind::keyword_esac, TokenKind::end})) break;
     if (!parse_case_pattern()) return false;
     skip_newlines();
-    const bool empty = peek_is({TokenKind::semi_semi, TokenKind::semi_and, TokenKind::semi_semi_and, TokenKind::keyword_esac});
+    const bool empty =
+        peek_is({TokenKind::semi_semi, TokenKind::semi_and, TokenKind::semi_semi_and, TokenKind::keyword_esac});
     if (!empty && !parse_compound_list()) return false;
     if (!peek_is({TokenKind::semi_semi, TokenKind::semi_and, TokenKind::semi_semi_and})) break;
     take();

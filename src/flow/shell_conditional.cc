@@ -15,8 +15,8 @@ bool is_unary_operator(std::string_view word) {
 bool is_pattern_operator(std::string_view word) { return word == "=" || word == "==" || word == "!="; }
 
 bool is_binary_operator(std::string_view word) {
-  constexpr auto kOperators = std::to_array<std::string_view>(
-      {"-ef", "-nt", "-ot", "-eq", "-ne", "-lt", "-le", "-gt", "-ge"});
+  constexpr auto kOperators =
+      std::to_array<std::string_view>({"-ef", "-nt", "-ot", "-eq", "-ne", "-lt", "-le", "-gt", "-ge"});
   for (const std::string_view known : kOperators) {
     if (word == known) return true;
   }
@@ -66,7 +66,8 @@ bool ShellParser::parse_conditional_term() {
   }
   if (peek() == TokenKind::left_paren) {
     const std::size_t opened_at = take().range.begin;
-    return parse_conditional_or() && expect(TokenKind::right_paren, "`)`", "`(`", opened_at) && skip_conditional_newlines();
+    return parse_conditional_or() && expect(TokenKind::right_paren, "`)`", "`(`", opened_at) &&
+           skip_conditional_newlines();
   }
   if (peek() != TokenKind::word) return unexpected();
   if (is_unary_operator(take().raw)) return expect_word("a word to test") && skip_conditional_newlines();
@@ -79,7 +80,8 @@ bool ShellParser::parse_conditional_operand() {
     return !scanner_.failed();
   }
   const std::string operation = peek() == TokenKind::word ? lexer_.peek().raw : std::string();
-  const bool compares = is_binary_operator(operation) || operation == "=~" || peek() == TokenKind::less || peek() == TokenKind::greater;
+  const bool compares =
+      is_binary_operator(operation) || operation == "=~" || peek() == TokenKind::less || peek() == TokenKind::greater;
   if (!compares) return unexpected();
   take();
   lexer_.peek_conditional_word(is_pattern_operator(operation) ? ShellLexer::ConditionalWord::pattern

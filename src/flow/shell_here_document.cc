@@ -39,6 +39,10 @@ void ShellLexer::expect_here_document(std::size_t command, const Token& delimite
 
 void ShellLexer::read_here_documents() {
   const auto due = std::exchange(context_.here_documents_due, {});
+  // bash would take the body from behind the whole construct there, and run the lines of the body as commands.
+  if (!due.empty() && scanner_.position() < reread_until_) {
+    scanner_.fail(scanner_.position(), "a here-document may not stand in `((` that is not arithmetic: write `( (`");
+  }
   for (const HereDocumentDue& document : due) read_here_document(document);
 }
 

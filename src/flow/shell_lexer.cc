@@ -16,22 +16,33 @@ struct Keyword {
 };
 
 constexpr auto kKeywords = std::to_array<Keyword>({
-    {"if", TokenKind::keyword_if},         {"then", TokenKind::keyword_then},
-    {"else", TokenKind::keyword_else},     {"elif", TokenKind::keyword_elif},
-    {"fi", TokenKind::keyword_fi},         {"case", TokenKind::keyword_case},
-    {"esac", TokenKind::keyword_esac},     {"for", TokenKind::keyword_for},
-    {"select", TokenKind::keyword_select}, {"while", TokenKind::keyword_while},
-    {"until", TokenKind::keyword_until},   {"do", TokenKind::keyword_do},
-    {"done", TokenKind::keyword_done},     {"in", TokenKind::keyword_in},
-    {"function", TokenKind::keyword_function}, {"time", TokenKind::keyword_time},
-    {"coproc", TokenKind::keyword_coproc}, {"{", TokenKind::left_brace},
-    {"}", TokenKind::right_brace},         {"!", TokenKind::bang},
-    {"[[", TokenKind::conditional_start},  {"]]", TokenKind::conditional_end},
+    {"if", TokenKind::keyword_if},
+    {"then", TokenKind::keyword_then},
+    {"else", TokenKind::keyword_else},
+    {"elif", TokenKind::keyword_elif},
+    {"fi", TokenKind::keyword_fi},
+    {"case", TokenKind::keyword_case},
+    {"esac", TokenKind::keyword_esac},
+    {"for", TokenKind::keyword_for},
+    {"select", TokenKind::keyword_select},
+    {"while", TokenKind::keyword_while},
+    {"until", TokenKind::keyword_until},
+    {"do", TokenKind::keyword_do},
+    {"done", TokenKind::keyword_done},
+    {"in", TokenKind::keyword_in},
+    {"function", TokenKind::keyword_function},
+    {"time", TokenKind::keyword_time},
+    {"coproc", TokenKind::keyword_coproc},
+    {"{", TokenKind::left_brace},
+    {"}", TokenKind::right_brace},
+    {"!", TokenKind::bang},
+    {"[[", TokenKind::conditional_start},
+    {"]]", TokenKind::conditional_end},
 });
 
 // Behind the name of these commands, NAME=(...) is an argument instead of a syntax error.
-constexpr auto kAssignmentCommands = std::to_array<std::string_view>(
-    {"alias", "declare", "eval", "export", "let", "local", "readonly", "typeset"});
+constexpr auto kAssignmentCommands =
+    std::to_array<std::string_view>({"alias", "declare", "eval", "export", "let", "local", "readonly", "typeset"});
 
 bool is_blank(int character) { return character == ' ' || character == '\t'; }
 
@@ -104,6 +115,7 @@ ShellLexer::Context ShellLexer::enter_substitution() {
   Context fresh;
   fresh.last = TokenKind::substitution_start;
   fresh.in_substitution = true;
+  fresh.in_case_statement = context_.in_case_statement;
   return std::exchange(context_, std::move(fresh));
 }
 
@@ -150,36 +162,62 @@ Token ShellLexer::read_operator(std::size_t begin) {
 TokenKind ShellLexer::read_operator_kind() {
   const std::size_t begin = scanner_.position();
   switch (scanner_.take()) {
-    case '<': return read_less();
-    case '>': return read_greater();
-    case '&': return read_ampersand();
-    case ';': return read_semicolon();
-    case '|': return read_pipe();
-    case '(': return read_left_paren(begin);
-    default: return read_right_paren();
+    case '<':
+      return read_less();
+    case '>':
+      return read_greater();
+    case '&':
+      return read_ampersand();
+    case ';':
+      return read_semicolon();
+    case '|':
+      return read_pipe();
+    case '(':
+      return read_left_paren(begin);
+    default:
+      return read_right_paren();
   }
 }
 
 TokenKind ShellLexer::read_less() {
   switch (scanner_.peek()) {
-    case '&': scanner_.take(); return TokenKind::less_and;
-    case '>': scanner_.take(); return TokenKind::less_greater;
-    case '<': scanner_.take(); break;
-    default: return TokenKind::less;
+    case '&':
+      scanner_.take();
+      return TokenKind::less_and;
+    case '>':
+      scanner_.take();
+      return TokenKind::less_greater;
+    case '<':
+      scanner_.take();
+      break;
+    default:
+      return TokenKind::less;
   }
   switch (scanner_.peek()) {
-    case '-': scanner_.take(); return TokenKind::less_less_dash;
-    case '<': scanner_.take(); return TokenKind::less_less_less;
-    default: return TokenKind::less_less;
+    case '-':
+      scanner_.take();
+      return TokenKind::less_less_dash;
+    case '<':
+      scanner_.take();
+      return TokenKind::less_less_less;
+    default:
+      return TokenKind::less_less;
   }
 }
 
 TokenKind ShellLexer::read_greater() {
   switch (scanner_.peek()) {
-    case '>': scanner_.take(); return TokenKind::greater_greater;
-    case '&': scanner_.take(); return TokenKind::greater_and;
-    case '|': scanner_.take(); return TokenKind::greater_pipe;
-    default: return TokenKind::greater;
+    case '>':
+      scanner_.take();
+      return TokenKind::greater_greater;
+    case '&':
+      scanner_.take();
+      return TokenKind::greater_and;
+    case '|':
+      scanner_.take();
+      return TokenKind::greater_pipe;
+    default:
+      return TokenKind::greater;
   }
 }
 
@@ -223,11 +261,6 @@ TokenKind ShellLexer::read_left_paren(std::size_t begin) {
     return behind_for ? TokenKind::arithmetic_for : TokenKind::arithmetic_command;
   }
   if (behind_for) scanner_.fail(begin, "the (( behind `for` does not end in ))");
-  // bash loses a line break right here when it goes back to the second parenthesis, and then finds a syntax error.
-  const std::string_view behind = scanner_.text().substr(scanner_.position());
-  if (behind.starts_with('\n') || behind.starts_with("\\\n")) {
-    scanner_.fail(scanner_.position(), "no line break may stand directly behind the inner ) of `((`");
-  }
   scanner_.rewind(before_second);
   return TokenKind::left_paren;
 }
@@ -237,9 +270,20 @@ bool ShellLexer::double_paren_is_arithmetic(std::size_t content) {
   if (decided != arithmetic_decisions_.end() && !decided->second) return false;
   if (!scanner_.skip_arithmetic(content - 2)) return false;
   const bool arithmetic = scanner_.peek_raw() == ')';
-  if (arithmetic) scanner_.take_raw();
   arithmetic_decisions_[content] = arithmetic;
-  return arithmetic;
+  if (arithmetic) {
+    scanner_.take_raw();
+    return true;
+  }
+  // bash goes back by reading the parentheses again from a copy. It loses a line break directly behind them and then
+  // finds a syntax error, unless that stands in a copy already.
+  const std::size_t end = scanner_.position();
+  const std::string_view behind = scanner_.text().substr(end);
+  const bool breaks_line = behind.starts_with('\n') || behind.starts_with("\\\n");
+  if (breaks_line && end >= reread_until_)
+    scanner_.fail(end, "no line break may stand directly behind the inner ) of `((`");
+  reread_until_ = std::max(reread_until_, end + 1);
+  return false;
 }
 
 TokenKind ShellLexer::read_right_paren() {
@@ -341,10 +385,21 @@ bool ShellLexer::read_dollar(Word& word) {
   word.expands = word.has_dollar = true;
   bool closed = true;
   switch (scanner_.peek()) {
-    case '(': scanner_.take(); closed = scanner_.skip_substitution(begin); break;
-    case '{': scanner_.take(); closed = scanner_.skip_parameter_expansion(begin); break;
-    case '[': scanner_.take(); closed = scanner_.skip_bracket_arithmetic(begin); break;
-    case '$': scanner_.take(); break;
+    case '(':
+      scanner_.take();
+      closed = scanner_.skip_substitution(begin);
+      break;
+    case '{':
+      scanner_.take();
+      closed = scanner_.skip_parameter_expansion(begin);
+      break;
+    case '[':
+      scanner_.take();
+      closed = scanner_.skip_bracket_arithmetic(begin);
+      break;
+    case '$':
+      scanner_.take();
+      break;
     case '\'':
       scanner_.take();
       word.quoted = true;
@@ -355,7 +410,8 @@ bool ShellLexer::read_dollar(Word& word) {
       word.quoted = true;
       closed = scanner_.skip_double_quoted(begin);
       break;
-    default: break;
+    default:
+      break;
   }
   return read_bracketed(word, begin, closed);
 }
@@ -389,8 +445,10 @@ bool ShellLexer::read_compound_assignment(std::size_t opened_at) {
   if (!nesting.ok()) return false;
   const bool were_arguments = std::exchange(context_.assignments_are_arguments, false);
   const bool was_inside = std::exchange(context_.in_compound_assignment, true);
+  const bool were_only_redirections = std::exchange(context_.only_redirections, false);
   const TokenKind last = std::exchange(context_.last, TokenKind::word);
   const bool closed = read_compound_elements(opened_at);
+  context_.only_redirections = were_only_redirections;
   context_.last = last;
   context_.in_compound_assignment = was_inside;
   context_.assignments_are_arguments = were_arguments;
@@ -403,10 +461,14 @@ bool ShellLexer::read_compound_elements(std::size_t opened_at) {
     switch (token.kind) {
       case TokenKind::word:
       case TokenKind::assignment_word:
-      case TokenKind::newline: continue;
-      case TokenKind::right_paren: return true;
-      case TokenKind::end: return scanner_.fail(opened_at, "the ( of the array is never closed");
-      default: return scanner_.fail(token.range.begin, "only words may stand in an array's (...)");
+      case TokenKind::newline:
+        continue;
+      case TokenKind::right_paren:
+        return true;
+      case TokenKind::end:
+        return scanner_.fail(opened_at, "the ( of the array is never closed");
+      default:
+        return scanner_.fail(token.range.begin, "only words may stand in an array's (...)");
     }
   }
 }
@@ -444,10 +506,12 @@ bool ShellLexer::keyword_acceptable() const {
     case TokenKind::semi_semi:
     case TokenKind::semi_and:
     case TokenKind::semi_semi_and:
-    case TokenKind::substitution_start: return true;
+    case TokenKind::substitution_start:
+      return true;
     case TokenKind::word:
       return context_.before_last == TokenKind::keyword_coproc || context_.before_last == TokenKind::keyword_function;
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -455,7 +519,8 @@ bool ShellLexer::keyword_acceptable() const {
 bool ShellLexer::time_acceptable() const {
   switch (context_.last) {
     case TokenKind::newline:
-    case TokenKind::semicolon: return context_.before_last != TokenKind::pipe;
+    case TokenKind::semicolon:
+      return context_.before_last != TokenKind::pipe;
     case TokenKind::and_and:
     case TokenKind::or_or:
     case TokenKind::ampersand:
@@ -472,14 +537,18 @@ bool ShellLexer::time_acceptable() const {
     case TokenKind::bang:
     case TokenKind::keyword_time:
     case TokenKind::time_option:
-    case TokenKind::time_option_end: return true;
-    default: return false;
+    case TokenKind::time_option_end:
+      return true;
+    default:
+      return false;
   }
 }
 
 bool ShellLexer::command_position() const {
   if (context_.last == TokenKind::assignment_word) return true;
-  if (context_.only_redirections && !context_.in_case_pattern && !is_redirection_operator(context_.last)) return true;
+  // Not the target of a further redirection; but behind &>> bash takes NAME=... for an assignment, and then refuses it.
+  const bool target = is_redirection_operator(context_.last) && context_.last != TokenKind::and_greater_greater;
+  if (context_.only_redirections && !context_.in_case_pattern && !target) return true;
   const bool behind_clause = context_.last == TokenKind::semi_semi || context_.last == TokenKind::semi_and ||
                              context_.last == TokenKind::semi_semi_and;
   return !behind_clause && keyword_acceptable();
@@ -490,8 +559,8 @@ bool ShellLexer::assignment_acceptable() const { return command_position() && !c
 bool ShellLexer::is_number(const Word& word) {
   if (!word.all_digits || word.raw.empty()) return false;
   const int next = scanner_.peek();
-  const bool in_place = next == '<' || next == '>' || context_.last == TokenKind::less_and ||
-                        context_.last == TokenKind::greater_and;
+  const bool in_place =
+      next == '<' || next == '>' || context_.last == TokenKind::less_and || context_.last == TokenKind::greater_and;
   int value = 0;
   const char* const end = word.raw.data() + word.raw.size();
   return in_place && std::from_chars(word.raw.data(), end, value).ec == std::errc{};
@@ -500,11 +569,7 @@ bool ShellLexer::is_number(const Word& word) {
 bool ShellLexer::is_redirect_variable(const Word& word) {
   if (word.raw.size() < 3 || word.raw.front() != '{' || word.raw.back() != '}') return false;
   if (scanner_.peek() != '<' && scanner_.peek() != '>') return false;
-  const std::string_view name = std::string_view(word.raw).substr(1, word.raw.size() - 2);
-  if (is_shell_name(name)) return true;
-  const std::size_t bracket = name.find('[');
-  return bracket != std::string_view::npos && is_shell_name(name.substr(0, bracket)) && name.back() == ']' &&
-         name.size() > bracket + 2;
+  return is_shell_variable(std::string_view(word.raw).substr(1, word.raw.size() - 2));
 }
 
 std::optional<TokenKind> ShellLexer::special_word(const Word& word) {
@@ -512,13 +577,14 @@ std::optional<TokenKind> ShellLexer::special_word(const Word& word) {
                                 context_.before_last != TokenKind::keyword_case;
   const bool behind_name_or_newline = context_.last == TokenKind::word || context_.last == TokenKind::newline;
   if (word.raw == "in" && context_.awaits_in != TokenKind::end && behind_name_or_newline) {
-    context_.in_case_pattern = context_.awaits_in == TokenKind::keyword_case;
+    // On a line of its own, bash takes any `in` inside a `case` for the one of the `case`: a `for` there cannot have it.
+    const bool own_line = context_.last == TokenKind::newline;
+    context_.in_case_pattern = own_line ? context_.in_case_statement : context_.awaits_in == TokenKind::keyword_case;
     context_.awaits_in = TokenKind::end;
     return TokenKind::keyword_in;
   }
-  const bool behind_loop_header =
-      context_.awaits_in != TokenKind::end &&
-      (context_.last == TokenKind::newline || context_.last == TokenKind::semicolon);
+  const bool behind_loop_header = context_.awaits_in != TokenKind::end &&
+                                  (context_.last == TokenKind::newline || context_.last == TokenKind::semicolon);
   if (word.raw == "do" && (behind_loop_name || behind_loop_header)) {
     context_.awaits_in = TokenKind::end;
     return TokenKind::keyword_do;
@@ -555,7 +621,8 @@ std::optional<TokenKind> ShellLexer::keyword(const Word& word) {
     if (context_.last == TokenKind::pipe || context_.last == TokenKind::left_paren) return std::nullopt;
   }
   if (found->kind == TokenKind::keyword_time && !time_acceptable()) return std::nullopt;
-  if (found->kind == TokenKind::keyword_esac) context_.in_case_pattern = false;
+  if (found->kind == TokenKind::keyword_case) context_.in_case_statement = true;
+  if (found->kind == TokenKind::keyword_esac) context_.in_case_pattern = context_.in_case_statement = false;
   if (found->kind == TokenKind::left_brace) ++braces_open_;
   if (found->kind == TokenKind::right_brace && braces_open_ > 0) --braces_open_;
   return found->kind;
@@ -563,7 +630,6 @@ std::optional<TokenKind> ShellLexer::keyword(const Word& word) {
 
 TokenKind ShellLexer::classify(const Word& word) {
   if (is_number(word)) return TokenKind::number;
-  if (context_.in_compound_assignment) return TokenKind::word;
   if (const auto special = special_word(word)) return *special;
   if (const auto found = keyword(word)) return *found;
   const bool names_assignment_command = std::ranges::find(kAssignmentCommands, word.raw) != kAssignmentCommands.end();

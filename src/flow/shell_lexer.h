@@ -1,10 +1,10 @@
 #pragma once
 // The tokens of a shell text, one at a time, and the bodies of here-documents.
 //
-// What a word means in the shell depends on the tokens in front of it: `if` is a keyword behind `;` but not behind `echo`,
-// `a[x|y]=1` is one word where an assignment may stand and three tokens elsewhere. So the lexer remembers the last two
-// tokens and a few facts that the parser tells it. bash decides all of this the same way, from the last tokens; deciding it
-// from the position in the grammar instead would differ in corners such as `{ (a) }`.
+// What a word means in the shell depends on the tokens in front of it: `if` is a keyword behind `;` but not behind
+// `echo`, `a[x|y]=1` is one word where an assignment may stand and three tokens elsewhere. So the lexer remembers the
+// last two tokens and a few facts that the parser tells it. bash decides all of this the same way, from the last
+// tokens; deciding it from the position in the grammar instead would differ in corners such as `{ (a) }`.
 //
 // Invariants: a token is read when it is first asked for, so everything that it depends on is told before.
 // Threading: none of its own.
@@ -59,6 +59,7 @@ class ShellLexer {
     bool in_conditional = false;
     bool in_compound_assignment = false;
     bool in_case_pattern = false;
+    bool in_case_statement = false;
     bool only_redirections = false;
     bool assignments_are_arguments = false;  // behind `declare` and its like, NAME=(...) is one word
     bool function_body_may_start = false;
@@ -113,9 +114,10 @@ class ShellLexer {
   Context context_;
   bool extended_patterns_ = false;
   std::size_t braces_open_ = 0;
-  // Whether the (( with its content at this offset is arithmetic. Without this memory nested ones would be tried twice on
-  // every level.
+  // Whether the (( with its content at this offset is arithmetic. Without this memory nested ones would be tried twice
+  // on every level.
   std::map<std::size_t, bool> arithmetic_decisions_;
+  std::size_t reread_until_ = 0;  // up to where bash would read a (( again from a copy
 };
 
 }  // namespace sluice::flow

@@ -21,8 +21,10 @@ bool starts_compound_command(TokenKind kind) {
     case TokenKind::left_brace:
     case TokenKind::left_paren:
     case TokenKind::arithmetic_command:
-    case TokenKind::conditional_start: return true;
-    default: return false;
+    case TokenKind::conditional_start:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -46,8 +48,10 @@ bool closes_list(TokenKind kind) {
     case TokenKind::keyword_esac:
     case TokenKind::semi_semi:
     case TokenKind::semi_and:
-    case TokenKind::semi_semi_and: return true;
-    default: return false;
+    case TokenKind::semi_semi_and:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -124,11 +128,15 @@ bool ShellParser::parse_line() {
     if (!parse_pipeline(Level::top)) return false;
     const TokenKind separator = peek();
     switch (separator) {
-      case TokenKind::newline: take(); [[fallthrough]];
-      case TokenKind::end: return !scanner_.failed();
+      case TokenKind::newline:
+        take();
+        [[fallthrough]];
+      case TokenKind::end:
+        return !scanner_.failed();
       case TokenKind::and_and:
       case TokenKind::or_or:
-        set_other(Level::top, separator == TokenKind::and_and ? OtherThanOnePipeline::and_if : OtherThanOnePipeline::or_if);
+        set_other(Level::top,
+                  separator == TokenKind::and_and ? OtherThanOnePipeline::and_if : OtherThanOnePipeline::or_if);
         take();
         skip_newlines();
         break;
@@ -139,11 +147,14 @@ bool ShellParser::parse_line() {
         if (peek_is({TokenKind::newline, TokenKind::end})) break;
         set_other(Level::top, OtherThanOnePipeline::semicolon);
         break;
-      default: return unexpected();
+      default:
+        return unexpected();
     }
     const bool may_end = separator == TokenKind::ampersand || separator == TokenKind::semicolon;
-    if (may_end && peek() == TokenKind::newline) take();
-    else if (!may_end || peek() != TokenKind::end) continue;
+    if (may_end && peek() == TokenKind::newline)
+      take();
+    else if (!may_end || peek() != TokenKind::end)
+      continue;
     return !scanner_.failed();
   }
 }
@@ -165,7 +176,8 @@ bool ShellParser::parse_compound_list() {
         skip_newlines();
         if (closes_list(peek())) return !scanner_.failed();
         break;
-      default: return !scanner_.failed();
+      default:
+        return !scanner_.failed();
     }
   }
 }
@@ -186,7 +198,8 @@ bool ShellParser::parse_pipeline(Level level) {
   return !scanner_.failed();
 }
 
-/// Reads `!` and `time`, and the @ words around them. `empty` if no command follows, which bash allows behind these two.
+/// Reads `!` and `time`, and the @ words around them. `empty` if no command follows, which bash allows behind these
+/// two.
 bool ShellParser::parse_pipeline_prefix(Level level, std::vector<AtWord>& at_words, bool& empty) {
   bool prefixed = false;
   for (;;) {
@@ -264,7 +277,8 @@ Token ShellParser::take() {
 bool ShellParser::take_at_words(std::vector<AtWord>& at_words) {
   while (peek() == TokenKind::word && lexer_.peek().raw.starts_with('@')) {
     const Token token = lexer_.take_at_word();
-    if (token.expands) return scanner_.fail(token.range.begin, "@ words are not expanded: " + quote_for_message(token.raw));
+    if (token.expands)
+      return scanner_.fail(token.range.begin, "@ words are not expanded: " + quote_for_message(token.raw));
     at_words.push_back({token.range, remove_shell_quotes(token.raw)});
   }
   return !scanner_.failed();

@@ -52,9 +52,7 @@ int ShellScanner::take() {
   return take_raw();
 }
 
-void ShellScanner::step() {
-  position_ = text_[position_] == '\n' ? line_after(position_) : position_ + 1;
-}
+void ShellScanner::step() { position_ = text_[position_] == '\n' ? line_after(position_) : position_ + 1; }
 
 std::size_t ShellScanner::line_after(std::size_t newline) const {
   const auto behind = std::ranges::upper_bound(line_jumps_, newline, {}, &LineJump::newline);
@@ -152,8 +150,8 @@ bool ShellScanner::skip_substitution(std::size_t opened_at) {
   const Nesting nesting(*this);
   if (!nesting.ok()) return false;
   if (peek() != '(') return reader_->read_substitution(opened_at);
-  // `$((` is read up to the parenthesis that matches its first one, without looking whether arithmetic or commands stand
-  // inside: bash decides that when it expands it, and so a syntax error inside is found only then.
+  // `$((` is read up to the parenthesis that matches its first one, without looking whether arithmetic or commands
+  // stand inside: bash decides that when it expands it, and so a syntax error inside is found only then.
   const std::size_t begin = position_;
   if (!skip_group({.name = "$((", .command_substitutions = true}, opened_at)) return false;
   unparsed_parts.push_back({UnparsedPart::Kind::parenthesized, {begin, position_ - 1}});
@@ -177,16 +175,18 @@ bool ShellScanner::skip_group(const GroupRules& rules, std::size_t opened_at) {
       take_raw();
       continue;
     }
-    const bool is_construct = (after_dollar && rules.expansions && (character == '(' || character == '{' || character == '[')) ||
-                              (after_dollar && rules.command_substitutions && character == '(') ||
-                              (after_angle && rules.expansions && character == '(');
+    const bool is_construct =
+        (after_dollar && rules.expansions && (character == '(' || character == '{' || character == '[')) ||
+        (after_dollar && rules.command_substitutions && character == '(') ||
+        (after_angle && rules.expansions && character == '(');
     if (is_construct) {
       if (!skip_dollar_construct(character, at)) return false;
       continue;
     }
     if (character == rules.open && rules.counts_open) ++depth;
     if (!skip_quoted_part(character, after_dollar)) return false;
-    if ((character == '$' && !after_dollar) || ((character == '<' || character == '>') && !after_angle)) before = character;
+    if ((character == '$' && !after_dollar) || ((character == '<' || character == '>') && !after_angle))
+      before = character;
   }
 }
 

@@ -5,9 +5,9 @@
 // asks the parser. It also keeps what the lexer and the parser find on the way, since a construct may have to be read
 // twice (`((` may start an arithmetic command or two subshells), and then all of that is taken back together.
 //
-// Invariants: the position never passes the end. The first failure is kept, and from then on the text reads as ended, so
-// that everything above unwinds. Nesting is limited by kNestingMax, which bounds the stack.
-// Threading: none of its own.
+// Invariants: the position never passes the end. The first failure is kept, and from then on the text reads as ended,
+// so that everything above unwinds. Nesting is limited by kNestingMax, which bounds the stack. Threading: none of its
+// own.
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -31,7 +31,8 @@ struct HereDocument {
   TextRange body;
 };
 
-/// A part that bash reads whole at first, and parses only when it runs: so a syntax error in it is no error of the text.
+/// A part that bash reads whole at first, and parses only when it runs: so a syntax error in it is no error of the
+/// text.
 struct UnparsedPart {
   enum class Kind { backquoted, parenthesized, here_document };
   Kind kind = Kind::backquoted;
@@ -60,7 +61,8 @@ class ShellScanner {
   void set_line_jump(std::size_t newline, std::size_t target) { line_jumps_.push_back({newline, target}); }
   std::size_t line_after(std::size_t newline) const;
 
-  // Constructs: each stands behind the opening characters, which began at `opened_at`, and moves behind the closing one.
+  // Constructs: each stands behind the opening characters, which began at `opened_at`, and moves behind the closing
+  // one.
   bool skip_single_quoted(std::size_t opened_at);
   bool skip_dollar_single_quoted(std::size_t opened_at);
   bool skip_double_quoted(std::size_t opened_at);

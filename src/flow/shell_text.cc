@@ -29,8 +29,8 @@ Expansion make_expansion(const UnparsedPart& part, std::string_view text, const 
   return expansion;
 }
 
-/// Whether what stood between `$(` and `)` is arithmetic: one pair of parentheses around all of it. What is in there was
-/// then read completely; only if it is not, commands have yet to be looked for.
+/// Whether what stood between `$(` and `)` is arithmetic: one pair of parentheses around all of it. What is in there
+/// was then read completely; only if it is not, commands have yet to be looked for.
 bool is_arithmetic(std::string_view text) {
   std::size_t depth = 0;
   char quote = 0;
@@ -51,8 +51,8 @@ bool is_arithmetic(std::string_view text) {
   return false;
 }
 
-// Looks for @ words in what bash does not parse at first. An error in there is the business of the command that expands it, and so
-// nothing is reported.
+// Looks for @ words in what bash does not parse at first. An error in there is the business of the command that expands
+// it, and so nothing is reported.
 class HiddenWords {
  public:
   explicit HiddenWords(std::map<std::size_t, AtWord>& found) : found_(found) {}
@@ -98,7 +98,8 @@ class HiddenWords {
 };
 
 /// All the @ words that are not at the start of a stage, in order, each once.
-std::vector<AtWord> collect_stray_words(std::vector<AtWord> words, std::vector<UnparsedPart> parts, std::string_view text) {
+std::vector<AtWord> collect_stray_words(std::vector<AtWord> words, std::vector<UnparsedPart> parts,
+                                        std::string_view text) {
   std::map<std::size_t, AtWord> found;
   for (AtWord& word : words) found.emplace(word.range.begin, std::move(word));
   HiddenWords hidden(found);
@@ -113,7 +114,8 @@ std::vector<AtWord> collect_stray_words(std::vector<AtWord> words, std::vector<U
 
 std::expected<ParsedText, SyntaxError> parse_shell_text(std::string_view text) {
   const std::size_t null_byte = text.find('\0');
-  if (null_byte != std::string_view::npos) return std::unexpected(SyntaxError{null_byte, "a text may not hold a NUL byte"});
+  if (null_byte != std::string_view::npos)
+    return std::unexpected(SyntaxError{null_byte, "a text may not hold a NUL byte"});
   ShellParser parser(text);
   if (!parser.parse()) return std::unexpected(parser.failure());
   std::vector<UnparsedPart> parts = parser.take_unparsed_parts();

@@ -16,8 +16,12 @@ std::optional<std::string> literal_shell_word(std::string_view raw);
 
 bool is_shell_name(std::string_view text);
 
-/// Whether `text` is NAME, NAME+, NAME[...] or NAME[...]+, so that a `=` behind it assigns. `subscript_end` is where the
-/// subscript that the lexer read ends in `text`, or 0.
+/// Whether `text` is NAME or NAME[SUBSCRIPT].
+bool is_shell_variable(std::string_view text);
+
+/// Whether `text` is NAME, NAME+, NAME[...] or NAME[...]+, so that a `=` behind it assigns. `subscript_end` is where
+/// the subscript that the lexer read ends in `text`, or 0 where it read none; then a plain look at the brackets
+/// decides.
 bool is_assignment_target(std::string_view text, std::size_t subscript_end);
 
 /// Whether the whole word is an assignment.

@@ -181,7 +181,11 @@ std::span<const StageWordHelp> stage_word_help() { return kHelp; }
 std::optional<std::string> not_yet_runnable(const StageWords& words) {
   using Kind = Whereabouts::Kind;
   if (words.where.kind == Kind::every_node) return needs("@all", "a cluster");
-  if (words.where.kind == Kind::node) return needs("@" + words.where.node, "a cluster");
+  if (words.where.kind == Kind::node) {
+    std::string long_form = "@on=" + words.where.node;
+    bool was_long = std::ranges::find(words.written, long_form) != words.written.end();
+    return needs(was_long ? long_form : "@" + words.where.node, "a cluster");
+  }
   if (words.where.kind == Kind::label)
     return needs(fmt::format("@{}={}", words.where.labels[0].first, words.where.labels[0].second), "a cluster");
   if (words.function) return needs("@fn", "functions");

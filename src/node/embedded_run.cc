@@ -18,6 +18,7 @@
 #include "node/progress_display.h"
 #include "node/signals.h"
 #include "node/stderr_marks.h"
+#include "node/stderr_queue.h"
 #include "node/terminal.h"
 
 namespace sluice::node {
@@ -63,7 +64,7 @@ class EmbeddedRun final {
                .timeout = request_.timeout,
                .keep = request_.keep},
               start_),
-        progress_(request_.progress, start_) {
+        progress_(request_.progress, start_, output_) {
     summary_.name = request_.name;
     summary_.rule = request_.pipefail;
     std::string host = host_name();
@@ -156,12 +157,15 @@ class EmbeddedRun final {
       polled_.push_back(waits->input);
       polled_.push_back(waits->output);
     }
+    if (auto waits = output_.waits()) polled_.push_back(*waits);
     std::size_t first_mark = polled_.size();
-    for (const StderrMarks::Source& source : marks_.sources())
-      polled_.push_back({.fd = source.input.get(), .events = POLLIN, .revents = 0});
+    if (output_.has_room())
+      for (const StderrMarks::Source& source : marks_.sources())
+        polled_.push_back({.fd = source.input.get(), .events = POLLIN, .revents = 0});
     ::poll(polled_.data(), polled_.size(), timeout_ms());
+    output_.pump();
     for (std::size_t i = first_mark; i < polled_.size(); ++i)
-      if (polled_[i].revents != 0) StderrMarks::pump(marks_.sources()[i - first_mark]);
+      if (polled_[i].revents != 0) StderrMarks::pump(marks_.sources()[i - first_mark], output_);
   }
 
   int timeout_ms() const {
@@ -178,7 +182,7 @@ class EmbeddedRun final {
     relay.move();
     summary_.stages[index].output_bytes = relay.moved().value;
     if (relay.state() == link::SpliceRelay::State::failed)
-      say(fmt::format("the relay behind stage {} failed: {}; the stage behind it gets no more input", index + 1,
+      output_.say(fmt::format("the relay behind stage {} failed: {}; the stage behind it gets no more input", index + 1,
                       std::strerror(errno)));
     if (relay.state() != link::SpliceRelay::State::moving)
       spawner_.send(exec::ReleaseInput{static_cast<exec::ProgramIndex>(index + 1)});
@@ -190,7 +194,7 @@ class EmbeddedRun final {
     while (true) {
       auto event = spawner_.poll_event();
       if (!event) {
-        lost_ = !flow_.finished();
+        lost_ = !flow_.finished() && !failed_to_start_;
         return;
       }
       if (!event->has_value()) return;
@@ -245,7 +249,10 @@ class EmbeddedRun final {
   // Where the pipe can't be asked, SIGPIPE itself is the witness that nobody read it any more.
   static bool reader_done(const exec::Exited& exited) { return exited.output_reader != exec::Reader::open; }
 
-  void handle(exec::Childless&) { flow_.on_childless(); }
+  // After a failed launch some stages never ran: that they are gone is no end of the flow.
+  void handle(exec::Childless&) {
+    if (!failed_to_start_) flow_.on_childless();
+  }
 
   void handle(exec::Survey& survey) {
     std::vector<flow::Straggler> stragglers;
@@ -291,21 +298,52 @@ class EmbeddedRun final {
     act();
     if (lost_) handle_lost_spawner();
     for (std::size_t i = 0; i < relays_.size(); ++i) move(i);
-    marks_.drain();
+    marks_.drain(output_);
     if (!lost_) finish_spawner();
     TimePoint now = Clock::now();
-    if (failed_to_start_) return {.status = status_};
+    if (failed_to_start_) return {.status = status_, .signal = flush()};
     bool somebody_was_killed = std::ranges::any_of(
         summary_.stages, [](const auto& stage) { return !stage.end || stage.end->status.by_signal(); });
     if (somebody_was_killed) terminal_.restore();
-    progress_.finish(now, summary_);
+    progress_.finish(now, summary_, terminal_);
     summary_.duration = now - start_;
     summary_.end = flow_.end();
     summary_.signal = flow_.signal();
     summary_.status = final_status();
+    if (ended_by_withheld_signal()) {
+      summary_.end = flow::FlowEnd::signalled;
+      summary_.signal = flow_.withheld_signal();
+    }
     report();
-    bool die = flow_.end() == flow::FlowEnd::signalled;
-    return {.status = summary_.status, .signal = die ? flow_.signal() : 0};
+    int interrupted_by = flush();
+    bool signalled = summary_.end == flow::FlowEnd::signalled;
+    return {.status = summary_.status, .signal = signalled ? summary_.signal : interrupted_by};
+  }
+
+  // Waits until the last message is read, as any program's write would, but for a signal that ends us; a flow that was
+  // ended gives its reader the grace only. Returns that signal, or 0.
+  int flush() {
+    bool hurried = flow_.end() != flow::FlowEnd::completed;
+    TimePoint give_up = Clock::now() + request_.grace;
+    while (auto output = output_.waits()) {
+      pollfd polled[] = {*output, {.fd = signals_.descriptor(), .events = POLLIN, .revents = 0}};
+      auto left = std::chrono::ceil<std::chrono::milliseconds>(give_up - Clock::now()).count();
+      if (hurried && left <= 0) return 0;
+      ::poll(polled, 2, hurried ? static_cast<int>(std::min<decltype(left)>(left, 60'000)) : -1);
+      output_.pump();
+      while (auto signal = signals_.next())
+        if (signal->number != SIGUSR1 && signal->number != SIGUSR2) return signal->number;
+    }
+    return 0;
+  }
+
+  // Ctrl-C at a password prompt was left to the stage, and the stage died by it: so must we, that a loop around us ends.
+  bool ended_by_withheld_signal() const {
+    int signal = flow_.withheld_signal();
+    if (lost_ || flow_.end() != flow::FlowEnd::completed || signal == 0 || summary_.status != 128 + signal) return false;
+    return std::ranges::any_of(summary_.stages, [signal](const flow::StageSummary& stage) {
+      return stage.end->status.by_signal() && stage.end->status.signal() == signal;
+    });
   }
 
   void finish_spawner() {
@@ -318,7 +356,7 @@ class EmbeddedRun final {
     // What the spawner was parent of has come to us. Direct children got their parent-death signal meanwhile.
     exec::end_all_children();
     std::string message = fmt::format("the spawner (pid {}) was killed; every process of the flow was ended", spawner_.pid());
-    if (flow_.end() != flow::FlowEnd::signalled) say(message);
+    if (flow_.end() != flow::FlowEnd::signalled) output_.say(message);
     status_ = kRefused;
   }
 
@@ -334,20 +372,19 @@ class EmbeddedRun final {
   void report() {
     if (flow_.end() == flow::FlowEnd::timed_out)
       inform(fmt::format("timed out after {}; every stage was ended", format_duration(*request_.timeout)));
-    if (flow_.end() == flow::FlowEnd::completed && !lost_)
+    if (summary_.end == flow::FlowEnd::completed && !lost_)
       for (const std::string& sentence : failure_sentences(summary_)) inform(sentence);
     if (request_.json_summary) {
-      std::string line = to_json(summary_) + "\n";
-      (void)!::write(STDERR_FILENO, line.data(), line.size());
+      output_.put(to_json(summary_) + "\n");
     }
   }
 
   void inform(const std::string& message) {
-    if (!request_.quiet) say(message);
+    if (!request_.quiet) output_.say(message);
   }
 
   void refuse(const std::string& message) {
-    say(message);
+    output_.say(message);
     failed_to_start_ = true;
     status_ = kRefused;
   }
@@ -360,6 +397,7 @@ class EmbeddedRun final {
   Terminal terminal_;
   flow::FlowRun flow_;
   flow::FlowSummary summary_;
+  StderrQueue output_;
   ProgressDisplay progress_;
   std::vector<link::SpliceRelay> relays_;
   StderrMarks marks_;

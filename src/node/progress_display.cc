@@ -15,8 +15,6 @@ constexpr Duration kSampleInterval = 200ms;
 constexpr Duration kShowInterval = 1s;
 constexpr std::size_t kLabelColumns = 14;
 
-void write_stderr(const std::string& text) { (void)!::write(STDERR_FILENO, text.data(), text.size()); }
-
 std::size_t terminal_columns() {
   winsize size{};
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
@@ -47,12 +45,13 @@ flow::StageSample sample_stage(const flow::StageSummary& stage) {
 
 }  // namespace
 
-ProgressDisplay::ProgressDisplay(ProgressMode mode, TimePoint start)
-    : progress_(start), sample_at_(start + kSampleInterval), show_at_(start + kShowInterval) {
+ProgressDisplay::ProgressDisplay(ProgressMode mode, TimePoint start, StderrQueue& output)
+    : output_(output), progress_(start), sample_at_(start + kSampleInterval), show_at_(start + kShowInterval) {
   if (mode == ProgressMode::plain) style_ = Style::lines;
   if (mode == ProgressMode::json) style_ = Style::json;
+  on_terminal_ = ::isatty(STDERR_FILENO) == 1;
   // Where the flow's own output goes to the terminal, a line of ours in between would spoil it.
-  bool alone_on_terminal = ::isatty(STDERR_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 0;
+  bool alone_on_terminal = on_terminal_ && ::isatty(STDOUT_FILENO) == 0;
   if (mode == ProgressMode::automatic && alone_on_terminal) style_ = Style::in_place;
 }
 
@@ -64,9 +63,14 @@ void ProgressDisplay::on_deadline(TimePoint now, const flow::FlowSummary& flow, 
   if (!active() || now < sample_at_) return;
   sample_at_ = now + kSampleInterval;
   progress_.on_sample(sample(now, flow));
-  if (now < show_at_ || terminal.is_raw()) return;
+  if (now < show_at_ || must_hold_back(terminal)) return;
   show_at_ = now + kShowInterval;
   show(flow);
+}
+
+bool ProgressDisplay::must_hold_back(const Terminal& terminal) const {
+  if (!on_terminal_) return false;
+  return terminal.is_raw() || (style_ == Style::in_place && terminal.in_background());
 }
 
 flow::ProgressSample ProgressDisplay::sample(TimePoint now, const flow::FlowSummary& flow) const {
@@ -83,22 +87,24 @@ flow::ProgressSample ProgressDisplay::sample(TimePoint now, const flow::FlowSumm
 }
 
 void ProgressDisplay::show(const flow::FlowSummary& flow) {
+  if (!output_.has_room()) return;  // a report that is late is of no use
   flow::ProgressReport report = progress_.report();
-  if (style_ == Style::json) return write_stderr(to_json(report, flow) + "\n");
+  if (style_ == Style::json) return output_.put(to_json(report, flow) + "\n");
   std::string line = flow::progress_line(report, labels_of(flow));
-  if (style_ == Style::lines) return write_stderr("sluice: " + line + "\n");
+  if (style_ == Style::lines) return output_.say(line);
   // Return, text, erase to the end of the line (ECMA-48 EL), return: what a stage writes then starts at the margin.
-  write_stderr("\r" + flow::on_one_line(line, terminal_columns() - 1) + "\x1b[K\r");
+  output_.put("\r" + flow::on_one_line(line, terminal_columns() - 1) + "\x1b[K\r");
   shown_ = true;
 }
 
 void ProgressDisplay::wipe() {
-  if (shown_) write_stderr("\r\x1b[K");
+  if (shown_) output_.put("\r\x1b[K");
   shown_ = false;
 }
 
-void ProgressDisplay::finish(TimePoint now, const flow::FlowSummary& flow) {
-  if (style_ == Style::in_place) wipe();
+void ProgressDisplay::finish(TimePoint now, const flow::FlowSummary& flow, const Terminal& terminal) {
+  // In the background, the line that the cursor is on is no longer ours.
+  if (style_ == Style::in_place && !terminal.in_background()) wipe();
   if (style_ == Style::lines || style_ == Style::json) {
     progress_.on_sample(sample(now, flow));
     show(flow);

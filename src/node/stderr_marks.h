@@ -1,11 +1,13 @@
 #pragma once
 // Passes on the stderr of every stage line by line, each with the mark of its stage (`--mark-stderr`).
-// Threading: belongs to the loop that owns it; a slow stderr of ours holds the stages back, as without marks.
+// A slow stderr of ours holds the stages back, as without marks: the loop does not pump while the queue has no room.
+// Threading: belongs to the loop that owns it.
 #include <string>
 #include <vector>
 
 #include "base/unique_fd.h"
 #include "link/line_marker.h"
+#include "node/stderr_queue.h"
 
 namespace sluice::node {
 
@@ -20,9 +22,9 @@ class StderrMarks final {
   std::vector<Source>& sources() { return sources_; }
 
   /// Passes on what has arrived at `source`, which poll(2) says is readable.
-  static void pump(Source& source);
+  static void pump(Source& source, StderrQueue& queue);
   /// Passes on what is left without waiting: strays may keep a pipe open.
-  void drain();
+  void drain(StderrQueue& queue);
 
  private:
   std::vector<Source> sources_;
