@@ -5,7 +5,7 @@ set -euo pipefail
 
 declare -A packages=(
   [build]="g++ cmake ninja-build libcli11-dev libfmt-dev nlohmann-json3-dev"
-  [test]="ccache libgtest-dev libgmock-dev librapidcheck-dev python3 python3-pytest python3-pexpect python3-pytest-xdist
+  [test]="ccache libgtest-dev libgmock-dev python3 python3-pytest python3-pexpect python3-pytest-xdist
           bash dash less fzf zsh fish util-linux"
   [fuzz]="clang-19 libclang-rt-19-dev"
   [bench]="bash dash libgtest-dev"

@@ -8,8 +8,6 @@
 namespace sluice::flow {
 
 bool ShellParser::parse_command(Level level, CommandFacts& facts) {
-  const ShellScanner::Nesting nesting(scanner_);
-  if (!nesting.ok()) return false;
   switch (peek()) {
     case TokenKind::keyword_function:
       return parse_function(level);
@@ -40,7 +38,7 @@ bool ShellParser::parse_simple_command(Level level, CommandFacts& facts) {
         set_other(level, OtherThanOnePipeline::function);
         take();
         if (!expect(TokenKind::right_paren, "`)`", "`(`", last_end_ - 1)) return false;
-        return parse_function_body(level);
+        return parse_function_body();
       }
     } else if (kind == TokenKind::assignment_word) {
       facts.only_words = false;
@@ -82,20 +80,22 @@ bool ShellParser::parse_redirection() {
 }
 
 bool ShellParser::parse_function(Level level) {
+  const ShellScanner::Nesting nesting(scanner_);
+  if (!nesting.ok()) return false;
   set_other(level, OtherThanOnePipeline::function);
   take();
   if (!expect_word("the name of the function")) return false;
-  if (peek() != TokenKind::left_paren) return parse_function_body(level);
+  if (peek() != TokenKind::left_paren) return parse_function_body();
   const std::size_t opened_at = take().range.begin;
   if (peek() == TokenKind::right_paren) {
     take();
-    return parse_function_body(level);
+    return parse_function_body();
   }
   // Without a ) at once, this is the body itself: a subshell.
   return parse_compound_list() && expect(TokenKind::right_paren, "`)`", "`(`", opened_at) && parse_redirections();
 }
 
-bool ShellParser::parse_function_body(Level) {
+bool ShellParser::parse_function_body() {
   skip_newlines();
   return parse_compound_command() && parse_redirections();
 }
@@ -107,19 +107,13 @@ bool ShellParser::parse_coprocess(Level level, CommandFacts& facts) {
   std::vector<AtWord> at_words;
   if (!take_at_words(at_words)) return false;
   std::ranges::move(at_words, std::back_inserter(scanner_.stray_at_words));
+  const bool redirected = peek_is({TokenKind::number, TokenKind::redirect_variable}) || is_redirection_operator(peek());
+  if (redirected || peek() == TokenKind::assignment_word) return parse_simple_command(Level::nested, facts);
   if (peek() == TokenKind::word) {
-    take();  // the name, if a compound command follows; otherwise the first word of a simple one
-    facts.words.emplace_back();
-  } else if (is_redirection_operator(peek()) ||
-             peek_is({TokenKind::assignment_word, TokenKind::number, TokenKind::redirect_variable})) {
-    return parse_simple_command(Level::nested, facts);
+    facts.words.push_back(take());  // the coprocess's name, or its command's first word, which what follows decides
+    if (!starts_compound_command(peek())) return parse_simple_command(Level::nested, facts);
   }
-  const bool compound =
-      peek_is({TokenKind::keyword_if, TokenKind::keyword_case, TokenKind::keyword_for, TokenKind::keyword_select,
-               TokenKind::keyword_while, TokenKind::keyword_until, TokenKind::left_brace, TokenKind::left_paren,
-               TokenKind::arithmetic_command, TokenKind::conditional_start});
-  if (compound || facts.words.empty()) return parse_compound_command() && parse_redirections();
-  return parse_simple_command(Level::nested, facts);
+  return parse_compound_command() && parse_redirections();
 }
 
 bool ShellParser::parse_compound_command() {

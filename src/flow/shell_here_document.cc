@@ -8,6 +8,9 @@
 namespace sluice::flow {
 namespace {
 
+// As many as bash allows.
+constexpr std::size_t kHereDocumentsDueMax = 16;
+
 /// One line of a body, as it is compared with the delimiter: in an unquoted document a backslash joins lines first.
 struct BodyLine {
   std::string text;
@@ -34,6 +37,10 @@ BodyLine read_body_line(ShellScanner& scanner, bool joins_lines) {
 }  // namespace
 
 void ShellLexer::expect_here_document(std::size_t command, const Token& delimiter, bool strips_tabs) {
+  if (context_.here_documents_due.size() == kHereDocumentsDueMax) {
+    scanner_.fail(delimiter.range.begin, "more than 16 here-documents wait for one line");
+    return;
+  }
   context_.here_documents_due.push_back({command, remove_shell_quotes(delimiter.raw), delimiter.quoted, strips_tabs});
 }
 
@@ -59,6 +66,10 @@ void ShellLexer::read_here_document(const HereDocumentDue& due) {
     } else if (context_.in_substitution && compared.starts_with(due.delimiter) &&
                compared.find(')', due.delimiter.size()) != std::string_view::npos) {
       // bash takes `EOF)` for the end of the document and of the substitution around it, and warns.
+      if (context_.substitution_ended) {
+        scanner_.fail(content_end, "the substitution of this here-document was closed before");
+        return;
+      }
       const std::size_t matched = tabs + due.delimiter.size();
       scanner_.skip_to(matched == 0 ? content_end : line.ends[matched - 1]);
       done = true;
@@ -73,6 +84,7 @@ void ShellLexer::read_here_document(const HereDocumentDue& due) {
 void ShellLexer::finish_here_documents() {
   if (context_.here_documents_due.empty() || scanner_.failed()) return;
   // The rest of this line still belongs to what stands around the substitution: the bodies are on the lines after it.
+  context_.substitution_ended = true;
   const std::size_t resume = scanner_.position();
   const std::size_t newline = scanner_.text().find('\n', resume);
   scanner_.skip_to(newline == std::string_view::npos ? scanner_.text().size() : scanner_.line_after(newline));

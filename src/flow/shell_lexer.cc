@@ -577,7 +577,8 @@ std::optional<TokenKind> ShellLexer::special_word(const Word& word) {
                                 context_.before_last != TokenKind::keyword_case;
   const bool behind_name_or_newline = context_.last == TokenKind::word || context_.last == TokenKind::newline;
   if (word.raw == "in" && context_.awaits_in != TokenKind::end && behind_name_or_newline) {
-    // On a line of its own, bash takes any `in` inside a `case` for the one of the `case`: a `for` there cannot have it.
+    // On a line of its own, bash takes any `in` inside a `case` for the one of the `case`: a `for` there cannot have
+    // it.
     const bool own_line = context_.last == TokenKind::newline;
     context_.in_case_pattern = own_line ? context_.in_case_statement : context_.awaits_in == TokenKind::keyword_case;
     context_.awaits_in = TokenKind::end;

@@ -56,6 +56,7 @@ class ShellLexer {
     TokenKind before_last = TokenKind::newline;
     std::optional<Token> ahead;
     bool in_substitution = false;
+    bool substitution_ended = false;  // but bodies are still to be read
     bool in_conditional = false;
     bool in_compound_assignment = false;
     bool in_case_pattern = false;

@@ -10,24 +10,6 @@
 namespace sluice::flow {
 namespace {
 
-bool starts_compound_command(TokenKind kind) {
-  switch (kind) {
-    case TokenKind::keyword_if:
-    case TokenKind::keyword_case:
-    case TokenKind::keyword_for:
-    case TokenKind::keyword_select:
-    case TokenKind::keyword_while:
-    case TokenKind::keyword_until:
-    case TokenKind::left_brace:
-    case TokenKind::left_paren:
-    case TokenKind::arithmetic_command:
-    case TokenKind::conditional_start:
-      return true;
-    default:
-      return false;
-  }
-}
-
 bool starts_simple_command(TokenKind kind) {
   return kind == TokenKind::word || kind == TokenKind::assignment_word || kind == TokenKind::number ||
          kind == TokenKind::redirect_variable || is_redirection_operator(kind);
@@ -127,36 +109,25 @@ bool ShellParser::parse_line() {
   for (;;) {
     if (!parse_pipeline(Level::top)) return false;
     const TokenKind separator = peek();
-    switch (separator) {
-      case TokenKind::newline:
-        take();
-        [[fallthrough]];
-      case TokenKind::end:
-        return !scanner_.failed();
-      case TokenKind::and_and:
-      case TokenKind::or_or:
-        set_other(Level::top,
-                  separator == TokenKind::and_and ? OtherThanOnePipeline::and_if : OtherThanOnePipeline::or_if);
-        take();
-        skip_newlines();
-        break;
-      case TokenKind::ampersand:
-      case TokenKind::semicolon:
-        take();
-        if (separator == TokenKind::ampersand) set_other(Level::top, OtherThanOnePipeline::background);
-        if (peek_is({TokenKind::newline, TokenKind::end})) break;
-        set_other(Level::top, OtherThanOnePipeline::semicolon);
-        break;
-      default:
-        return unexpected();
-    }
-    const bool may_end = separator == TokenKind::ampersand || separator == TokenKind::semicolon;
-    if (may_end && peek() == TokenKind::newline)
+    if (separator == TokenKind::newline || separator == TokenKind::end) return end_line();
+    if (separator == TokenKind::and_and || separator == TokenKind::or_or) {
+      const bool both = separator == TokenKind::and_and;
+      set_other(Level::top, both ? OtherThanOnePipeline::and_if : OtherThanOnePipeline::or_if);
       take();
-    else if (!may_end || peek() != TokenKind::end)
+      skip_newlines();
       continue;
-    return !scanner_.failed();
+    }
+    if (separator != TokenKind::ampersand && separator != TokenKind::semicolon) return unexpected();
+    take();
+    if (separator == TokenKind::ampersand) set_other(Level::top, OtherThanOnePipeline::background);
+    if (peek_is({TokenKind::newline, TokenKind::end})) return end_line();
+    set_other(Level::top, OtherThanOnePipeline::semicolon);
   }
+}
+
+bool ShellParser::end_line() {
+  if (peek() == TokenKind::newline) take();
+  return !scanner_.failed();
 }
 
 bool ShellParser::parse_compound_list() {

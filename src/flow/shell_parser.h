@@ -3,6 +3,22 @@
 // grammar in POSIX.1-2017 XCU 2.10 and of bash's additions to it. The rules decide only what stands where; no tree is
 // kept but for the commands of the one pipeline, because nothing else is asked for.
 //
+// It accepts and refuses what `bash -n` of version 5.2 does; that was compared over several hundred thousand generated
+// and mutated texts. Known differences:
+// - We refuse nesting beyond kNestingMax.
+// - What an earlier line of the text sets when it runs is not known here. Only extended patterns are allowed behind a
+//   line that names `extglob`, and otherwise refused outside of [[ ]], as by a fresh shell. Aliases are not expanded.
+// - A here-document inside a `((` that turns out to be two subshells is refused: bash accepts it, but takes the body
+//   from behind the construct and runs the lines of the body as commands.
+// - `EOF)`, which ends a here-document and the substitution around it: refused where bash puts the rest of that line
+//   back into the middle of another one, and read differently where a backslash continues that line.
+// - A line break directly behind the inner parenthesis of `((...)` is refused as in bash, but also in the few cases
+//   where bash happens to be done by then, because it counted a parenthesis in ${...} or in a comment.
+// - Behind `declare` and its like, bash accepts NAME=(...) even inside a substitution in their arguments, and refuses
+//   it when it expands that; we refuse it at once.
+// - A here-document's delimiter that holds $(...) is taken as it is written; bash rewrites it.
+// - A word that begins with an unquoted @ where a command may begin is an @ word. For bash it is a command's name.
+//
 // Invariants: a function that returns false has made the scanner fail, and everything above it returns false too.
 // Threading: none of its own.
 #include <expected>
@@ -44,6 +60,7 @@ class ShellParser final : private SubstitutionReader {
 
   // Lists.
   bool parse_line();
+  bool end_line();
   bool parse_compound_list();
   bool parse_pipeline(Level level);
   bool parse_pipeline_prefix(Level level, std::vector<AtWord>& at_words, bool& empty);
@@ -55,7 +72,7 @@ class ShellParser final : private SubstitutionReader {
   bool parse_simple_command(Level level, CommandFacts& facts);
   bool parse_redirection();
   bool parse_redirections();
-  bool parse_function_body(Level level);
+  bool parse_function_body();
   bool parse_function(Level level);
   bool parse_coprocess(Level level, CommandFacts& facts);
   bool parse_compound_command();

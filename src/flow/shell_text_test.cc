@@ -102,8 +102,8 @@ TEST(ShellText, KeepsPipesThatAreQuoted) {
 
 TEST(ShellText, KeepsPipesInExpansions) {
   expect_one_stage({"a $(b | c)", "a `b | c`", "a `b \\`c | d\\``", "a ${b:-|}", "a ${b:-'}|'}", "a ${b%\"}|\"}",
-                    "a ${b/\\}/|}", "a ${b:-${c}|}", "a $((1|2))", "a $[1|2]", "a $((1|(2)))", "a $((b|c) | d)",
-                    "a $(b $(c | d) | e)", "a <(b | c)", "a x>(b|c)d"});
+                    "a ${b/\\}/|}", "a ${b:-${c}|}", "a ${b:-{|}", "a $((1|2))", "a $[1|2]", "a $((1|(2)))",
+                    "a $((b|c) | d)", "a $(b $(c | d) | e)", "a <(b | c)", "a x>(b|c)d"});
 }
 
 TEST(ShellText, KeepsPipesInCompoundCommands) {
@@ -122,6 +122,7 @@ TEST(ShellText, KeepsPipesInCompoundCommands) {
                     "select x in a; do b | c; done",
                     "case a in b | c) d | e ;; (f | g) h | i ;& *) j | k ;;& esac",
                     "case a in esac",
+                    "case a in b | esac) c | d ;; (esac) e | f ;; esac",
                     "(( a | b ))",
                     "((a | b) | c)",
                     "[[ a == @(b|c) && ( d || e ) ]]",
@@ -509,6 +510,20 @@ TEST(ShellTextErrors, RefusesExtendedPatternsUntilTheyAreTurnedOn) {
   expect_accepted({"shopt -s extglob\nls !(a|b)", "[[ a == !(b|c) ]]"});
 }
 
+TEST(ShellTextErrors, RefusesHereDocumentsThatBashMisreads) {
+  EXPECT_THAT(refusal("((cat <<E\nx\nE\n) | cat)").message, HasSubstr("here-document"));
+  EXPECT_THAT(refusal("a $(b <<E) c\nE)\n").message, HasSubstr("here-document"));
+  std::string text = "a";
+  for (int count = 0; count < 16; ++count) text += " <<E";
+  expect_accepted({text, "( (cat <<E\nx\nE\n) | cat)", "((cat <<E | cat); b )\nx\nE\n", "$(((1) + 1)) <<E"});
+  EXPECT_THAT(refusal(text + " <<E").message, HasSubstr("16"));
+}
+
+TEST(ShellTextErrors, RefusesAnInOnItsOwnLineInsideACase) {
+  expect_refused({"case a in b) for x\nin c; do d; done ;; esac"});
+  expect_accepted({"case a\nin b) for x in c; do d; done ;; esac", "case a in b) c ;; esac\nfor x\nin d; do e; done"});
+}
+
 TEST(ShellTextErrors, LeavesToExpansionWhatBashDoes) {
   expect_accepted({"a `if`", "a `'`", "a $((if); then)", "a ${}", "a $((1 +))", "cat <<E\n$(\nE"});
 }
@@ -560,13 +575,16 @@ TEST(ShellTextLimits, RefusesDeepNesting) {
   }
   EXPECT_THAT(refusal("[[ " + repeat("( ", 1000)).message, HasSubstr("nested too deeply"));
   EXPECT_THAT(refusal(repeat("{ ", 1000) + "a" + repeat("; }", 1000)).message, HasSubstr("nested too deeply"));
-  expect_accepted({repeat("{ ", 50) + "a" + repeat("; }", 50), repeat("$(", 50) + "a" + repeat(")", 50)});
+  for (const char* open : {"function f ( ", "coproc { ", "a=($("}) {
+    EXPECT_THAT(refusal(repeat(open, 10'000)).message, HasSubstr("nested too deeply")) << open;
+  }
+  expect_accepted({repeat("{ ", 150) + "a" + repeat("; }", 150), repeat("$( ", 60) + "a" + repeat(" )", 60)});
 }
 
 // Each level of (( that turns out to be two subshells is read twice; without memory this would take 2^60 steps.
 TEST(ShellTextLimits, ReadsNestedDoubleParenthesesInTime) {
   expect_accepted({repeat("((", 60) + "a" + repeat(") )", 60), "a " + repeat("$((a;", 60) + "b" + repeat(") )", 60),
-                   repeat("(( $(", 40) + "a" + repeat(") ) )", 40)});
+                   repeat("(( $( ", 30) + "a" + repeat(") ) )", 30)});
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ enum class TokenKind : std::uint8_t {
   greater_pipe,
   and_greater,
   and_greater_greater,
-  // Keywords; `is_keyword` relies on their order.
+  // Keywords.
   keyword_if,
   keyword_then,
   keyword_else,
@@ -78,8 +78,22 @@ constexpr bool is_redirection_operator(TokenKind kind) {
   return kind >= TokenKind::less && kind <= TokenKind::and_greater_greater;
 }
 
-constexpr bool is_keyword(TokenKind kind) {
-  return kind >= TokenKind::keyword_if && kind <= TokenKind::conditional_end;
+constexpr bool starts_compound_command(TokenKind kind) {
+  switch (kind) {
+    case TokenKind::keyword_if:
+    case TokenKind::keyword_case:
+    case TokenKind::keyword_for:
+    case TokenKind::keyword_select:
+    case TokenKind::keyword_while:
+    case TokenKind::keyword_until:
+    case TokenKind::left_brace:
+    case TokenKind::left_paren:
+    case TokenKind::arithmetic_command:
+    case TokenKind::conditional_start:
+      return true;
+    default:
+      return false;
+  }
 }
 
 struct Token {

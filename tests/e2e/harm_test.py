@@ -25,6 +25,7 @@ from processes import (
     let_pass,
     name_of,
     random_generator,
+    state_of,
     wait_until,
 )
 
@@ -54,13 +55,15 @@ FLOWS_TO_KILL = KILLABLE_STAGE_FLOWS | {
         "exec 0<&- 1>&-; sleep 1000 & sleep 1000",
     ),
 }
+# Long to start, so that a kill meets it half started.
+KILLED_FROM_OUTSIDE = FLOWS_TO_KILL | {"many": "yes | " + "cat | " * 80 + "wc -c"}
 PATIENT = ["--grace", "200ms"]
 
-needs_root = pytest.mark.skipif(not is_root(), reason="not root: cannot become another user")
 
-
-def flow_for_round(flows, number):
-    return list(flows)[number % len(flows)]
+def rounds(flows, count=KILLS):
+    """Names of flows, every one of them at least once."""
+    names = list(flows)
+    return [names[number % len(names)] for number in range(max(count, len(names)))]
 
 
 def start_flow(household, text, **options):
@@ -90,10 +93,9 @@ def assert_nothing_came_to_us(household):
 @pytest.mark.parametrize("user", USERS)
 def test_killed_sluice_leaves_nothing(household, request, user, terminal):
     chance = random_generator(request)
-    for number in range(KILLS):
-        name = flow_for_round(FLOWS_TO_KILL, number)
+    for name in rounds(KILLED_FROM_OUTSIDE):
         household.adopted.clear()
-        process = start_flow(household, FLOWS_TO_KILL[name], user=user, terminal=terminal)
+        process = start_flow(household, KILLED_FROM_OUTSIDE[name], user=user, terminal=terminal)
         let_pass(chance.uniform(0, 0.06))
         process.kill()
         household.finish(process)
@@ -107,9 +109,8 @@ def test_killed_sluice_leaves_nothing(household, request, user, terminal):
 def test_killed_process_group_leaves_nothing(household, request, user, terminal):
     # On a terminal the stages are members of the group, elsewhere they have their own.
     chance = random_generator(request)
-    for number in range(KILLS):
-        name = flow_for_round(FLOWS_TO_KILL, number)
-        process = start_flow(household, FLOWS_TO_KILL[name], user=user, terminal=terminal)
+    for name in rounds(KILLED_FROM_OUTSIDE):
+        process = start_flow(household, KILLED_FROM_OUTSIDE[name], user=user, terminal=terminal)
         household.spawner_of(process)
         let_pass(chance.uniform(0, 0.05))
         os.killpg(process.pid, signal.SIGKILL)
@@ -121,9 +122,8 @@ def test_killed_process_group_leaves_nothing(household, request, user, terminal)
 @pytest.mark.parametrize("user", USERS)
 def test_killed_spawner_fails_the_flow_and_leaves_nothing(household, request, user, terminal):
     chance = random_generator(request)
-    for number in range(KILLS):
-        name = flow_for_round(FLOWS_TO_KILL, number)
-        process = start_flow(household, FLOWS_TO_KILL[name], user=user, terminal=terminal)
+    for name in rounds(KILLED_FROM_OUTSIDE):
+        process = start_flow(household, KILLED_FROM_OUTSIDE[name], user=user, terminal=terminal)
         spawner = household.spawner_of(process)
         let_pass(chance.uniform(0, 0.05))
         os.kill(spawner, signal.SIGKILL)
@@ -138,8 +138,7 @@ def test_killed_spawner_fails_the_flow_and_leaves_nothing(household, request, us
 @pytest.mark.parametrize("user", USERS)
 def test_killed_stage_fails_the_flow_and_is_named(household, request, user, terminal):
     chance = random_generator(request)
-    for number in range(KILLS):
-        name = flow_for_round(KILLABLE_STAGE_FLOWS, number)
+    for name in rounds(KILLABLE_STAGE_FLOWS):
         process = start_flow(household, KILLABLE_STAGE_FLOWS[name], user=user, terminal=terminal)
         pids = stage_numbers(household, process, KILLABLE_STAGE_FLOWS[name])
         victim = chance.randrange(3)
@@ -169,8 +168,7 @@ def test_direct_children_end_when_sluice_and_spawner_are_killed_together(househo
     # Nobody is left who could look for what escaped, so that may remain: the household ends it. The stages themselves
     # have a parent-death signal.
     chance = random_generator(request)
-    for number in range(KILLS):
-        name = flow_for_round(FLOWS_TO_KILL, number)
+    for name in rounds(FLOWS_TO_KILL):
         process = start_flow(household, FLOWS_TO_KILL[name], user=user, terminal=terminal)
         spawner = household.spawner_of(process)
         pids = stage_numbers(household, process, FLOWS_TO_KILL[name])
@@ -183,6 +181,28 @@ def test_direct_children_end_when_sluice_and_spawner_are_killed_together(househo
         process.wait()
         assert wait_until(lambda: not any(map(is_alive, pids)), 5), f"{name}: {describe(pids)}"
         household.end()
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["no-terminal", "terminal"])
+@pytest.mark.parametrize("victim", ["the spawner", "sluice", "its own group"])
+def test_stage_that_kills_its_betters_leaves_nothing(household, victim, terminal):
+    kill = {
+        "the spawner": "kill -9 $PPID",
+        "sluice": "kill -9 $(cut -d ' ' -f 4 /proc/$PPID/stat)",
+        "its own group": "kill -9 0",
+    }[victim]
+    text = f"{{ {FLEE}; exec sleep 1000; }} | {{ {FLEE}; {kill}; exec sleep 1000; }} | {{ {FLEE}; exec sleep 1000; }}"
+    process = household.sluice("run", *PATIENT, "--timeout", "5s", text, terminal=terminal)
+    result = household.finish(process)
+    if victim == "the spawner":
+        assert result.returncode == 125 and b"was killed" in result.stderr
+    elif victim == "sluice" or terminal:
+        # On a terminal the stages are in the group of sluice, as in a shell.
+        assert result.returncode == -signal.SIGKILL
+    else:
+        # The neighbours have groups of their own, and sleep on.
+        assert result.returncode == 124
+    household.assert_clean()
 
 
 # --- other signals --------------------------------------------------------------------------------------------------
@@ -253,6 +273,26 @@ def test_nohup_spares_the_flow(household):
     process.send_signal(signal.SIGHUP)
     result = household.finish(process, b"on it goes\n")
     assert (result.returncode, result.stdout) == (0, b"on it goes\n")
+
+
+def test_stopped_stage_is_ended_by_a_signal(household):
+    process = household.sluice("run", "--grace", "20s", "sleep 1000 | sleep 1000")
+    pids = household.stages_of(process, 2)
+    os.kill(pids[1], signal.SIGSTOP)
+    assert wait_until(lambda: state_of(pids[1]) == "T")
+    process.terminate()
+    # A stopped process gets the signal only when it is continued; without that the grace would have to pass.
+    assert household.finish(process, deadline=15).returncode == -signal.SIGTERM
+    household.assert_clean()
+
+
+def test_stopped_stage_is_ended_when_sluice_is_killed(household):
+    process = household.sluice("run", "sleep 1000 | sleep 1000")
+    pids = household.stages_of(process, 2)
+    os.kill(pids[0], signal.SIGSTOP)
+    process.kill()
+    household.finish(process)
+    household.assert_clean()
 
 
 def test_user_signal_is_passed_on_and_ends_nothing(household):
@@ -443,6 +483,8 @@ def test_hardly_any_descriptors_give_a_message_or_work(household, most):
     result = household.run([SLUICE, "run", "cat | cat"], input=b"x\n", before_exec=limit(resource.RLIMIT_NOFILE, most))
     assert result.returncode in (0, 125, 127), result
     assert result.stdout == (b"x\n" if result.returncode == 0 else b"")
+    if result.returncode == 125:
+        assert b"Too many open files; raise the limit (ulimit -n)" in result.stderr, result
     assert result.returncode == 0 or result.stderr != b""
     household.assert_clean()
     assert_nothing_came_to_us(household)

@@ -20,6 +20,7 @@ LOCAL_FLAGS = 3  # the place of c_lflag in what tcgetattr(3) gives
 # Return, text, erase to the end of the line (ECMA-48 EL), return.
 PROGRESS_LINE = r"\r[^\r\n]*1 [^\r\n]* \| 2 [^\r\n]*\x1b\[K\r"
 ERASE_LINE = "\x1b[K"
+BELL = "\x07"
 
 
 def keeps_terminal_raw(terminal):
@@ -97,14 +98,33 @@ def test_interrupt_belongs_to_the_pager(shell, pipeline, status):
     shell.expect(r"(?<!\d)23\r\n:")
     wait_until(lambda: not shell.processes("seq"), "the end of seq, which would die by the interrupt")
     shell.send(INTERRUPT_KEY)
-    # The terminal drops what was typed before the interrupt is handled: the pager answers it with its page.
-    shell.expect(r"(?<!\d)23\r\n:")
+    shell.expect(BELL)  # the pager's answer; it drops keys that come before
     shell.send("G")
     shell.expect(r"(?<!\d)1000\r\n")
     shell.send("q")
     shell.prompt()
     assert shell.status() == status
     shell.wait_for_no_process()
+
+
+@requires_program("less")
+def test_interrupt_belongs_to_a_pager_that_was_started_in_the_background(shell):
+    # The modes that sluice finds at its start are then those of the shell's prompt, which are raw themselves.
+    modes = shell.run("stty -g")
+    shell.run("seq 1000 > numbers")
+    shell.run("sluice run --grace 1ms 'less numbers' &")
+    wait_until_stopped(shell, ["less", "sluice"])
+    shell.start("fg")
+    shell.expect(r"(?<!\d)23\r\n")
+    shell.expect("numbers")
+    shell.send(INTERRUPT_KEY)
+    shell.expect(BELL)
+    shell.send("G")
+    shell.expect(r"(?<!\d)1000\r\n")
+    shell.send("q")
+    shell.prompt()
+    assert shell.status() == 0
+    assert shell.run("stty -g") == modes
 
 
 @requires_program("fzf")
@@ -246,6 +266,15 @@ def test_signal_of_the_shell_ends_a_background_flow(shell, name, status):
     shell.wait_for_no_process()
 
 
+def test_nothing_outlives_the_kill_of_the_whole_job(shell):
+    # The spawner is in no job, so that it is left to end what has left the job.
+    shell.run("sluice run 'setsid --fork sleep 1000 | cat' &")
+    shell.wait_for_process("sleep")
+    shell.wait_for_process("cat")
+    shell.run("kill -KILL %1")
+    shell.wait_for_no_process()
+
+
 def test_background_flow_is_killed_after_the_grace_while_the_shell_edits_its_line(shell, workdir, stubborn):
     # At its prompt the shell itself keeps the terminal raw; that must not be taken for an editor in the flow. The flow
     # starts while it is not raw: the shell is waiting for `head`, which ends when the flow has started.
@@ -273,8 +302,13 @@ def test_signals_of_the_shell_stop_and_continue_a_flow(shell, workdir):
 
 
 def test_stage_that_suspends_its_process_group_suspends_the_job(shell, workdir):
-    write_script("suspends", "echo before\nkill -TSTP 0\necho after\n", workdir)
+    fifo = make_fifo(workdir)
+    write_script("suspends", "read -r line < fifo\nkill -TSTP 0\necho after\n", workdir)
     shell.start("sluice run './suspends | cat'")
+    with open_for_writing(fifo) as input:
+        # A stage that is started later than the signal would miss it, in a shell's pipeline as well.
+        shell.wait_for_process("cat")
+        input.write("go\n")
     assert "Stopped" in shell.prompt()
     wait_until_stopped(shell, ["sluice", "suspends", "cat"])
     shell.start("fg")
@@ -295,6 +329,7 @@ echo "the key was $key"
     modes = shell.run("stty -g")
     shell.start("sluice run './editor | cat'")
     shell.expect("first screen")
+    shell.wait_for_process("cat")
     shell.send(SUSPEND_KEY)
     assert "Stopped" in shell.prompt()
     wait_until_stopped(shell, ["sluice", "editor", "cat"])
@@ -327,6 +362,7 @@ def test_interrupt_without_echo_ends_the_loop_around(shell, silent_typing):
     shell.start("for i in 1 2 3 4 5; do sluice run './silent_typing | cat'; echo round $i; done")
     shell.expect("ready")
     shell.wait_for_process("sleep")
+    shell.wait_for_process("cat")
     shell.send(INTERRUPT_KEY)
     assert "round" not in shell.prompt()
     assert shell.status() == 130
@@ -360,7 +396,7 @@ def test_second_interrupt_kills_at_once(shell, stubborn):
     shell.expect("ready")
     shell.wait_for_process("sleep")
     shell.send(INTERRUPT_KEY)
-    # cat dies by the first interrupt. Two that come together would be one signal.
+    # Two interrupts that come together would be one signal: `cat` dies by the first and shows that it has come.
     wait_until(lambda: not shell.processes("cat"), "the end of cat")
     assert shell.processes("stubborn"), "the first interrupt must not kill"
     shell.send(INTERRUPT_KEY)
@@ -392,6 +428,26 @@ def test_flow_as_a_part_of_a_pipeline(shell, command, output, statuses):
     assert shell.run(command) == output
     assert shell.pipe_status() == statuses
     shell.wait_for_no_process()
+
+
+def test_writer_outside_sees_that_the_flow_reads_no_more(shell, workdir):
+    fifo = make_fifo(workdir)
+    shell.start("yes | sluice run 'exec < /dev/null; cat fifo'")
+    with open_for_writing(fifo):
+        wait_until(lambda: not shell.processes("yes"), "the end of yes while the flow runs")
+        assert shell.processes("cat")
+    shell.prompt()
+    assert shell.pipe_status() == [141, 0]
+
+
+def test_reader_outside_sees_that_the_flow_writes_no_more(shell, workdir):
+    fifo = make_fifo(workdir)
+    shell.start("sluice run 'exec > /dev/null; cat fifo' | wc -l")
+    with open_for_writing(fifo):
+        shell.expect(r"(?<!\d)0\r\n")
+        assert shell.processes("cat")
+    shell.prompt()
+    assert shell.pipe_status() == [0, 0]
 
 
 @pytest.mark.parametrize("command", ["sluice run 'sleep 1000' | cat", "sleep 1000 | sluice run 'cat'"])
@@ -465,7 +521,7 @@ def test_modes_are_restored_when_the_stage_that_changed_them_is_killed(shell, si
 def test_modes_are_left_to_a_stage_that_changed_them_and_ended_well(shell):
     # `stty` in a pipeline is meant to last, as in a shell.
     modes = shell.run("stty -g")
-    shell.run("sluice run 'stty -echoctl'")
+    shell.run("sluice run 'stty -icanon'")
     assert shell.run("stty -g") != modes
 
 
@@ -510,6 +566,7 @@ def test_progress_line_is_not_wiped_from_the_background(shell, workdir):
     shell.start("sluice run 'cat fifo | tr a-z A-Z' > result")
     with open_for_writing(fifo) as input:
         shell.expect(PROGRESS_LINE)
+        shell.wait_for_process("tr")
         shell.send(SUSPEND_KEY)
         shell.prompt()
         wait_until_stopped(shell, ["sluice", "cat", "tr"])

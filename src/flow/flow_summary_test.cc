@@ -1,0 +1,51 @@
+#include "flow/flow_summary.h"
+
+#include <gmock/gmock.h>
+
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+namespace sluice::flow {
+namespace {
+
+using exec::ProcessStatus;
+using namespace std::chrono_literals;
+using testing::ElementsAre;
+
+FlowSummary summary() {
+  FlowSummary flow{.status = 137, .duration = 1500ms};
+  flow.stages.push_back({.command = "yes", .host = "h", .pid = 7, .end = StageEnd{ProcessStatus::ended_by(SIGKILL)}});
+  flow.stages.push_back({.command = "wc -l", .host = "h", .pid = 8, .end = StageEnd{ProcessStatus::exited(0)},
+                         .io_known = true, .io_read_bytes = 10, .cpu_us = 1500, .duration = 2ms});
+  return flow;
+}
+
+TEST(FlowSummary, IsOneJsonObject) {
+  auto json = nlohmann::json::parse(to_json(summary()));
+  EXPECT_EQ(json["flow"], nullptr);
+  EXPECT_EQ(json["status"], 137);
+  EXPECT_EQ(json["end"], "completed");
+  EXPECT_EQ(json["duration_ms"], 1500.0);
+  EXPECT_EQ(json["stages"][0]["signal"], "SIGKILL");
+  EXPECT_EQ(json["stages"][0]["io_read_bytes"], nullptr) << "what is not known is null, not zero";
+  EXPECT_EQ(json["stages"][1]["io_read_bytes"], 10);
+  EXPECT_EQ(json["stages"][1]["cpu_ms"], 1.5);
+}
+
+TEST(FlowSummary, CommandsOfAnyBytesAreValidJson) {
+  FlowSummary flow = summary();
+  flow.stages[0].command = "echo \xff\n\"";
+  EXPECT_NO_THROW((void)nlohmann::json::parse(to_json(flow)));
+}
+
+TEST(FlowSummary, NamesTheStagesThatMadeItFail) {
+  FlowSummary flow = summary();
+  EXPECT_THAT(failure_sentences(flow), ElementsAre("stage 1 `yes` was ended by signal 9 (SIGKILL)"));
+  flow.rule = PipefailRule::last;
+  EXPECT_THAT(failure_sentences(flow), ElementsAre());
+  flow.stages[1].end = StageEnd{ProcessStatus::exited(3)};
+  EXPECT_THAT(failure_sentences(flow), ElementsAre("stage 2 `wc -l` exited with status 3"));
+}
+
+}  // namespace
+}  // namespace sluice::flow
