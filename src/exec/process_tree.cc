@@ -127,11 +127,19 @@ bool read_process_stat(pid_t pid, ProcessStat& stat) {
   return read == 5;
 }
 
-bool read_process_io(pid_t pid, ProcessIo& io) {
-  auto text = read_proc(pid, "io");
-  if (!text) return false;
+bool read_process_io(pid_t pid, ProcessIo& io) { return read_process_io(open_process_io(pid), io); }
+
+UniqueFd open_process_io(pid_t pid) {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%d/io", static_cast<int>(pid));
+  return UniqueFd(::open(path, O_RDONLY | O_CLOEXEC));
+}
+
+bool read_process_io(const UniqueFd& opened, ProcessIo& io) {
+  char text[512] = {};  // seven short lines
+  if (!opened || ::pread(opened.get(), text, sizeof text - 1, 0) <= 0) return false;
   unsigned long long read_bytes = 0, write_bytes = 0;
-  if (std::sscanf(text->c_str(), "rchar: %llu wchar: %llu", &read_bytes, &write_bytes) != 2) return false;
+  if (std::sscanf(text, "rchar: %llu wchar: %llu", &read_bytes, &write_bytes) != 2) return false;
   io = {read_bytes, write_bytes};
   return true;
 }

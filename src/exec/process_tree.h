@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.h"
+
 namespace sluice::exec {
 
 /// One line of /proc/PID/stat, the fields that we use.
@@ -32,6 +34,10 @@ struct ProcessIo {
 
 /// False if the counters may not be read (another user's process) or the kernel keeps none.
 bool read_process_io(pid_t pid, ProcessIo& io);
+
+/// The same through what was opened while the process lived: of a zombie only root may open them.
+UniqueFd open_process_io(pid_t pid);
+bool read_process_io(const UniqueFd& opened, ProcessIo& io);
 
 std::vector<pid_t> children_of(pid_t pid);
 

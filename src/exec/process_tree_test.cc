@@ -59,6 +59,16 @@ TEST_F(ProcessTreeTest, ReadsStatAndIo) {
   EXPECT_GE(io.write_bytes, sizeof(pid_t));
 }
 
+TEST_F(ProcessTreeTest, ReadsIoOfAZombieThroughWhatWasOpenedBefore) {
+  UniqueFd opened = open_process_io(child_);
+  ::kill(child_, SIGKILL);
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOWAIT), 0);
+  ProcessIo io;
+  ASSERT_TRUE(read_process_io(opened, io)) << "only root could open them now";
+  EXPECT_GE(io.write_bytes, sizeof(pid_t));
+}
+
 TEST_F(ProcessTreeTest, SignalsTheWholeTree) {
   signal_tree(child_, 0, SIGTERM);
   int status = 0;

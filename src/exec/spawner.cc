@@ -36,6 +36,7 @@ struct Running {
   pid_t pid = 0;  // 0: has ended
   bool output_has_reader = true;  // a file or a terminal has none that could go away
   PipeObserver output;
+  UniqueFd io_counters;  // open from the start, for the moment when it is a zombie
   UniqueFd input_guard;
 };
 
@@ -178,6 +179,7 @@ class Spawner final {
       auto pid = start_program(program, options);
       if (!pid) return LaunchFailed{i, pid.error().error, pid.error().action};
       running.pid = *pid;
+      if (account_io_) running.io_counters = open_process_io(*pid);
       from_previous = std::move(next_input);
     }
     return std::nullopt;
@@ -293,7 +295,7 @@ class Spawner final {
   void reap_program(Running& program) {
     Exited exited{.program = static_cast<ProgramIndex>(&program - programs_.data())};
     ProcessIo io;
-    exited.io_known = account_io_ && read_process_io(program.pid, io);
+    exited.io_known = account_io_ && (read_process_io(program.io_counters, io) || read_process_io(program.pid, io));
     exited.io_read_bytes = io.read_bytes;
     exited.io_write_bytes = io.write_bytes;
     rusage usage{};
@@ -304,6 +306,7 @@ class Spawner final {
     exited.output_reader = reader_of(program);
     program.pid = 0;
     program.output = PipeObserver();
+    program.io_counters.reset();
     send(exited);
   }
 

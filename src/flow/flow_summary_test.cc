@@ -35,7 +35,7 @@ TEST(FlowSummary, IsOneJsonObject) {
 TEST(FlowSummary, CommandsOfAnyBytesAreValidJson) {
   FlowSummary flow = summary();
   flow.stages[0].command = "echo \xff\n\"";
-  EXPECT_NO_THROW((void)nlohmann::json::parse(to_json(flow)));
+  EXPECT_TRUE(nlohmann::json::accept(to_json(flow)));
 }
 
 TEST(FlowSummary, NamesTheStagesThatMadeItFail) {

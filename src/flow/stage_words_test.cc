@@ -68,6 +68,7 @@ TEST(StageWords, SaysWhatCannotRunYet) {
                            "@json", "@len", "@ordered", "@by=1", "@sandbox", "@image=a", "@fn"}) {
     auto reason = not_yet_runnable(*read({word}));
     ASSERT_TRUE(reason.has_value()) << word;
+    EXPECT_TRUE(reason->contains(word)) << *reason << ", but the user wrote " << word;
   }
   EXPECT_EQ(not_yet_runnable(*read({"@here"})), std::nullopt);
   EXPECT_EQ(not_yet_runnable(*read({})), std::nullopt);

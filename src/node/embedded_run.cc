@@ -337,13 +337,12 @@ class EmbeddedRun final {
     return 0;
   }
 
-  // Ctrl-C at a password prompt was left to the stage, and the stage died by it: so must we, that a loop around us ends.
+  // Ctrl-C at a password prompt was left to the stage, and the flow died by it: so must we, that a loop around us ends. As
+  // in a shell, the last stage decides: a pager that took the Ctrl-C and went on has ended nothing, though its feeder died.
   bool ended_by_withheld_signal() const {
     int signal = flow_.withheld_signal();
-    if (lost_ || flow_.end() != flow::FlowEnd::completed || signal == 0 || summary_.status != 128 + signal) return false;
-    return std::ranges::any_of(summary_.stages, [signal](const flow::StageSummary& stage) {
-      return stage.end->status.by_signal() && stage.end->status.signal() == signal;
-    });
+    if (lost_ || flow_.end() != flow::FlowEnd::completed || signal == 0) return false;
+    return summary_.stages.back().end->status == exec::ProcessStatus::ended_by(signal);
   }
 
   void finish_spawner() {

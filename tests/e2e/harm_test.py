@@ -17,7 +17,6 @@ from processes import (
     SLUICE,
     USERS,
     as_user,
-    children_of,
     describe,
     household,  # noqa: F401, a fixture
     is_alive,
@@ -77,7 +76,8 @@ def stage_numbers(household, process, text):
     if "$$" not in text:
         return household.stages_of(process, 3)
     files = [household.folder / f"stage{number}" for number in (1, 2, 3)]
-    assert wait_until(lambda: all(file.exists() and file.read_text().endswith("\n") for file in files)), "not all started"
+    said = wait_until(lambda: all(file.exists() and file.read_text().endswith("\n") for file in files))
+    assert said, "not all stages have started"
     return [int(file.read_text()) for file in files]
 
 
@@ -297,7 +297,7 @@ def test_stopped_stage_is_ended_when_sluice_is_killed(household):
 
 def test_user_signal_is_passed_on_and_ends_nothing(household):
     text = (
-        "{ trap 'echo got it; touch got' USR1; touch ready; while [ ! -e stop ]; do sleep 0.02; done; }"
+        "{ trap 'echo got it; touch got' USR1; touch ready; while [ ! -e stop ]; do sleep 0.02; done; true; }"
         " | { trap '' USR1; touch ready2; exec cat; }"
     )
     process = household.sluice("run", text)
@@ -484,7 +484,7 @@ def test_hardly_any_descriptors_give_a_message_or_work(household, most):
     assert result.returncode in (0, 125, 127), result
     assert result.stdout == (b"x\n" if result.returncode == 0 else b"")
     if result.returncode == 125:
-        assert b"Too many open files; raise the limit (ulimit -n)" in result.stderr, result
+        assert re.search(rb"Too many open files; .*ulimit -n", result.stderr), result
     assert result.returncode == 0 or result.stderr != b""
     household.assert_clean()
     assert_nothing_came_to_us(household)
@@ -565,12 +565,10 @@ def test_own_answer_to_a_full_stdout_fails(household, arguments):
 
 def test_full_stderr_does_not_matter(household):
     with open("/dev/full", "wb") as full:
-        result = household.run([SLUICE, "run", "--json", "--mark-stderr", "{ echo lost >&2; echo kept; } | cat; "],
+        result = household.run([SLUICE, "run", "--json", "--mark-stderr", "{ echo lost >&2; echo kept; } | cat"],
                                stderr=full)
-        assert (result.returncode, result.stdout) == (1, b"kept\n") or (result.returncode, result.stdout) == (
-            0,
-            b"kept\n",
-        )
+        # Its shell notices the lost line, or does not; what counts is that we go on without messages.
+        assert result.returncode in (0, 1) and result.stdout == b"kept\n"
 
 
 def test_removed_working_directory_does_not_matter(household):

@@ -105,6 +105,12 @@ def process_name(pid):
     return _read_process_file(pid, "comm").decode(errors="replace").rstrip("\n")
 
 
+def has_pending_signal(pid, number):
+    """A signal was sent to the process that it has not taken yet."""
+    match = re.search(rb"^ShdPnd:\s*([0-9a-f]+)$", _read_process_file(pid, "status"), re.MULTILINE)
+    return match is not None and int(match[1], 16) >> (number - 1) & 1 == 1
+
+
 def _all_pids():
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 

@@ -9,11 +9,9 @@ import os
 import pathlib
 import random
 import resource
-import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import termios
 import threading
@@ -42,7 +40,7 @@ _pause = threading.Event()  # never set: waiting for it yields the processor for
 
 
 def wait_until(condition, deadline=PATIENCE):
-    """Waits until `condition` answers something true, and returns the answer; its last answer after the deadline."""
+    """Waits until `condition` answers something true, and returns the answer; after the deadline its last one."""
     end = time.monotonic() + deadline
     while True:
         answer = condition()
@@ -52,7 +50,7 @@ def wait_until(condition, deadline=PATIENCE):
 
 
 def let_pass(seconds):
-    """For a moment that is random on purpose, or a proof that something does not happen; never to wait for something."""
+    """For a moment that is random on purpose, or to see that nothing happens; never to wait for something."""
     _pause.wait(seconds)
 
 
@@ -312,16 +310,3 @@ def household():
     finally:
         family.end()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def reads_within(descriptor, deadline):
-    """Whether something can be read, or the end has come, before the deadline."""
-    return bool(select.select([descriptor], [], [], deadline)[0])
-
-
-def bash_available():
-    return shutil.which("bash") is not None
-
-
-def log(*words):
-    print(*words, file=sys.stderr)
