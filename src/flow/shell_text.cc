@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "flow/shell_parser.h"
+#include "flow/shell_word.h"
 
 namespace sluice::flow {
 namespace {
@@ -31,25 +32,7 @@ Expansion make_expansion(const UnparsedPart& part, std::string_view text, const 
 
 /// Whether what stood between `$(` and `)` is arithmetic: one pair of parentheses around all of it. What is in there
 /// was then read completely; only if it is not, commands have yet to be looked for.
-bool is_arithmetic(std::string_view text) {
-  std::size_t depth = 0;
-  char quote = 0;
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    const char character = text[at];
-    if (character == '\\' && quote != '\'') {
-      ++at;
-    } else if (quote != 0) {
-      if (character == quote) quote = 0;
-    } else if (character == '\'' || character == '"' || character == '`') {
-      quote = character;
-    } else if (character == '(') {
-      ++depth;
-    } else if (character == ')' && (depth == 0 || --depth == 0)) {
-      return at + 1 == text.size();
-    }
-  }
-  return false;
-}
+bool is_arithmetic(std::string_view text) { return end_of_brackets(text, 0, {'(', ')'}) == text.size(); }
 
 // Looks for @ words in what bash does not parse at first. An error in there is the business of the command that expands
 // it, and so nothing is reported.

@@ -16,27 +16,6 @@ std::size_t name_length(std::string_view text) {
   return length;
 }
 
-// Behind the bracket that closes the one at `begin`, or `begin` if none does.
-std::size_t find_subscript_end(std::string_view text, std::size_t begin) {
-  std::size_t depth = 0;
-  char quote = 0;
-  for (std::size_t at = begin; at < text.size(); ++at) {
-    const char character = text[at];
-    if (character == '\\' && quote != '\'') {
-      ++at;
-    } else if (quote != 0) {
-      if (character == quote) quote = 0;
-    } else if (character == '\'' || character == '"' || character == '`') {
-      quote = character;
-    } else if (character == '[') {
-      ++depth;
-    } else if (character == ']' && --depth == 0) {
-      return at + 1;
-    }
-  }
-  return begin;
-}
-
 // bash marks quoted characters inside itself with these two, and has mistaken them in words more than once.
 bool is_shell_internal(char character) { return character == '\x01' || character == '\x7f'; }
 
@@ -142,10 +121,30 @@ std::optional<std::string> literal_shell_word(std::string_view raw) {
 
 bool is_shell_name(std::string_view text) { return !text.empty() && name_length(text) == text.size(); }
 
+std::size_t end_of_brackets(std::string_view text, std::size_t begin, Brackets brackets) {
+  std::size_t depth = 0;
+  char quote = 0;
+  for (std::size_t at = begin; at < text.size(); ++at) {
+    const char character = text[at];
+    if (character == '\\' && quote != '\'') {
+      ++at;
+    } else if (quote != 0) {
+      if (character == quote) quote = 0;
+    } else if (character == '\'' || character == '"' || character == '`') {
+      quote = character;
+    } else if (character == brackets.open) {
+      ++depth;
+    } else if (character == brackets.close && (depth == 0 || --depth == 0)) {
+      return at + 1;
+    }
+  }
+  return begin;
+}
+
 bool is_shell_variable(std::string_view text) {
   const std::size_t name = name_length(text);
   if (name == 0 || name == text.size()) return name != 0;
-  const bool subscripted = text[name] == '[' && find_subscript_end(text, name) == text.size();
+  const bool subscripted = text[name] == '[' && end_of_brackets(text, name, {'[', ']'}) == text.size();
   return subscripted && text.size() > name + 2;
 }
 
@@ -153,7 +152,7 @@ bool is_assignment_target(std::string_view text, std::size_t subscript_end) {
   const std::size_t name = name_length(text);
   if (name == 0) return false;
   const bool subscripted = name < text.size() && text[name] == '[';
-  if (subscripted && subscript_end == 0) subscript_end = find_subscript_end(text, name);
+  if (subscripted && subscript_end == 0) subscript_end = end_of_brackets(text, name, {'[', ']'});
   const std::string_view rest = text.substr(subscripted ? subscript_end : name);
   return rest.empty() || rest == "+";
 }

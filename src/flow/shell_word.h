@@ -1,6 +1,7 @@
 #pragma once
 // Questions about the raw text of one word: what it is once its quotes are removed, and whether it assigns.
 // Threading: pure functions.
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,6 +19,14 @@ bool is_shell_name(std::string_view text);
 
 /// Whether `text` is NAME or NAME[SUBSCRIPT].
 bool is_shell_variable(std::string_view text);
+
+struct Brackets {
+  char open;
+  char close;
+};
+
+/// Behind the bracket that closes the first one at or behind `begin`, quoted ones passed over; `begin` if none does.
+std::size_t end_of_brackets(std::string_view text, std::size_t begin, Brackets brackets);
 
 /// Whether `text` is NAME, NAME+, NAME[...] or NAME[...]+, so that a `=` behind it assigns. `subscript_end` is where
 /// the subscript that the lexer read ends in `text`, or 0 where it read none; then a plain look at the brackets

@@ -46,7 +46,8 @@ def interrupt_pager(shell):
     shell.send(INTERRUPT_KEY)
     shell.expect(BELL)
     pid = shell.wait_for_process("sluice")
-    wait_until(lambda: not has_pending_signal(pid, signal.SIGINT) and process_state(pid) == "S", "a judged interrupt")
+    wait_until(lambda: not has_pending_signal(pid, signal.SIGINT) and process_state(pid) == "S",
+               "the interrupt to be judged")
 
 
 def job_processes(shell):
@@ -68,7 +69,8 @@ def wait_until_stopped(shell, names):
 
 
 def wait_until_resumed(shell):
-    wait_until(lambda: all(process_state(pid) != "T" for pid in job_processes(shell)), "a job without stopped processes")
+    wait_until(lambda: all(process_state(pid) != "T" for pid in job_processes(shell)),
+               "a job without stopped processes")
 
 
 def make_fifo(workdir):
@@ -147,7 +149,11 @@ def test_interrupt_belongs_to_a_pager_that_was_started_in_the_background(shell):
 
 
 @requires_program("fzf")
-@pytest.mark.parametrize("before, behind", [("", "> chosen"), ("", "| cat > chosen"), ("x=$(", '); echo "$x" > chosen')])
+@pytest.mark.parametrize("before, behind", [
+    ("", "> chosen"),
+    ("", "| cat > chosen"),
+    ("x=$(", '); echo "$x" > chosen'),
+])
 def test_fuzzy_finder_gives_the_chosen_item(shell, workdir, before, behind):
     modes = shell.run("stty -g")
     shell.start(f"{before}sluice run \"printf 'apple\\nbanana\\ncherry\\n' | fzf\"{behind}")
@@ -339,7 +345,12 @@ def test_editor_suspends_itself_by_a_key_and_comes_back(shell, workdir):
     # As vim does: in its raw mode Ctrl-Z is a key, upon which it gives the terminal back and stops its group.
     write_script("editor", """
 saved=$(stty -g < /dev/tty)
-show() { stty raw -echo < /dev/tty; printf '%s' "$1" > /dev/tty; key=$(head -c 1 < /dev/tty); stty "$saved" < /dev/tty; }
+show() {
+  stty raw -echo < /dev/tty
+  printf '%s' "$1" > /dev/tty
+  key=$(head -c 1 < /dev/tty)
+  stty "$saved" < /dev/tty
+}
 show 'first screen'
 kill -TSTP 0
 show 'second screen'
