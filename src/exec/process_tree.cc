@@ -117,14 +117,7 @@ bool read_process_stat(pid_t pid, ProcessStat& stat) {
   std::size_t open = text->find('('), close = text->rfind(')');
   if (open == std::string::npos || close == std::string::npos) return false;
   stat.name = text->substr(open + 1, close - open - 1);
-  unsigned long user = 0, system = 0;
-  int parent = 0, group = 0;
-  int read = std::sscanf(text->c_str() + close + 1, " %c %d %d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &stat.state,
-                         &parent, &group, &user, &system);
-  stat.parent = parent;
-  stat.group = group;
-  stat.cpu_ticks = user + system;
-  return read == 5;
+  return std::sscanf(text->c_str() + close + 1, " %c %d %d %d", &stat.state, &stat.parent, &stat.group, &stat.session) == 4;
 }
 
 bool read_process_io(pid_t pid, ProcessIo& io) { return read_process_io(open_process_io(pid), io); }

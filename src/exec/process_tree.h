@@ -21,7 +21,7 @@ struct ProcessStat {
   char state = '?';
   pid_t parent = 0;
   pid_t group = 0;
-  std::uint64_t cpu_ticks = 0;  // user and system, in clock ticks (sysconf(_SC_CLK_TCK))
+  pid_t session = 0;
 };
 
 /// False if there is no such process, or no /proc.

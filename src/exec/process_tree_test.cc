@@ -54,6 +54,7 @@ TEST_F(ProcessTreeTest, ReadsStatAndIo) {
   ASSERT_TRUE(read_process_stat(grandchild_, stat));
   EXPECT_EQ(stat.parent, child_);
   EXPECT_EQ(stat.group, ::getpgrp());
+  EXPECT_EQ(stat.session, ::getsid(0));
   ProcessIo io;
   EXPECT_TRUE(read_process_io(child_, io));
   EXPECT_GE(io.write_bytes, sizeof(pid_t));

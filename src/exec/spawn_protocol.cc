@@ -53,7 +53,7 @@ template <class A>
 void fields(A&, Childless&) {}
 template <class A>
 void fields(A& a, Stray& m) {
-  a(m.pid, m.name, m.reads_pipe, m.progress);
+  a(m.pid, m.name, m.drains_pipe);
 }
 template <class A>
 void fields(A& a, Survey& m) {

@@ -118,8 +118,9 @@ struct Childless {};
 struct Stray {
   std::int32_t pid = 0;
   std::string name;
-  bool reads_pipe = false;        // its stdin is a pipe: bash's >(...) looks like this
-  std::uint64_t progress = 0;     // grows while it computes, reads or writes
+  // It reads a pipe that is none of the flow's links and that nobody writes to any more, and has not left the session as
+  // daemons do: it will end by itself, and what it has read would be lost with it. bash's >(...) looks like this.
+  bool drains_pipe = false;
 };
 
 struct Survey {

@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <ctime>
 #include <optional>
 #include <set>
 
@@ -79,6 +78,8 @@ class Spawner final {
   void prepare() {
     ::prctl(PR_SET_NAME, "sluice-spawner");
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    // Blocked like all others, it still wakes a spawner that a stage has stopped.
+    ::prctl(PR_SET_PDEATHSIG, SIGCONT);
     ::setpgid(0, 0);
     sigset_t all;
     ::sigfillset(&all);
@@ -165,6 +166,7 @@ class Spawner final {
       Running& running = programs_.emplace_back();
       if (program.guarded_input) running.input_guard = owner_.take_descriptor();
       int output_fd = output ? output.get() : STDOUT_FILENO;
+      remember_input(input ? input.get() : STDIN_FILENO);
       running.output_has_reader = is_pipe_or_socket(output_fd);
       running.output = PipeObserver::watch(output_fd);
       StartOptions options{.input = input ? input.get() : STDIN_FILENO,
@@ -183,6 +185,11 @@ class Spawner final {
       from_previous = std::move(next_input);
     }
     return std::nullopt;
+  }
+
+  void remember_input(int fd) {
+    struct stat status {};
+    if (::fstat(fd, &status) == 0) own_inputs_.insert(status.st_ino);
   }
 
   static void release_standard_streams() {
@@ -238,26 +245,21 @@ class Spawner final {
     send(survey);
   }
 
-  static void add_to(Survey& survey, pid_t pid) {
+  void add_to(Survey& survey, pid_t pid) const {
     ProcessStat stat;
     if (!read_process_stat(pid, stat) || stat.state == 'Z' || stat.state == 'X') return;
     ++survey.total;
     if (survey.strays.size() >= kStraysMax) return;
-    ProcessIo io;
-    read_process_io(pid, io);
-    // Waiting for a disk is work too, though no counter moves.
-    std::uint64_t waiting = stat.state == 'D' ? static_cast<std::uint64_t>(::time(nullptr)) : 0;
-    survey.strays.push_back({.pid = pid,
-                             .name = stat.name,
-                             .reads_pipe = stdin_is_pipe(pid),
-                             .progress = stat.cpu_ticks + io.read_bytes + io.write_bytes + waiting});
+    bool drains_pipe = stat.session == ::getsid(0) && drains_foreign_pipe(pid);
+    survey.strays.push_back({.pid = pid, .name = stat.name, .drains_pipe = drains_pipe});
   }
 
-  static bool stdin_is_pipe(pid_t pid) {
-    std::string link = "/proc/" + std::to_string(pid) + "/fd/0";
-    char target[16];
-    ssize_t length = ::readlink(link.c_str(), target, sizeof target);
-    return length >= 5 && std::equal(target, target + 5, "pipe:");
+  // A stray that inherited the stdin of its stage reads a link of the flow: it is not on its behalf that it runs.
+  bool drains_foreign_pipe(pid_t pid) const {
+    std::string input = "/proc/" + std::to_string(pid) + "/fd/0";
+    struct stat status {};
+    if (::stat(input.c_str(), &status) != 0 || !S_ISFIFO(status.st_mode)) return false;
+    return !own_inputs_.contains(status.st_ino) && link::pipe_has_writer(input.c_str()) == false;
   }
 
   void handle(EndAll&) {
@@ -326,6 +328,7 @@ class Spawner final {
   const EntryState& entry_;
   UniqueFd child_signal_;
   std::vector<Running> programs_;
+  std::set<ino_t> own_inputs_;  // what the programs have as stdin; inodes of pipes are not used twice
   bool own_groups_ = true;
   bool account_io_ = false;
   bool owner_gone_ = false;

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 
@@ -201,9 +202,27 @@ TEST_F(SpawnerTest, SurveysWhatOutlivedItsProgram) {
   ASSERT_TRUE(survey.has_value());
   ASSERT_EQ(survey->total, 1u);
   EXPECT_EQ(survey->strays[0].pid, left);
-  EXPECT_FALSE(survey->strays[0].reads_pipe) << "a shell gives a background job /dev/null";
+  EXPECT_FALSE(survey->strays[0].drains_pipe) << "a shell gives a background job /dev/null";
   client_->send(SendSignal{.signal = SIGTERM, .programs = {}, .strays_too = true});
   EXPECT_TRUE(await<Childless>().has_value());
+}
+
+TEST_F(SpawnerTest, SurveyTellsWhoDrainsAPipe) {
+  // The one behind the pipe drains it: its writer has ended. The other reads a link of the flow.
+  launch({shell("exec echo input"),
+          shell("{ echo text | { echo $$; exec sleep 1000; } >/dev/null & } ; sleep 1000 >/dev/null <&0 & echo $!")});
+  pid_t reads_link = std::stoi(read_line());
+  ASSERT_TRUE(await<Exited>() && await<Exited>());
+  Survey survey;
+  EXPECT_TRUE(happens([&] {
+    client_->send(RequestSurvey{});
+    survey = await<Survey>().value_or(Survey{});
+    return std::ranges::any_of(survey.strays, &Stray::drains_pipe);
+  }));
+  for (const Stray& stray : survey.strays)
+    if (stray.pid == reads_link) {
+      EXPECT_FALSE(stray.drains_pipe);
+    }
 }
 
 TEST_F(SpawnerTest, DetachLeavesWhatRuns) {

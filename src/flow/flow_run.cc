@@ -14,6 +14,7 @@ using namespace std::chrono_literals;
 constexpr Duration kSettleTime = 100ms;
 // How often stragglers are looked at while they are awaited.
 constexpr Duration kAskInterval = 50ms;
+constexpr Duration kLateAskInterval = 500ms;  // when they have outlasted the grace
 // SIGKILL needs no patience of the process, only of the kernel; beyond this the user is told who will not go.
 constexpr Duration kKillPatience = 2s;
 
@@ -40,7 +41,6 @@ void FlowRun::on_stage_ended(StageIndex stage, TimePoint now) {
 }
 
 void FlowRun::start_lingering(TimePoint now) {
-  timeout_at_.reset();
   state_ = State::lingering;
   patience_ends_ = now + kSettleTime;
   ask_at_ = now;  // with nothing left running, `on_childless` comes before the question is due
@@ -62,15 +62,21 @@ void FlowRun::on_stragglers(std::vector<Straggler> stragglers, TimePoint now) {
     actions_.push_back(TellUnkillable{std::move(stragglers)});
   }
   if (state_ != State::lingering) return;
-  bool draining = std::ranges::any_of(stragglers, &Straggler::drains_pipe);
-  std::uint64_t progress = 0;
-  for (const Straggler& straggler : stragglers) progress += straggler.progress;
-  if (draining && progress != progress_) patience_ends_ = now + options_.grace;
-  progress_ = progress;
-  if (now >= *patience_ends_ && !stragglers.empty())
+  if (std::ranges::any_of(stragglers, &Straggler::drains_pipe))
+    await_stragglers(std::move(stragglers), now);
+  else if (now >= *patience_ends_ && !stragglers.empty())
     end_stragglers(std::move(stragglers), now);
   else
     ask_at_ = now + kAskInterval;
+}
+
+void FlowRun::await_stragglers(std::vector<Straggler> stragglers, TimePoint now) {
+  ask_at_ = now + (told_awaiting_ ? kLateAskInterval : kAskInterval);
+  bool beyond_grace = now >= *patience_ends_ - kSettleTime + options_.grace;
+  if (told_awaiting_ || !beyond_grace) return;
+  told_awaiting_ = true;
+  std::erase_if(stragglers, [](const Straggler& straggler) { return !straggler.drains_pipe; });
+  actions_.push_back(TellAwaitingStragglers{std::move(stragglers)});
 }
 
 void FlowRun::end_stragglers(std::vector<Straggler> stragglers, TimePoint now) {

@@ -2,7 +2,7 @@
 // The life of one flow whose stages run below a spawner: what is passed on, when patience ends, and with what status.
 //
 //   running --all stages ended--> lingering --no process left--> finished
-//      |                            |  strays that drain a pipe are awaited while they make progress,
+//      |                            |  stragglers that drain a pipe are awaited, since what they read would be lost,
 //      |                            |  others for a moment; then SIGTERM, and after a grace SIGKILL
 //      | a signal that ends us, or the timeout
 //      v
@@ -31,8 +31,7 @@ using StageIndex = std::size_t;
 struct Straggler {
   int pid = 0;
   std::string name;
-  bool drains_pipe = false;    // reads a pipe whose writers have ended: it will end by itself, such as bash's >(gzip)
-  std::uint64_t progress = 0;  // grows while it works
+  bool drains_pipe = false;  // reads a pipe whose writers have ended: it will end by itself, such as bash's >(gzip)
 };
 
 struct FlowRunOptions {
@@ -70,6 +69,11 @@ struct TellEndingStragglers {
   std::vector<Straggler> stragglers;
   bool operator==(const TellEndingStragglers& other) const { return stragglers.size() == other.stragglers.size(); }
 };
+/// For the user: stragglers that drain a pipe are awaited beyond the grace. Said once.
+struct TellAwaitingStragglers {
+  std::vector<Straggler> stragglers;
+  bool operator==(const TellAwaitingStragglers& other) const { return stragglers.size() == other.stragglers.size(); }
+};
 /// For the user: the grace is over, what is left is killed.
 struct TellKilling {
   bool operator==(const TellKilling&) const = default;
@@ -80,8 +84,8 @@ struct TellUnkillable {
   bool operator==(const TellUnkillable& other) const { return stragglers.size() == other.stragglers.size(); }
 };
 
-using FlowAction = std::variant<PassSignal, AskForStragglers, KillEverything, LeaveStragglers, TellEndingStragglers,
-                                TellKilling, TellUnkillable>;
+using FlowAction = std::variant<PassSignal, AskForStragglers, KillEverything, LeaveStragglers, TellAwaitingStragglers,
+                                TellEndingStragglers, TellKilling, TellUnkillable>;
 
 enum class FlowEnd { completed, timed_out, signalled };
 
@@ -113,6 +117,7 @@ class FlowRun final {
   void start_ending(FlowEnd end, TimePoint now);
   void forget_ending();
   void start_lingering(TimePoint now);
+  void await_stragglers(std::vector<Straggler> stragglers, TimePoint now);
   void end_stragglers(std::vector<Straggler> stragglers, TimePoint now);
   void kill(TimePoint now);
   void finish();
@@ -127,7 +132,7 @@ class FlowRun final {
   std::optional<TimePoint> timeout_at_;
   std::optional<TimePoint> patience_ends_;  // of the state
   std::optional<TimePoint> ask_at_;
-  std::uint64_t progress_ = 0;
+  bool told_awaiting_ = false;
   bool told_unkillable_ = false;
   std::deque<FlowAction> actions_;
 };

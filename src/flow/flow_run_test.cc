@@ -158,21 +158,30 @@ TEST_F(FlowRunTest, EndsWhatStagesLeftRunning) {
   EXPECT_EQ(run.end(), FlowEnd::completed);
 }
 
-TEST_F(FlowRunTest, AwaitsAStragglerThatDrainsItsPipeAndWorks) {
+TEST_F(FlowRunTest, AwaitsAStragglerThatDrainsItsPipe) {
   FlowRun run = make({.grace = 2s});
   end_stages(run, 0s);
-  for (int second = 1; second <= 60; ++second) {
+  std::vector<Straggler> left = {{.pid = 8, .name = "sleep"}, {.pid = 9, .name = "gzip", .drains_pipe = true}};
+  for (int second = 0; second <= 60; ++second) {
     run.on_deadline(false, at(second * 1s));
     EXPECT_EQ(actions(run), Actions{AskForStragglers{}});
-    run.on_stragglers({{.pid = 9, .name = "gzip", .drains_pipe = true, .progress = std::uint64_t(second)}},
-                      at(second * 1s));
+    run.on_stragglers(left, at(second * 1s));
+    Actions told = second == 2 ? Actions{TellAwaitingStragglers{{left[1]}}} : Actions{};
+    EXPECT_EQ(actions(run), told) << "said once, when the grace is over; second " << second;
   }
-  EXPECT_EQ(actions(run), Actions{});
-  for (int second = 61; second <= 63; ++second) {  // and it stops working
-    run.on_deadline(false, at(second * 1s));
-    run.on_stragglers({{.pid = 9, .name = "gzip", .drains_pipe = true, .progress = 60}}, at(second * 1s));
-  }
+  run.on_stragglers({left[0]}, at(61s));
+  EXPECT_EQ(actions(run), (Actions{kTerm, TellEndingStragglers{{left[0]}}})) << "the other has drained its pipe";
+}
+
+TEST_F(FlowRunTest, TheTimeoutHoldsForStragglersToo) {
+  FlowRun run = make({.timeout = 5s});
+  end_stages(run, 0s);
+  run.on_deadline(false, at(0s));
+  run.on_stragglers({{.pid = 9, .name = "gzip", .drains_pipe = true}}, at(4s));
+  actions(run);
+  run.on_deadline(false, at(5s));
   EXPECT_THAT(actions(run), testing::Contains(FlowAction(kTerm)));
+  EXPECT_EQ(run.end(), FlowEnd::timed_out);
 }
 
 TEST_F(FlowRunTest, KeepSparesWhatStagesLeft) {

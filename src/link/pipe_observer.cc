@@ -47,4 +47,13 @@ std::optional<PipeFill> PipeObserver::fill() const {
   return PipeFill{ByteCount{static_cast<std::uint64_t>(used)}, ByteCount{static_cast<std::uint64_t>(capacity)}};
 }
 
+std::optional<bool> pipe_has_writer(const char* path) {
+  UniqueFd end(::open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  struct stat status {};
+  if (!end || ::fstat(end.get(), &status) != 0 || !S_ISFIFO(status.st_mode)) return std::nullopt;
+  pollfd poll_end{.fd = end.get(), .events = POLLIN, .revents = 0};
+  if (::poll(&poll_end, 1, 0) < 0) return std::nullopt;
+  return (poll_end.revents & POLLHUP) == 0;
+}
+
 }  // namespace sluice::link

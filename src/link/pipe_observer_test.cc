@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <string>
+
 namespace sluice::link {
 namespace {
 
@@ -44,6 +46,17 @@ TEST(PipeObserver, MeasuresTheFill) {
   ASSERT_TRUE(fill.has_value());
   EXPECT_EQ(fill->used.value, 5u);
   EXPECT_EQ(fill->capacity.value, static_cast<std::uint64_t>(::fcntl(pipe.read_end.get(), F_GETPIPE_SZ)));
+}
+
+TEST(PipeObserver, SeesWhenTheLastWriterIsGone) {
+  Pipe pipe;
+  std::string path = "/proc/self/fd/" + std::to_string(pipe.read_end.get());
+  EXPECT_EQ(pipe_has_writer(path.c_str()), true);
+  ASSERT_EQ(::write(pipe.write_end.get(), "x", 1), 1);
+  pipe.write_end.reset();
+  EXPECT_EQ(pipe_has_writer(path.c_str()), false) << "also while there is something left to read";
+  EXPECT_EQ(pipe_has_writer("/dev/null"), std::nullopt);
+  EXPECT_EQ(pipe_has_writer("/no/such/file"), std::nullopt);
 }
 
 TEST(PipeObserver, KnowsNothingOfOtherFiles) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 
 #include "base/require.h"
@@ -259,8 +260,7 @@ class EmbeddedRun final {
     for (exec::Stray& stray : survey.strays)
       stragglers.push_back({.pid = stray.pid,
                             .name = std::move(stray.name),
-                            .drains_pipe = stray.reads_pipe,
-                            .progress = stray.progress});
+                            .drains_pipe = stray.drains_pipe});
     flow_.on_stragglers(std::move(stragglers), Clock::now());
   }
 
@@ -275,10 +275,22 @@ class EmbeddedRun final {
     for (exec::ProgramIndex i = 0; i < summary_.stages.size(); ++i)
       if (!summary_.stages[i].end) request.programs.push_back(i);
     spawner_.send(request);
+    wake_spawner();
   }
   void carry_out(flow::AskForStragglers&) { spawner_.send(exec::RequestSurvey{}); }
-  void carry_out(flow::KillEverything&) { spawner_.send(exec::EndAll{}); }
+  void carry_out(flow::KillEverything&) {
+    spawner_.send(exec::EndAll{});
+    wake_spawner();
+  }
+
+  // A stage can stop its parent (kill -STOP $PPID); what must be ended must not wait for that.
+  void wake_spawner() const { ::kill(spawner_.pid(), SIGCONT); }
+
   void carry_out(flow::LeaveStragglers&) { spawner_.send(exec::Detach{}); }
+  void carry_out(flow::TellAwaitingStragglers& tell) {
+    inform(fmt::format("the stages have ended; waiting for what still reads from them: {} (Ctrl-C ends it)",
+                       list_stragglers(tell.stragglers)));
+  }
   void carry_out(flow::TellEndingStragglers& tell) {
     inform(fmt::format("the stages have ended, but left running: {}; ending that (--keep spares it)",
                        list_stragglers(tell.stragglers)));
