@@ -2,8 +2,9 @@
 //
 //   local_pipelines_bench SLUICE
 //
-// Every figure is the median of several runs; the runs of one row's programs take turns, so that a change of the machine's
-// speed hits all of them alike, and ratios hold where absolute figures drift. SLUICE_BENCH_SCALE=0.1 makes it a quick look.
+// Every figure is the median of several runs; the runs of one row's programs take turns, so that a change of the
+// machine's speed hits all of them alike, and ratios hold where absolute figures drift. SLUICE_BENCH_SCALE=0.1 makes it
+// a quick look.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
@@ -36,7 +37,9 @@ struct Cost {
   double cpu_seconds;
 };
 
-double to_seconds(const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6; }
+double to_seconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+}
 
 double cpu_of_children() {
   rusage usage{};
@@ -111,9 +114,12 @@ struct Unit {
   bool rate = false;
 };
 
-double figure(double seconds, const Unit& unit) { return unit.rate ? unit.per_second / seconds : seconds * unit.per_second; }
+double figure(double seconds, const Unit& unit) {
+  return unit.rate ? unit.per_second / seconds : seconds * unit.per_second;
+}
 
-void print_row(const std::string& what, const std::vector<Contender>& contenders, const Unit& unit, const std::string& goal) {
+void print_row(const std::string& what, const std::vector<Contender>& contenders, const Unit& unit,
+               const std::string& goal) {
   fmt::print("\n{}   goal: {}\n", what, goal);
   const Contender& ours = contenders.front();
   for (const Contender& contender : contenders) {
@@ -126,16 +132,16 @@ void print_row(const std::string& what, const std::vector<Contender>& contenders
     double low = figure(unit.rate ? most : least, unit), high = figure(unit.rate ? least : most, unit);
     double ratio = figure(median(ours.seconds), unit) / value;
     double cpu_ratio = median(ours.cpu_seconds) / median(contender.cpu_seconds);
-    fmt::print("  {:<22} {:>9.3f} {:<5} [{:.3f} .. {:.3f}]  sluice is {:.2f} x, its CPU {:.2f} x\n", contender.name, value,
-               unit.name, low, high, ratio, cpu_ratio);
+    fmt::print("  {:<22} {:>9.3f} {:<5} [{:.3f} .. {:.3f}]  sluice is {:.2f} x, its CPU {:.2f} x\n", contender.name,
+               value, unit.name, low, high, ratio, cpu_ratio);
   }
 }
 
 void bytes_row(const std::string& sluice, double scale) {
   auto mebibytes = static_cast<long>(std::max(64.0, 4096 * scale));
   std::string text = fmt::format("head -c {}M /dev/zero | cat | cat", mebibytes);
-  std::vector<Contender> contenders = {{.name = "sluice", .command = {sluice, "run", text}},
-                                       shell("bash", text), shell("dash", text)};
+  std::vector<Contender> contenders = {
+      {.name = "sluice", .command = {sluice, "run", text}}, shell("bash", text), shell("dash", text)};
   race(contenders, 9, 1);
   Unit unit{"GB/s", static_cast<double>(mebibytes) * 1048576 / 1e9, true};
   print_row(fmt::format("a | b | c, {} MiB through two cats", mebibytes), contenders, unit, ">= 0.97 x bash");
@@ -149,7 +155,8 @@ void start_rows(const std::string& sluice, double scale) {
   print_row("start of the program", contenders, {"ms", 1e3}, "<= 3.5 x /bin/true, better 2.5 x");
 
   std::vector<Contender> one = {{.name = "sluice run true", .command = {sluice, "run", "true"}},
-                                shell("bash", "true"), shell("dash", "true"),
+                                shell("bash", "true"),
+                                shell("dash", "true"),
                                 {.name = "/bin/true", .command = {"/bin/true"}}};
   race(one, runs, 1);
   print_row("one command, spawner included", one, {"ms", 1e3}, "at most 3 ms more than bash -c true");
@@ -160,8 +167,8 @@ void start_rows(const std::string& sluice, double scale) {
 void short_pipelines_row(const std::string& sluice, double scale) {
   int batch = std::max(20, static_cast<int>(1000 * scale));
   std::string text = "/bin/echo hello | cat | wc -c";
-  std::vector<Contender> contenders = {{.name = "sluice", .command = {sluice, "run", text}},
-                                       shell("bash", text), shell("dash", text)};
+  std::vector<Contender> contenders = {
+      {.name = "sluice", .command = {sluice, "run", text}}, shell("bash", text), shell("dash", text)};
   race(contenders, 5, batch);
   print_row(fmt::format("{} short pipelines of three stages, each in a fresh process", batch), contenders, {"s", 1},
             "<= 1.5 x bash's time");

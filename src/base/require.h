@@ -1,8 +1,8 @@
 #pragma once
 // Assertions that stay in every build: a bug stops the process before it does harm.
 //
-// REQUIRE says that the caller broke the contract, INVARIANT that we did. Neither is for what a user, peer, disk or file
-// sent: that is an error value.
+// REQUIRE says that the caller broke the contract, INVARIANT that we did. Neither is for what a user, peer, disk or
+// file sent: that is an error value.
 
 namespace sluice {
 

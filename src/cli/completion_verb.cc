@@ -89,8 +89,7 @@ Candidates shells_of_this_host() {
 Candidates variable_names() {
   Candidates names;
   exec::Environment environment = exec::Environment::of_this_process();
-  for (const std::string& entry : environment.entries())
-    names.push_back(entry.substr(0, entry.find('=')) + "=");
+  for (const std::string& entry : environment.entries()) names.push_back(entry.substr(0, entry.find('=')) + "=");
   return names;
 }
 

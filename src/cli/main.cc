@@ -19,8 +19,8 @@ int dispatch(int argc, char** argv) {
   if (name == "--help" || name == "-h") name = "help";
   const Verb* verb = find_verb(name);
   if (verb != nullptr) return verb->run(Arguments(argv + 2, argv + argc));
-  return refuse(kUsage, fmt::format("there is no verb '{}'{}; verbs: {}", name, sluice::did_you_mean(name, verb_names()),
-                                    fmt::join(verb_names(), " ")));
+  return refuse(kUsage, fmt::format("there is no verb '{}'{}; verbs: {}", name,
+                                    sluice::did_you_mean(name, verb_names()), fmt::join(verb_names(), " ")));
 }
 
 }  // namespace

@@ -167,9 +167,10 @@ std::expected<void, std::string> take_text(const CLI::App& app, const std::vecto
   if (options.command || (from_file && rest.empty())) return {};
   if (rest.empty()) return Refusal("run: nothing to run; give the pipeline as one argument: sluice run \"a | b | c\"");
   if (rest.size() > 1)
-    return Refusal(fmt::format("run: takes one argument, and got {}: quote the whole pipeline, sluice run \"{}\"; "
-                               "or run one command as it stands: sluice run -- {}",
-                               rest.size(), fmt::join(rest, " "), fmt::join(rest, " ")));
+    return Refusal(
+        fmt::format("run: takes one argument, and got {}: quote the whole pipeline, sluice run \"{}\"; "
+                    "or run one command as it stands: sluice run -- {}",
+                    rest.size(), fmt::join(rest, " "), fmt::join(rest, " ")));
   options.text = rest[0];
   return {};
 }
@@ -184,7 +185,8 @@ std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(
   std::vector<std::string> ours(arguments.begin(), separator);
   if (separator != arguments.end()) {
     options.command.emplace(separator + 1, arguments.end());
-    if (options.command->empty()) return Refusal("run: no command behind --; write sluice run -- COMMAND [ARGUMENT...]");
+    if (options.command->empty())
+      return Refusal("run: no command behind --; write sluice run -- COMMAND [ARGUMENT...]");
   }
   std::ranges::reverse(ours);  // the order that CLI11 wants
   try {

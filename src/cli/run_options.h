@@ -2,8 +2,8 @@
 // What `sluice run` was asked to do, read from its arguments.
 #include <expected>
 #include <optional>
-#include <variant>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "base/time.h"

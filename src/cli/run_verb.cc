@@ -20,9 +20,7 @@ namespace {
 
 using node::kRefused;
 
-bool names_flow_file(const std::string& text) {
-  return text.ends_with(".flow.yaml") || text.ends_with(".flow.json");
-}
+bool names_flow_file(const std::string& text) { return text.ends_with(".flow.yaml") || text.ends_with(".flow.json"); }
 
 // Without -L or -P, cd(1) keeps PWD's spelling; a program that trusts PWD must not find the old folder there.
 std::string enter(const std::string& directory, exec::Environment& environment) {

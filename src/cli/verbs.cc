@@ -77,8 +77,8 @@ int version_verb(const Arguments& arguments) {
         "Print the version of this program.\n\nUsage: sluice version [--json]\n\n"
         "Examples:\n  sluice version\n  sluice version --json\n");
   const std::vector<std::string> options = {"--json", "--help"};
-  return refuse(kUsage, fmt::format("version: unexpected argument '{}'{}", arguments[0],
-                                    did_you_mean(arguments[0], options)));
+  return refuse(kUsage,
+                fmt::format("version: unexpected argument '{}'{}", arguments[0], did_you_mean(arguments[0], options)));
 }
 
 int help_verb(const Arguments& arguments) {

@@ -19,10 +19,10 @@ constexpr std::size_t kStackSize = 64 * 1024;
 struct Child {
   const char* path;
   char* const* arguments;
-  const char* script_shell;        // or null
+  const char* script_shell;  // or null
   char* const* script_arguments;
   char* const* environment;
-  const char* directory;           // or null
+  const char* directory;  // or null
   int streams[3];
   pid_t process_group;
   pid_t parent;

@@ -1,6 +1,6 @@
 #pragma once
-// Starts one program with clone(2) and execve(2), sharing memory until the exec (CLONE_VM | CLONE_VFORK), which costs the
-// same however large the parent is.
+// Starts one program with clone(2) and execve(2), sharing memory until the exec (CLONE_VM | CLONE_VFORK), which costs
+// the same however large the parent is.
 #include <sys/types.h>
 
 #include <expected>

@@ -117,7 +117,8 @@ bool read_process_stat(pid_t pid, ProcessStat& stat) {
   std::size_t open = text->find('('), close = text->rfind(')');
   if (open == std::string::npos || close == std::string::npos) return false;
   stat.name = text->substr(open + 1, close - open - 1);
-  return std::sscanf(text->c_str() + close + 1, " %c %d %d %d", &stat.state, &stat.parent, &stat.group, &stat.session) == 4;
+  return std::sscanf(text->c_str() + close + 1, " %c %d %d %d", &stat.state, &stat.parent, &stat.group,
+                     &stat.session) == 4;
 }
 
 bool read_process_io(pid_t pid, ProcessIo& io) { return read_process_io(open_process_io(pid), io); }

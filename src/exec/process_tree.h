@@ -44,8 +44,8 @@ std::vector<pid_t> children_of(pid_t pid);
 /// Those below `pid`, parents before their children; a process that is born meanwhile may be missing.
 std::vector<pid_t> descendants_of(pid_t pid);
 
-/// Signals `child`, a child of this process that has not been waited for, and everything below it; `child` first, so that
-/// it starts nothing new in place of what it lost. With `group` not 0 that process group gets it as a whole.
+/// Signals `child`, a child of this process that has not been waited for, and everything below it; `child` first, so
+/// that it starts nothing new in place of what it lost. With `group` not 0 that process group gets it as a whole.
 void signal_tree(pid_t child, pid_t group, int signal);
 
 }  // namespace sluice::exec

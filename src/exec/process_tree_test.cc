@@ -89,7 +89,8 @@ TEST_F(ProcessTreeTest, EndsAllChildren) {
 TEST(ProcessStat, ReadsANameWithParentheses) {
   pid_t child = ::fork();
   if (child == 0) {
-    ::execl("/bin/bash", "bash", "-c", "printf 'a) R 1 (b' > /proc/self/comm; read -r _ < <(kill -STOP $$; echo)", nullptr);
+    ::execl("/bin/bash", "bash", "-c", "printf 'a) R 1 (b' > /proc/self/comm; read -r _ < <(kill -STOP $$; echo)",
+            nullptr);
     ::_exit(127);
   }
   int status = 0;

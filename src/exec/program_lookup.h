@@ -16,7 +16,6 @@ enum class LookupError {
 std::expected<std::string, LookupError> find_program(std::string_view name, std::string_view path);
 
 /// The search path of a shell that finds no PATH in its environment: bash's built-in one on Debian.
-inline constexpr std::string_view kDefaultPath =
-    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+inline constexpr std::string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 }  // namespace sluice::exec

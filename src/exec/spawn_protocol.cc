@@ -70,8 +70,7 @@ class Encoder final {
 
  private:
   template <class T>
-    requires(std::is_integral_v<T> || std::is_enum_v<T>)
-  void put(T value) {
+  requires(std::is_integral_v<T> || std::is_enum_v<T>) void put(T value) {
     char raw[sizeof(T)];
     std::memcpy(raw, &value, sizeof(T));
     bytes_.append(raw, sizeof(T));
@@ -86,10 +85,8 @@ class Encoder final {
     for (T& item : items) put(item);
   }
   template <class T>
-    requires std::is_class_v<T>
-  void put(T& message) {
-    fields(*this, message);
-  }
+  requires std::is_class_v<T>
+  void put(T& message) { fields(*this, message); }
   std::string bytes_;
 };
 
@@ -104,8 +101,7 @@ class Decoder final {
 
  private:
   template <class T>
-    requires(std::is_integral_v<T> || std::is_enum_v<T>)
-  void get(T& value) {
+  requires(std::is_integral_v<T> || std::is_enum_v<T>) void get(T& value) {
     if (bytes_.size() < sizeof(T)) return fail();
     if constexpr (std::is_same_v<T, bool>) {
       if (bytes_[0] != 0 && bytes_[0] != 1) return fail();
@@ -131,10 +127,8 @@ class Decoder final {
     for (std::uint32_t i = 0; i < count && good_; ++i) get(items.emplace_back());
   }
   template <class T>
-    requires std::is_class_v<T>
-  void get(T& message) {
-    fields(*this, message);
-  }
+  requires std::is_class_v<T>
+  void get(T& message) { fields(*this, message); }
   void fail() {
     good_ = false;
     bytes_ = {};

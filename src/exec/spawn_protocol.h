@@ -1,13 +1,12 @@
 #pragma once
 // What a spawner and its owner say to each other over a Unix stream socket.
 //
-// A frame is its length (4 bytes), its kind (1 byte) and the fields of one message below, all little-endian. Descriptors
-// travel beside the frames (SCM_RIGHTS, unix(7)) and are consumed in the order in which they were sent: a message that
-// names "the next passed descriptor" takes the oldest one.
+// A frame is its length (4 bytes), its kind (1 byte) and the fields of one message below, all little-endian.
+// Descriptors travel beside the frames (SCM_RIGHTS, unix(7)) and are consumed in the order in which they were sent: a
+// message that names "the next passed descriptor" takes the oldest one.
 //
-// Both ends are the same program today. The frame limit guards against a bug, not an enemy: the socket is private to the
-// pair, which run as one user.
-// Threading: pure values and functions.
+// Both ends are the same program today. The frame limit guards against a bug, not an enemy: the socket is private to
+// the pair, which run as one user. Threading: pure values and functions.
 #include <cstddef>
 #include <cstdint>
 #include <expected>
@@ -26,18 +25,18 @@ using ProgramIndex = std::uint32_t;
 
 /// Where one of a program's three standard streams comes from or goes to.
 enum class Stream : std::uint8_t {
-  inherited,   // the spawner's own
-  neighbour,   // a kernel pipe from the previous program's stdout (stdin) or to the next one's stdin (stdout)
-  passed,      // the next passed descriptor
-  as_stdout,   // stderr only: wherever stdout goes
+  inherited,  // the spawner's own
+  neighbour,  // a kernel pipe from the previous program's stdout (stdin) or to the next one's stdin (stdout)
+  passed,     // the next passed descriptor
+  as_stdout,  // stderr only: wherever stdout goes
 };
 
 /// A program to start, already looked up.
 struct Program {
   std::string path;                    // what execve(2) gets
   std::vector<std::string> arguments;  // argv, the name included
-  // Run in place of a file that execve(2) does not know (ENOEXEC), with the path and the arguments behind it, as a shell
-  // does with a script that has no #! line. Empty: that is an error.
+  // Run in place of a file that execve(2) does not know (ENOEXEC), with the path and the arguments behind it, as a
+  // shell does with a script that has no #! line. Empty: that is an error.
   std::string script_shell;
   Stream input = Stream::inherited;
   Stream output = Stream::inherited;
@@ -64,7 +63,7 @@ struct Launch {
 struct SendSignal {
   std::int32_t signal = 0;
   std::vector<ProgramIndex> programs;
-  bool strays_too = false;  // those that outlived their program as well
+  bool strays_too = false;     // those that outlived their program as well
   bool then_continue = false;  // SIGCONT behind it, so that a stopped program acts on it
 };
 
@@ -118,8 +117,8 @@ struct Childless {};
 struct Stray {
   std::int32_t pid = 0;
   std::string name;
-  // It reads a pipe that is none of the flow's links and that nobody writes to any more, and has not left the session as
-  // daemons do: it will end by itself, and what it has read would be lost with it. bash's >(...) looks like this.
+  // It reads a pipe that is none of the flow's links and that nobody writes to any more, and has not left the session
+  // as daemons do: it will end by itself, and what it has read would be lost with it. bash's >(...) looks like this.
   bool drains_pipe = false;
 };
 

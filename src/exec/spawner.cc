@@ -32,7 +32,7 @@ using link::ReaderState;
 constexpr int kEndingTickMs = 20;
 
 struct Running {
-  pid_t pid = 0;  // 0: has ended
+  pid_t pid = 0;                  // 0: has ended
   bool output_has_reader = true;  // a file or a terminal has none that could go away
   PipeObserver output;
   UniqueFd io_counters;  // open from the start, for the moment when it is a zombie
@@ -51,9 +51,12 @@ bool is_pipe_or_socket(int fd) {
 Reader reader_of(const Running& program) {
   if (!program.output_has_reader) return Reader::open;
   switch (program.output.reader()) {
-    case ReaderState::open: return Reader::open;
-    case ReaderState::gone: return Reader::gone;
-    case ReaderState::unknown: break;
+    case ReaderState::open:
+      return Reader::open;
+    case ReaderState::gone:
+      return Reader::gone;
+    case ReaderState::unknown:
+      break;
   }
   return Reader::unknown;
 }
@@ -171,7 +174,7 @@ class Spawner final {
       running.output = PipeObserver::watch(output_fd);
       StartOptions options{.input = input ? input.get() : STDIN_FILENO,
                            .output = output_fd,
-                           .error = error                               ? error.get()
+                           .error = error                                ? error.get()
                                     : program.error == Stream::as_stdout ? output_fd
                                                                          : STDERR_FILENO,
                            .process_group = launch.process_group,

@@ -24,9 +24,12 @@ double milliseconds(Duration duration) {
 
 const char* end_name(FlowEnd end) {
   switch (end) {
-    case FlowEnd::completed: return "completed";
-    case FlowEnd::timed_out: return "timed_out";
-    case FlowEnd::signalled: return "signalled";
+    case FlowEnd::completed:
+      return "completed";
+    case FlowEnd::timed_out:
+      return "timed_out";
+    case FlowEnd::signalled:
+      return "signalled";
   }
   return "unknown";
 }
@@ -66,7 +69,8 @@ std::string to_json(const FlowSummary& summary) {
   json["signal"] = summary.signal != 0 ? Json(signal_name(summary.signal)) : Json();
   json["duration_ms"] = milliseconds(summary.duration);
   json["stages"] = Json::array();
-  for (std::size_t i = 0; i < summary.stages.size(); ++i) json["stages"].push_back(stage_json(summary.stages[i], i + 1));
+  for (std::size_t i = 0; i < summary.stages.size(); ++i)
+    json["stages"].push_back(stage_json(summary.stages[i], i + 1));
   return line(json);
 }
 

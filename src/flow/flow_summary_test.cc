@@ -15,8 +15,14 @@ using testing::ElementsAre;
 FlowSummary summary() {
   FlowSummary flow{.status = 137, .duration = 1500ms};
   flow.stages.push_back({.command = "yes", .host = "h", .pid = 7, .end = StageEnd{ProcessStatus::ended_by(SIGKILL)}});
-  flow.stages.push_back({.command = "wc -l", .host = "h", .pid = 8, .end = StageEnd{ProcessStatus::exited(0)},
-                         .io_known = true, .io_read_bytes = 10, .cpu_us = 1500, .duration = 2ms});
+  flow.stages.push_back({.command = "wc -l",
+                         .host = "h",
+                         .pid = 8,
+                         .end = StageEnd{ProcessStatus::exited(0)},
+                         .io_known = true,
+                         .io_read_bytes = 10,
+                         .cpu_us = 1500,
+                         .duration = 2ms});
   return flow;
 }
 

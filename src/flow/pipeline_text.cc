@@ -37,15 +37,24 @@ std::string_view trim(std::string_view text) {
 
 std::string_view describe(OtherThanOnePipeline other) {
   switch (other) {
-    case OtherThanOnePipeline::semicolon: return "a ';'";
-    case OtherThanOnePipeline::background: return "a '&'";
-    case OtherThanOnePipeline::and_if: return "an '&&'";
-    case OtherThanOnePipeline::or_if: return "an '||'";
-    case OtherThanOnePipeline::newline: return "a second line";
-    case OtherThanOnePipeline::negation: return "a '!'";
-    case OtherThanOnePipeline::time: return "a 'time'";
-    case OtherThanOnePipeline::coprocess: return "a 'coproc'";
-    case OtherThanOnePipeline::function: return "a function";
+    case OtherThanOnePipeline::semicolon:
+      return "a ';'";
+    case OtherThanOnePipeline::background:
+      return "a '&'";
+    case OtherThanOnePipeline::and_if:
+      return "an '&&'";
+    case OtherThanOnePipeline::or_if:
+      return "an '||'";
+    case OtherThanOnePipeline::newline:
+      return "a second line";
+    case OtherThanOnePipeline::negation:
+      return "a '!'";
+    case OtherThanOnePipeline::time:
+      return "a 'time'";
+    case OtherThanOnePipeline::coprocess:
+      return "a 'coproc'";
+    case OtherThanOnePipeline::function:
+      return "a function";
   }
   return "more";
 }

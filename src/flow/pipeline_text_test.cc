@@ -29,7 +29,8 @@ TEST(PipelineText, BecomesStagesAndLinks) {
 }
 
 TEST(PipelineText, MoreThanOnePipelineIsOneStage) {
-  for (std::string text : {"a; b | c", "a && b", "a || b", "a &", "! a | b", "time a", "a\nb", "f() { x; }; f", "coproc a"}) {
+  for (std::string text :
+       {"a; b | c", "a && b", "a || b", "a &", "! a | b", "time a", "a\nb", "f() { x; }; f", "coproc a"}) {
     auto graph = read_pipeline_text(text, {});
     ASSERT_TRUE(graph.has_value()) << text;
     ASSERT_EQ(graph->stages.size(), 1u) << text;

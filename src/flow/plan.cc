@@ -126,7 +126,8 @@ std::string describe_plan(const Plan& plan) {
     reason = std::max(reason, stage.place_reason.size());
     how = std::max(how, stage.how.size());
   }
-  std::string text = fmt::format("{:>5}  {:{}}  {:{}}  {:{}}  {}\n", "STAGE", "WHERE", place, "WHY", reason, "HOW", how, "COMMAND");
+  std::string text =
+      fmt::format("{:>5}  {:{}}  {:{}}  {:{}}  {}\n", "STAGE", "WHERE", place, "WHY", reason, "HOW", how, "COMMAND");
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     const PlannedStage& stage = plan.stages[i];
     text += fmt::format("{:>5}  {:{}}  {:{}}  {:{}}  {}\n", i + 1, stage.place, place, stage.place_reason, reason,

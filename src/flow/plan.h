@@ -1,8 +1,9 @@
 #pragma once
 // The plan of a flow: what would be started where, how, and why. Nothing runs that the plan does not show.
 //
-// A graph goes through passes, each of which decides one thing: place (where a stage runs), resolve (which program, in a
-// shell or not), join (what carries each link). A pass that finds a stage impossible notes a problem and goes on, so that
+// A graph goes through passes, each of which decides one thing: place (where a stage runs), resolve (which program, in
+// a shell or not), join (what carries each link). A pass that finds a stage impossible notes a problem and goes on, so
+// that
 // `--dry-run` shows the whole plan beside every problem.
 // Threading: pure, but for the look at the file system that finds a program.
 #include <cstddef>

@@ -18,7 +18,7 @@ namespace sluice::flow {
 
 struct StageSample {
   bool running = true;
-  ByteCount read;     // since the start
+  ByteCount read;  // since the start
   ByteCount written;
 };
 
@@ -32,7 +32,7 @@ struct StageProgress {
   bool running = true;
   ByteCount read;
   ByteCount written;
-  double read_rate = 0;     // bytes a second since the last report
+  double read_rate = 0;  // bytes a second since the last report
   double written_rate = 0;
 };
 

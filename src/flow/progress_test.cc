@@ -48,9 +48,7 @@ TEST(Progress, RatesAreSinceTheLastReport) {
 }
 
 TEST(Progress, PrintsOneLine) {
-  ProgressReport report{.elapsed = 12s,
-                        .stages = {{.written_rate = 10 << 20}, {.read_rate = 2048}},
-                        .holds_back = 1};
+  ProgressReport report{.elapsed = 12s, .stages = {{.written_rate = 10 << 20}, {.read_rate = 2048}}, .holds_back = 1};
   EXPECT_EQ(progress_line(report, {"1 tr", "2 sort"}),
             "12.0 s  1 tr 10.0 MiB/s | 2 sort 2.00 KiB/s  (2 sort holds back)");
 }

@@ -11,17 +11,18 @@ namespace sluice::flow {
 namespace {
 
 // POSIX XCU 2.4, and what bash and dash add to it.
-constexpr std::string_view kKeywords[] = {
-    "!", "{", "}", "[[", "]]", "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if",
-    "in", "select", "then", "time", "until", "while"};
+constexpr std::string_view kKeywords[] = {"!",    "{",      "}",    "[[",   "]]",    "case", "coproc",   "do",
+                                          "done", "elif",   "else", "esac", "fi",    "for",  "function", "if",
+                                          "in",   "select", "then", "time", "until", "while"};
 // The builtins of bash 5.2 and dash 0.5.12 together, but for true and false: a name too many costs a shell, a name too
 // few a wrong result.
 constexpr std::string_view kBuiltins[] = {
-    ".", ":", "[", "alias", "bg", "bind", "break", "builtin", "caller", "cd", "chdir", "command", "compgen",
-    "complete", "compopt", "continue", "declare", "dirs", "disown", "echo", "enable", "eval", "exec", "exit",
-    "export", "fc", "fg", "getopts", "hash", "help", "history", "jobs", "kill", "let", "local", "logout", "mapfile",
-    "popd", "printf", "pushd", "pwd", "read", "readarray", "readonly", "return", "set", "shift", "shopt", "source",
-    "suspend", "test", "times", "trap", "type", "typeset", "ulimit", "umask", "unalias", "unset", "wait"};
+    ".",       ":",       "[",         "alias",    "bg",      "bind",     "break",   "builtin", "caller", "cd",
+    "chdir",   "command", "compgen",   "complete", "compopt", "continue", "declare", "dirs",    "disown", "echo",
+    "enable",  "eval",    "exec",      "exit",     "export",  "fc",       "fg",      "getopts", "hash",   "help",
+    "history", "jobs",    "kill",      "let",      "local",   "logout",   "mapfile", "popd",    "printf", "pushd",
+    "pwd",     "read",    "readarray", "readonly", "return",  "set",      "shift",   "shopt",   "source", "suspend",
+    "test",    "times",   "trap",      "type",     "typeset", "ulimit",   "umask",   "unalias", "unset",  "wait"};
 
 bool is_one_of(std::string_view name, std::span<const std::string_view> names) {
   return std::ranges::find(names, name) != names.end();

@@ -1,9 +1,10 @@
 #pragma once
 // The shell's grammar, as far as it decides where one stage of a pipeline ends and the next begins.
 //
-// `parse_shell_text` reads a text as bash would (POSIX.1-2017 volume XCU chapter 2, and the bash 5.2 manual) and answers:
-// is it one pipeline, which commands is that pipeline made of, and which of them need no shell at all. It expands
-// nothing and runs nothing. It is strict: what bash refuses as a syntax error is refused here too, before anything starts.
+// `parse_shell_text` reads a text as bash would (POSIX.1-2017 volume XCU chapter 2, and the bash 5.2 manual) and
+// answers: is it one pipeline, which commands is that pipeline made of, and which of them need no shell at all. It
+// expands nothing and runs nothing. It is strict: what bash refuses as a syntax error is refused here too, before
+// anything starts.
 //
 // Invariants: ranges lie within the text, are ascending and do not overlap; the work is at most quadratic in the length
 // of the text, and its nesting is limited, so that no text can hang or overflow us.
@@ -33,18 +34,18 @@ struct AtWord {
 
 /// One command of the top-level pipeline.
 struct ParsedCommand {
-  std::vector<AtWord> at_words;           // the leading ones, in order
-  TextRange range;                        // the command after its @ words, trimmed; no pipe operator, no trailing comment
+  std::vector<AtWord> at_words;  // the leading ones, in order
+  TextRange range;               // the command after its @ words, trimmed; no pipe operator, no trailing comment
   std::vector<TextRange> here_documents;  // bodies with their delimiter lines that lie behind `range`, in order
-  // Bodies that lie within `range` although a command further left introduced them: `cat <<A | { NEWLINE body A; ... }`.
-  // They are no part of this command's text.
+  // Bodies that lie within `range` although a command further left introduced them: `cat <<A | { NEWLINE body A; ...
+  // }`. They are no part of this command's text.
   std::vector<TextRange> foreign_here_documents;
-  // The words with their quotes removed, when the command is nothing but words that no shell would change: no expansion,
-  // no pattern, no redirection, no assignment in front. Otherwise empty.
+  // The words with their quotes removed, when the command is nothing but words that no shell would change: no
+  // expansion, no pattern, no redirection, no assignment in front. Otherwise empty.
   std::optional<std::vector<std::string>> plain_words;
   bool first_word_quoted = false;  // a quoted first word is never a keyword: 'if', \time
-  // The command stands behind a pipe and its first word is an unquoted `time`: bash runs the program of that name there,
-  // while the same text alone would be bash's keyword.
+  // The command stands behind a pipe and its first word is an unquoted `time`: bash runs the program of that name
+  // there, while the same text alone would be bash's keyword.
   bool first_word_is_time = false;
   bool stderr_joins_pipe = false;  // followed by `|&`
 };

@@ -34,9 +34,8 @@ constexpr StageWordHelp kHelp[] = {
 };
 
 // The words that stand for themselves, for spelling help.
-const std::vector<std::string> kPlainWords = {"@all",  "@here", "@map",     "@each",  "@lines",   "@null",
-                                              "@json", "@len",  "@ordered", "@by",    "@sandbox", "@image",
-                                              "@fn",   "@on"};
+const std::vector<std::string> kPlainWords = {"@all", "@here",    "@map", "@each",    "@lines", "@null", "@json",
+                                              "@len", "@ordered", "@by",  "@sandbox", "@image", "@fn",   "@on"};
 
 using Refusal = std::unexpected<std::string>;
 
@@ -71,7 +70,8 @@ class Reader final {
     std::size_t equals = body.find('=');
     std::string_view name = body.substr(0, equals);
     bool repeatable = equals != std::string_view::npos && !is_own_key(name);  // several labels narrow the choice
-    if (!repeatable && !seen_.insert(std::string(name)).second) return Refusal(fmt::format("'{}' is given twice", word));
+    if (!repeatable && !seen_.insert(std::string(name)).second)
+      return Refusal(fmt::format("'{}' is given twice", word));
     if (equals == std::string_view::npos) return read_plain(word, name);
     return read_pair(word, name, body.substr(equals + 1));
   }
@@ -171,7 +171,8 @@ std::expected<StageWords, std::string> read_stage_words(std::span<const std::str
   for (const std::string& word : words)
     if (auto read = reader.read(word); !read) return Refusal(read.error());
   StageWords result = reader.take();
-  if (result.map && result.each) return Refusal("'@map' and '@each' exclude each other: a stage stays running or does not");
+  if (result.map && result.each)
+    return Refusal("'@map' and '@each' exclude each other: a stage stays running or does not");
   if (result.sandbox && result.image) return Refusal("'@sandbox' and '@image' exclude each other");
   return result;
 }

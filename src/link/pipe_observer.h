@@ -41,8 +41,8 @@ class PipeObserver final {
   UniqueFd path_only_;
 };
 
-/// Whether somebody can still write to the pipe at `path`, such as /proc/PID/fd/0; nothing if that is no pipe or may not
-/// be opened.
+/// Whether somebody can still write to the pipe at `path`, such as /proc/PID/fd/0; nothing if that is no pipe or may
+/// not be opened.
 std::optional<bool> pipe_has_writer(const char* path);
 
 }  // namespace sluice::link

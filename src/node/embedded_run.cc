@@ -184,7 +184,7 @@ class EmbeddedRun final {
     summary_.stages[index].output_bytes = relay.moved().value;
     if (relay.state() == link::SpliceRelay::State::failed)
       output_.say(fmt::format("the relay behind stage {} failed: {}; the stage behind it gets no more input", index + 1,
-                      std::strerror(errno)));
+                              std::strerror(errno)));
     if (relay.state() != link::SpliceRelay::State::moving)
       spawner_.send(exec::ReleaseInput{static_cast<exec::ProgramIndex>(index + 1)});
   }
@@ -258,9 +258,7 @@ class EmbeddedRun final {
   void handle(exec::Survey& survey) {
     std::vector<flow::Straggler> stragglers;
     for (exec::Stray& stray : survey.strays)
-      stragglers.push_back({.pid = stray.pid,
-                            .name = std::move(stray.name),
-                            .drains_pipe = stray.drains_pipe});
+      stragglers.push_back({.pid = stray.pid, .name = std::move(stray.name), .drains_pipe = stray.drains_pipe});
     flow_.on_stragglers(std::move(stragglers), Clock::now());
   }
 
@@ -349,8 +347,9 @@ class EmbeddedRun final {
     return 0;
   }
 
-  // Ctrl-C at a password prompt was left to the stage, and the flow died by it: so must we, that a loop around us ends. As
-  // in a shell, the last stage decides: a pager that took the Ctrl-C and went on has ended nothing, though its feeder died.
+  // Ctrl-C at a password prompt was left to the stage, and the flow died by it: so must we, that a loop around us ends.
+  // As in a shell, the last stage decides: a pager that took the Ctrl-C and went on has ended nothing, though its
+  // feeder died.
   bool ended_by_withheld_signal() const {
     int signal = flow_.withheld_signal();
     if (lost_ || flow_.end() != flow::FlowEnd::completed || signal == 0) return false;
@@ -366,7 +365,8 @@ class EmbeddedRun final {
   void handle_lost_spawner() {
     // What the spawner was parent of has come to us. Direct children got their parent-death signal meanwhile.
     exec::end_all_children();
-    std::string message = fmt::format("the spawner (pid {}) was killed; every process of the flow was ended", spawner_.pid());
+    std::string message =
+        fmt::format("the spawner (pid {}) was killed; every process of the flow was ended", spawner_.pid());
     if (flow_.end() != flow::FlowEnd::signalled) output_.say(message);
     status_ = kRefused;
   }

@@ -46,7 +46,8 @@ inline constexpr int kRefused = 125;
 /// Runs the plan, which must have no problems, on the caller's stdin, stdout and stderr. Messages go to stderr.
 RunResult run_embedded(RunRequest request, exec::SpawnerClient spawner, const exec::EntryState& entry);
 
-/// Writes "sluice: MESSAGE" and a line end to stderr in one piece. Errors are nobody's business: there is no other place.
+/// Writes "sluice: MESSAGE" and a line end to stderr in one piece. Errors are nobody's business: there is no other
+/// place.
 void say(const std::string& message);
 
 }  // namespace sluice::node

@@ -16,9 +16,9 @@ struct ReceivedSignal {
 
 class Signals final {
  public:
-  /// Blocks and watches those that end us or that a stage may want (SIGUSR1, SIGUSR2), unless they were ignored at entry:
-  /// nohup(1) and a background job of a plain shell mean that. SIGPIPE is blocked, so that writing to a closed stderr is
-  /// an error and not our end. SIGTSTP and its kind keep their effect: we are a job like the shell's own.
+  /// Blocks and watches those that end us or that a stage may want (SIGUSR1, SIGUSR2), unless they were ignored at
+  /// entry: nohup(1) and a background job of a plain shell mean that. SIGPIPE is blocked, so that writing to a closed
+  /// stderr is an error and not our end. SIGTSTP and its kind keep their effect: we are a job like the shell's own.
   explicit Signals(const exec::EntryState& entry);
 
   int descriptor() const { return events_.get(); }

@@ -2,9 +2,9 @@
 // What we have to say on stderr while a flow runs, written as fast as somebody reads it and never waiting for him: a
 // stopped terminal (Ctrl-S), a paused pager or a stuck log collector must not keep us from ending a flow.
 //
-// Invariant: a write takes at most PIPE_BUF bytes after poll(2) said that there is room, so it does not block (pipe(7)).
-// Our descriptor can't be made non-blocking instead: that would be so for everybody who shares the terminal or pipe.
-// Threading: belongs to one loop.
+// Invariant: a write takes at most PIPE_BUF bytes after poll(2) said that there is room, so it does not block
+// (pipe(7)). Our descriptor can't be made non-blocking instead: that would be so for everybody who shares the terminal
+// or pipe. Threading: belongs to one loop.
 #include <poll.h>
 
 #include <cstddef>
