@@ -47,7 +47,12 @@ _sluice() {
   done
   (( ${#candidates} )) && compadd -- "${candidates[@]}"
 }
-compdef _sluice sluice
+# Autoloaded from fpath, this file is the function itself; evaluated, it registers the function.
+if [[ ${funcstack[1]} == _sluice ]]; then
+  _sluice "$@"
+else
+  compdef _sluice sluice
+fi
 )SCRIPT";
 
 constexpr const char* kFish = R"SCRIPT(# fish completion for sluice; save as ~/.config/fish/completions/sluice.fish
