@@ -14,7 +14,7 @@ namespace sluice::exec {
 namespace {
 
 // The child runs a handful of system calls on it before execve.
-constexpr std::size_t kStackSize = 64 * 1024;
+constexpr std::size_t kStackSize = std::size_t{64} * 1024;
 
 struct Child {
   const char* path;

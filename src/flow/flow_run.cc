@@ -27,7 +27,7 @@ std::optional<TimePoint> earliest(std::optional<TimePoint> a, std::optional<Time
 
 }  // namespace
 
-FlowRun::FlowRun(FlowRunOptions options, TimePoint now) : options_(std::move(options)) {
+FlowRun::FlowRun(FlowRunOptions options, TimePoint now) : options_(options) {
   REQUIRE(options_.stages > 0);
   if (options_.timeout) timeout_at_ = now + *options_.timeout;
 }

@@ -40,7 +40,7 @@ class HiddenWords {
  public:
   explicit HiddenWords(std::map<std::size_t, AtWord>& found) : found_(found) {}
 
-  void add(std::vector<UnparsedPart> parts, std::string_view text, const std::vector<std::size_t>* origins) {
+  void add(const std::vector<UnparsedPart>& parts, std::string_view text, const std::vector<std::size_t>* origins) {
     for (const UnparsedPart& part : parts) {
       Expansion expansion = make_expansion(part, text, origins);
       if (expansion.text.empty() || expansion.text.find('@') == std::string::npos) continue;

@@ -134,8 +134,9 @@ std::size_t end_of_brackets(std::string_view text, std::size_t begin, Brackets b
       quote = character;
     } else if (character == brackets.open) {
       ++depth;
-    } else if (character == brackets.close && (depth == 0 || --depth == 0)) {
-      return at + 1;
+    } else if (character == brackets.close) {
+      if (depth <= 1) return at + 1;
+      --depth;
     }
   }
   return begin;

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "base/require.h"
 #include "exec/subreaper.h"
@@ -109,8 +110,8 @@ class EmbeddedRun final {
     UniqueFd next_input, next_guard;
     for (std::size_t i = 0; i < programs.size(); ++i) {
       exec::Program& program = programs[i];
-      UniqueFd guard = std::move(next_guard);
-      if (program.input == exec::Stream::passed) passed.push_back(std::move(next_input));
+      UniqueFd guard = std::exchange(next_guard, UniqueFd());
+      if (program.input == exec::Stream::passed) passed.push_back(std::exchange(next_input, UniqueFd()));
       if (program.output == exec::Stream::passed) {
         auto before = make_pipe(), after = make_pipe();
         if (!before || !after) return false;
