@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/unique_fd.h"
+#include "exec/process_tree.h"
 
 namespace sluice::exec {
 namespace {
@@ -30,6 +31,7 @@ EntryState EntryState::capture() {
   if (state.child_ignored) ::signal(SIGCHLD, SIG_DFL);
   fill_closed_standard_streams();
   state.process_group = ::getpgrp();
+  state.children = children_of(::getpid());
   state.has_terminal = static_cast<bool>(UniqueFd(::open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC)));
   return state;
 }

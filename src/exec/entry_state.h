@@ -2,6 +2,7 @@
 // What `sluice` found when it was started, and what the programs that it starts must find too: the signal mask and the
 // dispositions that are inherited across execve(2).
 #include <csignal>
+#include <vector>
 
 namespace sluice::exec {
 
@@ -10,6 +11,8 @@ struct EntryState {
   bool child_ignored = false;  // SIGCHLD was SIG_IGN: a parent that does not want to wait
   pid_t process_group = 0;
   bool has_terminal = false;  // a controlling terminal, whatever stdin is
+  // What the process had started before it became `sluice` (a shell's `job & exec sluice`): it is none of ours.
+  std::vector<pid_t> children;
 
   bool ignores(int signal) const;
 

@@ -26,7 +26,7 @@ bool MessageSocket::send(std::string_view frame) {
   return true;
 }
 
-bool MessageSocket::send_descriptors(std::span<const int> descriptors) {
+std::expected<void, int> MessageSocket::send_descriptors(std::span<const int> descriptors) {
   while (!descriptors.empty()) {
     auto part = descriptors.first(std::min(descriptors.size(), kDescriptorsPerMessage));
     alignas(cmsghdr) char control[CMSG_SPACE(kDescriptorsPerMessage * sizeof(int))] = {};
@@ -44,10 +44,10 @@ bool MessageSocket::send_descriptors(std::span<const int> descriptors) {
     std::memcpy(CMSG_DATA(header), part.data(), part.size_bytes());
     ssize_t sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent != 1) return false;
+    if (sent < 0) return std::unexpected(errno);
     descriptors = descriptors.subspan(part.size());
   }
-  return true;
+  return {};
 }
 
 bool MessageSocket::receive() {

@@ -21,8 +21,9 @@ class MessageSocket final {
 
   /// Sends all of `frame`, waiting for room. False: the peer is gone.
   bool send(std::string_view frame);
-  /// Sends descriptors ahead of the frame that consumes them; they stay open here. False: the peer is gone.
-  bool send_descriptors(std::span<const int> descriptors);
+  /// Sends descriptors ahead of the frame that consumes them; they stay open here. Errors: errno, such as ETOOMANYREFS
+  /// when the user has too many of them under way (unix(7)); some may have been sent then.
+  std::expected<void, int> send_descriptors(std::span<const int> descriptors);
 
   /// Takes what has arrived, without waiting. False: the peer is gone, and what it sent before that has been taken.
   bool receive();

@@ -32,7 +32,7 @@ class ProcessTreeTest : public testing::Test {
     write_end.reset();
     if (::read(read_end.get(), &grandchild_, sizeof grandchild_) != sizeof grandchild_) std::abort();
   }
-  ~ProcessTreeTest() override { end_all_children(); }
+  ~ProcessTreeTest() override { end_all_children({}); }
 
   [[noreturn]] static void wait_for_the_end() {
     while (true) ::pause();
@@ -80,7 +80,7 @@ TEST_F(ProcessTreeTest, SignalsTheWholeTree) {
 }
 
 TEST_F(ProcessTreeTest, EndsAllChildren) {
-  end_all_children();
+  end_all_children({});
   ProcessStat stat;
   EXPECT_FALSE(read_process_stat(child_, stat));
   EXPECT_FALSE(read_process_stat(grandchild_, stat));
@@ -103,7 +103,7 @@ TEST(ProcessStat, ReadsANameWithParentheses) {
   EXPECT_EQ(stat.state, 'T');
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
-  end_all_children();
+  end_all_children({});
 }
 
 TEST(ProcessStat, SaysWhenThereIsNoSuchProcess) {

@@ -146,8 +146,8 @@ class Spawner final {
     if (launch.observe_links)
       for (std::size_t i = 0; i + 1 < programs_.size(); ++i)
         if (programs_[i].output.watching()) observers.push_back(programs_[i].output.descriptor());
-    started.observers = static_cast<std::uint32_t>(observers.size());
-    if (!owner_.send_descriptors(observers)) lose_owner();
+    // They only help to estimate; a user who has too many descriptors under way does without.
+    if (owner_.send_descriptors(observers)) started.observers = static_cast<std::uint32_t>(observers.size());
     send(started);
   }
 

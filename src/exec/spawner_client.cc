@@ -23,8 +23,18 @@ std::expected<SpawnerClient, int> SpawnerClient::fork_spawner(const EntryState& 
   return SpawnerClient(MessageSocket(std::move(ours)), pid);
 }
 
-void SpawnerClient::send(const OwnerMessage& message, std::span<const int> descriptors) {
-  if (socket_.send_descriptors(descriptors)) socket_.send(encode(message));
+SpawnerClient::~SpawnerClient() {
+  if (pid_ == 0) return;
+  socket_ = MessageSocket(UniqueFd());
+  wait();
+}
+
+std::expected<void, int> SpawnerClient::send_with(const OwnerMessage& message, std::span<const int> descriptors) {
+  auto passed = socket_.send_descriptors(descriptors);
+  bool gone = !passed && (passed.error() == EPIPE || passed.error() == ECONNRESET);
+  if (!passed && !gone) return passed;
+  socket_.send(encode(message));
+  return {};
 }
 
 std::expected<std::optional<SpawnerMessage>, std::string> SpawnerClient::poll_event() {
@@ -37,6 +47,7 @@ std::expected<std::optional<SpawnerMessage>, std::string> SpawnerClient::poll_ev
 void SpawnerClient::wait() {
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
+  pid_ = 0;
 }
 
 }  // namespace sluice::exec

@@ -6,6 +6,7 @@
 #include <expected>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "exec/entry_state.h"
 #include "exec/message_socket.h"
@@ -18,12 +19,20 @@ class SpawnerClient final {
   /// Forks the spawner. To be called early, while this process is small and has one thread. Errors: errno.
   static std::expected<SpawnerClient, int> fork_spawner(const EntryState& entry);
 
+  SpawnerClient(SpawnerClient&& other) noexcept
+      : socket_(std::move(other.socket_)), reader_(std::move(other.reader_)), pid_(std::exchange(other.pid_, 0)) {}
+  SpawnerClient& operator=(SpawnerClient&&) = delete;
+  /// Without an owner the spawner ends everything and itself; it is waited for, so that nothing is left of it.
+  ~SpawnerClient();
+
   pid_t pid() const { return pid_; }
   /// Readable when `poll_event` has news.
   int descriptor() const { return socket_.descriptor(); }
 
-  /// A spawner that is gone is reported by `poll_event`, not here.
-  void send(const OwnerMessage& message, std::span<const int> descriptors = {});
+  /// Errors: errno, if the descriptors could not be passed; the message was not sent then. A spawner that is gone is
+  /// reported by `poll_event`, not here.
+  std::expected<void, int> send_with(const OwnerMessage& message, std::span<const int> descriptors);
+  void send(const OwnerMessage& message) { socket_.send(encode(message)); }
 
   /// The next event that has arrived. Errors: the spawner is gone, and every event that it sent was returned before.
   std::expected<std::optional<SpawnerMessage>, std::string> poll_event();

@@ -51,7 +51,7 @@ class SpawnerTest : public testing::Test {
   }
   ~SpawnerTest() override {
     client_.reset();
-    end_all_children();
+    end_all_children({});
   }
 
   // The next event of the wanted kind; others before it are dropped.
@@ -82,7 +82,7 @@ class SpawnerTest : public testing::Test {
     programs.back().output = Stream::passed;
     Launch launch{.programs = std::move(programs), .environment = {"PATH=/bin:/usr/bin"}};
     int passed[] = {write_end.get()};
-    client_->send(launch, passed);
+    EXPECT_TRUE(client_->send_with(launch, passed));
     return await<Started>().value_or(Started{});
   }
 
@@ -178,8 +178,8 @@ TEST_F(SpawnerTest, EndsEverythingWhenItsOwnerIsGone) {
   Started started = launch({shell(std::string(kEscape) + "exec sleep 1000"), shell("exec cat")});
   pid_t escaped = std::stoi(read_line());
   pid_t spawner = client_->pid();
-  client_.reset();
-  EXPECT_TRUE(happens([&] { return ::waitpid(spawner, nullptr, WNOHANG) == spawner; }));
+  client_.reset();  // waits for the spawner
+  EXPECT_FALSE(is_alive(spawner));
   EXPECT_FALSE(is_alive(escaped));
   for (pid_t pid : started.pids) EXPECT_FALSE(is_alive(pid));
 }
@@ -189,7 +189,7 @@ TEST_F(SpawnerTest, ItsOwnerInheritsTheTreeWhenItIsKilled) {
   pid_t escaped = std::stoi(read_line());
   ::kill(client_->pid(), SIGKILL);
   EXPECT_TRUE(happens([&] { return !is_alive(started.pids[0]); })) << "the parent-death signal";
-  end_all_children();
+  end_all_children({});
   EXPECT_FALSE(is_alive(escaped));
 }
 

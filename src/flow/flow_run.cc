@@ -51,9 +51,7 @@ void FlowRun::start_lingering(TimePoint now) {
 }
 
 void FlowRun::on_childless() {
-  if (finished()) return;
-  INVARIANT(stages_ended());
-  finish();
+  if (!finished()) finish();
 }
 
 void FlowRun::on_stragglers(std::vector<Straggler> stragglers, TimePoint now) {

@@ -102,7 +102,11 @@ class EmbeddedRun final {
     launch.observe_links = progress_.active();
     std::vector<int> descriptors;
     for (const UniqueFd& fd : passed) descriptors.push_back(fd.get());
-    spawner_.send(launch, descriptors);
+    if (auto sent = spawner_.send_with(launch, descriptors); !sent) {
+      refuse(fmt::format("cannot pass the pipes of {} stages to the spawner: {}; raise the limit (ulimit -n)",
+                         launch.programs.size(), std::strerror(sent.error())));
+      return false;
+    }
     return true;
   }
 
@@ -365,7 +369,7 @@ class EmbeddedRun final {
 
   void handle_lost_spawner() {
     // What the spawner was parent of has come to us. Direct children got their parent-death signal meanwhile.
-    exec::end_all_children();
+    exec::end_all_children(entry_.children);
     std::string message =
         fmt::format("the spawner (pid {}) was killed; every process of the flow was ended", spawner_.pid());
     if (flow_.end() != flow::FlowEnd::signalled) output_.say(message);
@@ -377,7 +381,10 @@ class EmbeddedRun final {
     if (flow_.end() == flow::FlowEnd::timed_out) return kTimedOut;
     if (flow_.end() == flow::FlowEnd::signalled) return 128 + flow_.signal();
     std::vector<flow::StageEnd> ends;
-    for (const flow::StageSummary& stage : summary_.stages) ends.push_back(*stage.end);
+    for (const flow::StageSummary& stage : summary_.stages) {
+      if (!stage.end) return kRefused;  // it was never started
+      ends.push_back(*stage.end);
+    }
     return flow::pipeline_status(ends, summary_.rule);
   }
 

@@ -2,15 +2,18 @@
 // What we have to say on stderr while a flow runs, written as fast as somebody reads it and never waiting for him: a
 // stopped terminal (Ctrl-S), a paused pager or a stuck log collector must not keep us from ending a flow.
 //
-// Invariant: a write takes at most PIPE_BUF bytes after poll(2) said that there is room, so it does not block
-// (pipe(7)). Our descriptor can't be made non-blocking instead: that would be so for everybody who shares the terminal
-// or pipe. Threading: belongs to one loop.
+// Invariant: no write blocks. A pipe or terminal is opened once more, non-blocking, through /proc: making our own
+// descriptor so would make it so for everybody who shares it. Where that can't be done, poll(2) is asked first, and a
+// write takes no more than has room then: PIPE_BUF bytes in a pipe (pipe(7)), one byte on a terminal.
+// Threading: belongs to one loop.
 #include <poll.h>
 
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "base/unique_fd.h"
 
 namespace sluice::node {
 
@@ -32,6 +35,12 @@ class StderrQueue final {
   static constexpr std::size_t kPendingMax = std::size_t{256} << 10;
 
  private:
+  void open();
+  int descriptor() const;
+
+  bool opened_ = false;
+  UniqueFd non_blocking_;
+  std::size_t piece_ = 0;  // bytes of one write
   std::string pending_;
   std::size_t lost_ = 0;
 };

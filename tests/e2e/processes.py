@@ -1,52 +1,43 @@
-"""Starting `sluice` under hard conditions, and seeing what of it is left.
+"""Starting, finding, waiting for and ending the processes of a test.
 
-Every process of a test inherits a marker in its environment. Together with this process being a subreaper, to which
-every orphan of a test comes, the marker shows each process that a flow left behind, wherever it went.
+Nothing here sleeps for a fixed time: a test waits for what it needs to see, and fails when the deadline passes.
+Processes are found by a marker in their environment, which children inherit, so that also those are found that
+left their session or lost their parent. Only processes that carry the marker of a test are ever ended.
 """
-import ctypes
-import fcntl
+
 import os
-import pathlib
-import random
+import re
 import resource
-import shutil
 import signal
 import subprocess
-import tempfile
-import termios
 import threading
 import time
-import uuid
 
-import pytest
+# Generous, because a passing test never waits for it: a loaded machine must not fail a test.
+DEADLINE_SECONDS = 30.0
+POLL_SECONDS = 0.01
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-SLUICE = os.environ.get("SLUICE_BINARY") or str(REPOSITORY / "build" / "release" / "sluice")
-SLUICE = str(pathlib.Path(SLUICE).resolve())
+MARKER_VARIABLE = "SLUICE_TEST_MARKER"
 
-SOAK = os.environ.get("SLUICE_SOAK") == "1"
-KILLS = 50 if SOAK else 5
-FLOWS = 1000 if SOAK else 100
-
-# Far above what anything here takes, so that only what is stuck reaches it, also on a busy machine.
-PATIENCE = 30.0
-
-MARKER = "SLUICE_HARM_MARKER"
-NOBODY = 65534
-
-_PR_SET_CHILD_SUBREAPER = 36
-_POLL_INTERVAL = 0.01
-_pause = threading.Event()  # never set: waiting for it yields the processor for an interval
+_pause = threading.Event()  # never set: waiting for it yields the processor for a while
 
 
-def wait_until(condition, deadline=PATIENCE):
-    """Waits until `condition` answers something true, and returns the answer; after the deadline its last one."""
-    end = time.monotonic() + deadline
+# --- waiting ------------------------------------------------------------------------------------------------------
+
+
+def wait_until(condition, what, deadline=DEADLINE_SECONDS):
+    """Returns the first true value of `condition()`; fails with `what` if there is none within `deadline` seconds.
+
+    `what` is a text, or a function that returns it where it shall tell how things stand at the deadline.
+    """
+    ends_at = time.monotonic() + deadline
     while True:
-        answer = condition()
-        if answer or time.monotonic() >= end:
-            return answer
-        _pause.wait(_POLL_INTERVAL)
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= ends_at:
+            raise AssertionError(f"not within {deadline:g} s: {what() if callable(what) else what}")
+        _pause.wait(POLL_SECONDS)
 
 
 def let_pass(seconds):
@@ -54,259 +45,138 @@ def let_pass(seconds):
     _pause.wait(seconds)
 
 
-def random_generator(request):
-    """Seeded by SLUICE_SEED, else anew; a failing test shows the printed seed."""
-    seed = os.environ.get("SLUICE_SEED") or str(random.SystemRandom().randrange(2**32))
-    print(f"rerun: SLUICE_SEED={seed} pytest {request.node.nodeid}")
-    return random.Random(f"{seed} {request.node.name}")
+# --- looking at one process ---------------------------------------------------------------------------------------
 
 
-# --- looking at processes -------------------------------------------------------------------------------------------
-
-
-def _read(path):
+def _read_process_file(pid, name):
+    # Without a buffer, because each look at the processes reads hundreds of these.
     try:
-        return pathlib.Path(path).read_bytes()
-    except OSError:
+        with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+            return file.read()
+    except OSError:  # it has ended, or is another user's
         return b""
+
+
+def _stat_fields(pid):
+    """The fields of proc_pid_stat(5) from the third one, the state; none when there is no such process."""
+    # The name stands in parentheses and may hold anything; the fields behind the last one are plain words.
+    return _read_process_file(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
+
+
+def process_state(pid):
+    """The letter of proc_pid_stat(5), such as T for stopped; empty when there is no such process."""
+    return (_stat_fields(pid) or [""])[0]
 
 
 def is_alive(pid):
     """Whether it runs: a zombie does not."""
-    return state_of(pid) not in ("", "Z", "X")
+    return process_state(pid) not in ("", "Z", "X")
 
 
-def state_of(pid):
-    fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    return fields[0].decode() if fields else ""
+def process_group(pid):
+    fields = _stat_fields(pid)
+    return int(fields[2]) if fields else None
 
 
-def name_of(pid):
-    return _read(f"/proc/{pid}/comm").decode(errors="replace").strip()
+def process_name(pid):
+    return _read_process_file(pid, "comm").decode(errors="replace").rstrip("\n")
 
 
-def command_of(pid):
-    return _read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+def process_command(pid):
+    return _read_process_file(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
 
 
-def children_of(pid):
-    children = []
+def has_pending_signal(pid, number):
+    """A signal was sent to the process that it has not taken yet."""
+    match = re.search(rb"^ShdPnd:\s*([0-9a-f]+)$", _read_process_file(pid, "status"), re.MULTILINE)
+    return match is not None and int(match[1], 16) >> (number - 1) & 1 == 1
+
+
+def describe_processes(pids):
+    return "; ".join(f"{process_name(pid)} (pid {pid}, {process_state(pid)}) {process_command(pid)[:80]}"
+                     for pid in pids) or "none"
+
+
+# --- finding processes --------------------------------------------------------------------------------------------
+
+
+def _all_pids():
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def _is_marked(pid, marker):
+    return f"{MARKER_VARIABLE}={marker}".encode() in _read_process_file(pid, "environ").split(b"\0")
+
+
+def find_processes_by_marker(marker, name=None):
+    """Process ids of the live processes that carry the marker. A zombie has no environment, and is none of them."""
+    found = [pid for pid in _all_pids() if _is_marked(pid, marker)]
+    return [pid for pid in found if name is None or process_name(pid) == name]
+
+
+def children_of(parent):
+    """Process ids of the children, zombies included, in the order in which they were started."""
+    # The kernel's own list, /proc/PID/task/TID/children, may leave out living children while others end.
+    fields_by_pid = {pid: fields for pid in _all_pids() if (fields := _stat_fields(pid)) and int(fields[1]) == parent}
+    return sorted(fields_by_pid, key=lambda pid: (int(fields_by_pid[pid][19]), pid))
+
+
+def processes_below(root):
+    """Process ids of all descendants of a process, zombies included."""
+    below = []
+    for child in children_of(root):
+        below += [child, *processes_below(child)]
+    return below
+
+
+# --- starting and ending processes --------------------------------------------------------------------------------
+
+
+def start_in_session(arguments, environment, *before_exec, **options):
+    """Starts a program that leads a session; the child calls the functions of `before_exec` before it becomes it."""
+
+    def prepare():
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what SIGQUIT ends would leave a core file
+        for step in before_exec:
+            step()
+
+    # restore_signals matters: Python ignores SIGPIPE, and a shell would pass that on to every program.
+    options.setdefault("restore_signals", True)
+    return subprocess.Popen(arguments, env=environment, start_new_session=True, preexec_fn=prepare, **options)
+
+
+def _kill_if_marked(pid, marker):
+    # The descriptor pins the process: the number may meanwhile be that of another one, which the marker then tells.
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        descriptor = os.pidfd_open(pid)
     except OSError:
-        return children
-    for thread in threads:
-        children += [int(child) for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
-    return children
-
-
-def marked(marker):
-    """The live processes that carry the marker."""
-    wanted = f"{MARKER}={marker}".encode()
-    return [
-        int(entry)
-        for entry in os.listdir("/proc")
-        if entry.isdigit() and wanted in _read(f"/proc/{entry}/environ").split(b"\0") and is_alive(entry)
-    ]
-
-
-def describe(pids):
-    return "; ".join(f"{pid} {name_of(pid)} ({command_of(pid)[:80]})" for pid in pids)
-
-
-# --- starting them --------------------------------------------------------------------------------------------------
-
-
-def is_root():
-    return os.geteuid() == 0
-
-
-def as_user(uid):
-    """What to put before a command so that it runs as that ordinary user; only root can."""
-    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all"]
-
-
-USERS = ["root", "ordinary"] if is_root() else ["ordinary"]
-
-
-def prefix_for(user):
-    if user == "ordinary" and is_root():
-        if shutil.which("setpriv") is None:
-            pytest.skip("setpriv is missing: cannot become an ordinary user")
-        return as_user(NOBODY)
-    return []
-
-
-class Terminal:
-    """A pseudo-terminal; what is written to it is thrown away unless it is read."""
-
-    def __init__(self):
-        self.master, self.slave = os.openpty()
-
-    def become_controlling(self):
-        """In the child, behind setsid."""
-        fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
-
-    def close(self):
-        os.close(self.master)
-        os.close(self.slave)
-
-
-class Household:
-    """The processes of one test: it starts them, waits for them, and ends what is left of them."""
-
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
-        self.marker = uuid.uuid4().hex
-        self.adopted = []  # orphans that came to us, in the order in which they were reaped
-        self._started = []
-        self._terminals = []
-        self._before = set(children_of(os.getpid()))
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-    def start(self, arguments, *, user="root", terminal=False, environment=None, before_exec=None, **options):
-        """Starts a command in its own session, or on a terminal of its own; stdin is empty unless it is given."""
-        controlling = None
-        if terminal:
-            controlling = Terminal()
-            self._terminals.append(controlling)
-
-        def prepare():
-            os.setsid()
-            if controlling:
-                controlling.become_controlling()
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            if before_exec:
-                before_exec()
-
-        options.setdefault("stdin", controlling.slave if controlling else subprocess.DEVNULL)
-        options.setdefault("stdout", subprocess.PIPE)
-        options.setdefault("stderr", subprocess.PIPE)
-        options.setdefault("cwd", self.folder)
-        # LC_ALL: some expectations below are messages of the shell.
-        variables = {**os.environ, "LC_ALL": "C", **(environment or {}), MARKER: self.marker}
-        prefix = prefix_for(user)
-        process = subprocess.Popen(prefix + list(arguments), env=variables, preexec_fn=prepare, **options)
-        self._started.append(process)
-        # setpriv becomes the program by execve, keeping its number.
-        if prefix and not wait_until(lambda: name_of(process.pid) != "setpriv" and name_of(process.pid) != "python3"):
-            raise AssertionError("setpriv did not start the program")
-        return process
-
-    def sluice(self, *arguments, **options):
-        return self.start([SLUICE, *arguments], **options)
-
-    def run(self, arguments, input=None, deadline=PATIENCE, **options):
-        """Runs a command to its end."""
-        if input is not None:
-            options["stdin"] = subprocess.PIPE
-        process = self.start(arguments, **options)
-        return self.finish(process, input, deadline)
-
-    def finish(self, process, input=None, deadline=PATIENCE):
-        """Waits until it has ended and nobody keeps its output open: a flow that is stuck fails here."""
-        try:
-            stdout, stderr = process.communicate(input, timeout=deadline)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"stuck: {command_of(process.pid)}; left: {describe(self.left())}") from None
-        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
-
-    def left(self):
-        """The marked processes that live, without those that this test started itself and that have not ended."""
-        own = {process.pid for process in self._started if process.poll() is None}
-        return [pid for pid in marked(self.marker) if pid not in own]
-
-    def reap_orphans(self):
-        """Waits for what has come to us as init would; answers the children that are left, alive or not."""
-        left = []
-        own = {process.pid for process in self._started}
-        for child in children_of(os.getpid()):
-            if child in own or child in self._before:
-                continue
-            try:
-                reaped, _ = os.waitpid(child, os.WNOHANG)
-            except ChildProcessError:
-                continue
-            if reaped:
-                self.adopted.append(child)
-            else:
-                left.append(child)
-        return left
-
-    def is_clean(self):
-        """No marked process lives and no child, zombies included, is left."""
-        left = self.reap_orphans()
-        return not left and not self.left()
-
-    def assert_clean(self, deadline=PATIENCE):
-        assert wait_until(self.is_clean, deadline), f"left behind: {describe(self.left() + self.reap_orphans())}"
-
-    def spawner_of(self, process, deadline=PATIENCE):
-        """The number of the spawner of a running `sluice`."""
-
-        def find():
-            named = [child for child in children_of(process.pid) if name_of(child) == "sluice-spawner"]
-            return named[0] if named else process.poll() is not None and -1
-
-        spawner = wait_until(find, deadline)
-        assert spawner and spawner > 0, f"no spawner; status {process.returncode}"
-        return spawner
-
-    def stages_of(self, process, count, deadline=PATIENCE):
-        """The numbers of the stages, in order, when all of them run their programs."""
-        spawner = self.spawner_of(process, deadline)
-
-        def find():
-            stages = sorted_by_start(children_of(spawner))
-            started = [pid for pid in stages if name_of(pid) != "sluice-spawner"]
-            return started[:count] if len(started) >= count else None
-
-        stages = wait_until(find, deadline)
-        assert stages, f"only {describe(children_of(spawner))} of {count} stages"
-        return stages
-
-    def end(self):
-        """Ends everything of this test. What escaped is found by its marker, and waited for because it comes to us."""
-
-        def kill_round():
-            for pid in marked(self.marker):
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except OSError:
-                    pass
-            for process in self._started:
-                process.poll()
-            return not self.reap_orphans() and not marked(self.marker)
-
-        wait_until(kill_round, 10)
-        for process in self._started:
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream:
-                    try:
-                        stream.close()
-                    except BrokenPipeError:
-                        pass
-            process.wait(timeout=10)
-        while self._terminals:
-            self._terminals.pop().close()
-
-
-def sorted_by_start(pids):
-    def start_of(pid):
-        fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-        return (int(fields[19]) if len(fields) > 19 else 0, pid)
-
-    return sorted(pids, key=start_of)
-
-
-@pytest.fixture
-def household():
-    # Not below pytest's own folder, which other users may not enter.
-    folder = tempfile.mkdtemp(prefix="sluice-harm-")
-    os.chmod(folder, 0o777)
-    family = Household(folder)
+        return
     try:
-        yield family
+        if _is_marked(pid, marker):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except OSError:  # it has ended meanwhile, or is another user's
+        pass
     finally:
-        family.end()
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def kill_processes_by_marker(marker):
+    """Kills the processes that carry the marker and returns them. They may have started others: call it again."""
+    found = find_processes_by_marker(marker)
+    for pid in found:
+        _kill_if_marked(pid, marker)
+    return found
+
+
+def end_processes_by_marker(marker):
+    """Ends what a test has left running, until nothing that carries its marker is found."""
+    wait_until(lambda: not kill_processes_by_marker(marker), f"the end of the processes marked {marker}")
+
+
+def wait_for_no_process(marker, but=()):
+    """Waits until no process with the marker is left, except for `but`."""
+
+    def left():
+        return [pid for pid in find_processes_by_marker(marker) if pid not in but]
+
+    wait_until(lambda: not left(), lambda: f"the end of every process; left: {describe_processes(left())}")

@@ -1,0 +1,56 @@
+"""What stages leave running: it is ended and named, or kept if asked for, and process substitutions complete."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from processes import is_alive, let_pass, process_name
+
+
+@pytest.mark.parametrize("text", ["{ sleep 1000 > /dev/null & echo started; } | cat",
+                                  "true | { sleep 1000 & echo started; }"])
+def test_what_a_stage_left_running_is_ended_and_named(household, text):
+    result = household.run_sluice("run", text)
+    assert result.outcome == (0, b"started\n")
+    assert re.search(rb"^sluice: .*left running: sleep \(pid \d+\).*--keep", result.stderr, re.M), result.stderr
+    household.assert_nothing_came_to_us()
+
+
+def test_keep_spares_what_a_stage_left_running(household):
+    result = household.run_sluice("run", "--keep", "{ sleep 1000 > /dev/null 2>&1 & echo $!; } | cat")
+    assert (result.returncode, result.stderr) == (0, b"")
+    kept = int(result.stdout)
+    let_pass(0.3)  # longer than sluice would wait before it ends what was left
+    assert is_alive(kept) and process_name(kept) == "sleep"
+    assert household.left() == [kept]
+
+
+@pytest.mark.parametrize("name, consumer", [("gzip", "gzip > out.gz"), ("sorted", "sort > out.sorted")])
+def test_process_substitution_always_completes(household, name, consumer):
+    lines = "".join(f"{number * 7919 % 1000003}\n" for number in range(2_900_000))
+    (household.folder / "in").write_text(lines)
+    assert len(lines) > 19_000_000
+    with open(household.folder / "in", "rb") as source:
+        result = household.run_sluice("run", f"cat | tee >({consumer}) > /dev/null", stdin=source)
+    assert (result.returncode, result.stderr) == (0, b"")
+    household.assert_clean()
+    if name == "gzip":
+        unpacked = subprocess.run(["gzip", "-dc", household.folder / "out.gz"], capture_output=True, check=True).stdout
+        assert unpacked.decode() == lines
+    else:
+        expected = subprocess.run(["sort", household.folder / "in"], capture_output=True, check=True,
+                                  env=os.environ | {"LC_ALL": "C"}).stdout
+        assert (household.folder / "out.sorted").read_bytes() == expected
+
+
+def test_slow_process_substitution_always_completes(household):
+    # bash reads a line in a pipe byte by byte: far slower than tee, which is long gone when it is done.
+    # It takes longer than the grace, which is for processes that make no progress.
+    lines = "".join(f"line {number}\n" for number in range(400_000))
+    consumer = 'while read -r line; do echo "$line"; done > out'
+    result = household.run_sluice("run", f"tee >({consumer}) > /dev/null", input=lines.encode(), deadline=120)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert (household.folder / "out").read_text() == lines
+    household.assert_clean()
