@@ -9,6 +9,9 @@ namespace {
 // A longer word is never a mistyped name of ours, and the table below is quadratic.
 constexpr std::size_t kLengthMax = 64;
 
+// In three letters, two mistakes would make any word of any other.
+std::size_t allowed_mistakes(std::size_t length) { return length <= 3 ? 1 : std::max<std::size_t>(2, length / 3); }
+
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
   for (std::size_t i = 0; i <= a.size(); ++i) d[i][0] = i;
@@ -33,7 +36,7 @@ std::string nearest_name(std::string_view typed, std::span<const std::string> kn
   for (const std::string& name : known) {
     if (name.size() > kLengthMax) continue;
     std::size_t wrong = distance(typed, name);
-    std::size_t allowed = std::max<std::size_t>(1, std::max(typed.size(), name.size()) / 3);
+    std::size_t allowed = allowed_mistakes(std::max(typed.size(), name.size()));
     if (wrong > allowed || wrong >= nearest_distance) continue;
     nearest = name;
     nearest_distance = wrong;

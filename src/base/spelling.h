@@ -8,7 +8,7 @@ namespace sluice {
 
 /// The nearest of `known` to `typed` by optimal string alignment distance (Damerau 1964: insertions, deletions,
 /// substitutions, and swaps of neighbours), or empty when none is near enough to be what was meant: more than a third
-/// of the letters wrong. Of equally near ones the first is returned.
+/// of the letters wrong, and more than two. Of equally near ones the first is returned.
 std::string nearest_name(std::string_view typed, std::span<const std::string> known);
 
 /// "; did you mean 'X'?" or nothing.

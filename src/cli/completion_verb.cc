@@ -129,6 +129,14 @@ Candidates run_candidates(const Arguments& before, const std::string& current) {
   bool behind_equals = before.size() >= 2 && before.back() == "=";
   std::string option = behind_equals ? before[before.size() - 2] : before.empty() ? "" : before.back();
   if (takes_value(option)) return option_values(option);
+  // zsh and fish leave it in one word.
+  std::size_t equals = current.starts_with("--") ? current.find('=') : std::string::npos;
+  if (equals != std::string::npos) {
+    Candidates pairs;
+    for (const std::string& value : option_values(current.substr(0, equals)))
+      if (!value.starts_with(':')) pairs.push_back(current.substr(0, equals + 1) + value);
+    return pairs;
+  }
   if (current.starts_with('@')) return stage_words();
   if (current.starts_with('-') || current.empty()) {
     Candidates options;

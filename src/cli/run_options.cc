@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/spelling.h"
+#include "flow/stage_words.h"
 
 namespace sluice::cli {
 
@@ -96,10 +97,18 @@ class RunFormatter final : public CLI::Formatter {
   }
 };
 
+std::string stage_word_section() {
+  std::string section = "Words at the start of a stage:\n";
+  for (const flow::StageWordHelp& help : flow::stage_word_help())
+    section += fmt::format("  {:34}{}\n", help.word, help.meaning);
+  return section +
+         "  In this version only @here runs; the others are checked, planned and refused with the reason.\n\n";
+}
+
 std::unique_ptr<CLI::App> make_app(RunOptions& options, Raw& raw) {
   auto app = std::make_unique<CLI::App>(kDescription, "sluice run");
   app->allow_extras();
-  app->footer(kExamples);
+  app->footer([] { return stage_word_section() + kExamples; });
   auto formatter = std::make_shared<RunFormatter>();
   formatter->column_width(36);
   app->formatter(formatter);
@@ -120,6 +129,15 @@ std::expected<std::size_t, std::string> choice(std::string_view option, const st
   if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
   return Refusal(fmt::format("run: {}={} is unknown{}; one of: {}", option, value, did_you_mean(value, names),
                              fmt::join(names, " ")));
+}
+
+// An unset variable of a script gives an empty value; taken for "not given" it would lift a limit in silence.
+std::expected<void, std::string> refuse_empty_values(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& value : option->results())
+      if (value.empty() && option->get_items_expected_max() > 0)
+        return Refusal(fmt::format("run: {} has an empty value; leave it out, or give one", option->get_name()));
+  return {};
 }
 
 std::expected<void, std::string> judge_values(const Raw& raw, RunOptions& options) {
@@ -197,6 +215,7 @@ std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(
     return Refusal(fmt::format("run: {}; 'sluice run --help' lists the options", error.what()));
   }
   if (auto taken = take_text(*app, app->remaining(), options); !taken) return Refusal(taken.error());
+  if (auto filled = refuse_empty_values(*app); !filled) return Refusal(filled.error());
   if (auto judged = judge_values(raw, options); !judged) return Refusal(judged.error());
   options.directory = raw.cwd;
   for (const FutureOption& future : kFuture) {

@@ -41,7 +41,7 @@ struct HelpText {
 /// A HelpText is returned when help was asked for.
 std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(const Arguments& arguments);
 
-/// Every option of `run` for completion: its long name, and the values that it takes if they are few.
+/// Every option of `run`, for completion.
 struct OptionHelp {
   std::string name;
   bool takes_value = false;

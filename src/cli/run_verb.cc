@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include "cli/run_options.h"
 #include "cli/verbs.h"
@@ -10,6 +11,7 @@
 #include "exec/environment.h"
 #include "exec/program_lookup.h"
 #include "exec/spawner_client.h"
+#include "flow/flow_summary.h"
 #include "flow/pipeline_text.h"
 #include "flow/plan.h"
 #include "node/embedded_run.h"
@@ -20,16 +22,31 @@ namespace {
 
 using node::kRefused;
 
-bool names_flow_file(const std::string& text) { return text.ends_with(".flow.yaml") || text.ends_with(".flow.json"); }
+// A pipeline may well end in such a word: `cat a.flow.yaml`.
+bool names_flow_file(const std::string& text) {
+  bool one_word = text.find_first_of(" \t\n|;&<>()") == std::string::npos;
+  return one_word && (text.ends_with(".flow.yaml") || text.ends_with(".flow.json"));
+}
 
-// Without -L or -P, cd(1) keeps PWD's spelling; a program that trusts PWD must not find the old folder there.
+// The current folder as cd(1) would spell it, symbolic links as they were typed; the physical path where that spelling
+// does not lead there.
+std::string spelled_folder(const std::string& directory, const exec::Environment& environment) {
+  namespace fs = std::filesystem;
+  fs::path before(environment.get("PWD").value_or(""));
+  fs::path spelled = (before / directory).lexically_normal();
+  std::error_code ignored;
+  if (spelled.is_absolute() && fs::equivalent(spelled, ".", ignored)) return spelled;
+  return fs::current_path(ignored);
+}
+
+// A program that trusts PWD must not find the old folder there.
 std::string enter(const std::string& directory, exec::Environment& environment) {
   if (directory.empty()) return {};
   if (::chdir(directory.c_str()) != 0)
     return fmt::format("cannot change to the folder '{}': {}", directory, std::strerror(errno));
-  char* path = ::getcwd(nullptr, 0);
-  if (path != nullptr) environment.set("PWD", path);
-  std::free(path);
+  std::string folder = spelled_folder(directory, environment);
+  if (auto before = environment.get("PWD")) environment.set("OLDPWD", std::string(*before));
+  environment.set("PWD", folder);
   return {};
 }
 
@@ -56,7 +73,9 @@ int run_plan(flow::Plan plan, RunOptions options, exec::Environment environment,
              const exec::EntryState& entry) {
   if (!plan.problems.empty()) {
     for (const flow::PlanProblem& problem : plan.problems) node::say(problem.message);
-    return plan.problems.front().status;
+    int status = plan.problems.front().status;
+    if (options.json) node::say_json(to_json(not_started(options.name, plan, status)));
+    return status;
   }
   node::RunRequest request{.plan = std::move(plan),
                            .environment = std::move(environment),

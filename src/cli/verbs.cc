@@ -35,8 +35,6 @@ std::string overview() {
 
 }  // namespace
 
-std::span<const Verb> verbs() { return kVerbs; }
-
 const Verb* find_verb(const std::string& name) {
   for (const Verb& verb : kVerbs)
     if (name == verb.name) return &verb;

@@ -1,7 +1,6 @@
 #pragma once
 // The verbs of the command line. Each is looked up by name before anything of it is built, so that a verb costs nothing
 // to those that are not called.
-#include <span>
 #include <string>
 #include <vector>
 
@@ -16,11 +15,10 @@ struct Verb {
   bool hidden = false;
 };
 
-std::span<const Verb> verbs();
 const Verb* find_verb(const std::string& name);
 std::vector<std::string> verb_names();
 
-// Exit statuses of section "Exit codes" in docs/pipelines.md.
+// docs/pipelines.md, "Exit status".
 inline constexpr int kSuccess = 0;
 inline constexpr int kFailed = 1;
 inline constexpr int kUsage = 2;

@@ -56,7 +56,7 @@ struct Launch {
   // The process group to put the programs in, or 0: each leads its own.
   std::int32_t process_group = 0;
   bool account_io = false;     // read each program's I/O counters when it ends
-  bool observe_links = false;  // send a descriptor that watches each kernel pipe (see LinkObserver)
+  bool observe_links = false;  // send a descriptor that watches each kernel pipe (link/pipe_observer.h)
 };
 
 /// Sends a signal to the whole process tree of some programs, the last one first.

@@ -107,7 +107,6 @@ void FlowRun::start_ending(FlowEnd end, TimePoint now) {
   if (state_ != State::ending) patience_ends_ = now + options_.grace;
   state_ = State::ending;
   ask_at_.reset();
-  timeout_at_.reset();
 }
 
 void FlowRun::forget_ending() {
@@ -118,8 +117,15 @@ void FlowRun::forget_ending() {
   patience_ends_.reset();
 }
 
+// While the flow is being ended there is a deadline already; if that was a stage's own signal, the timeout counts
+// again.
+bool FlowRun::timeout_counts() const {
+  return timeout_at_ && (state_ == State::running || state_ == State::lingering || state_ == State::ending_stragglers);
+}
+
 void FlowRun::on_deadline(bool terminal_raw, TimePoint now) {
-  if (timeout_at_ && now >= *timeout_at_) {
+  if (timeout_counts() && now >= *timeout_at_) {
+    timeout_at_.reset();
     actions_.push_back(PassSignal{.signal = SIGTERM, .strays_too = true, .then_continue = true});
     start_ending(FlowEnd::timed_out, now);
   }
@@ -167,7 +173,7 @@ std::optional<FlowAction> FlowRun::poll_action() {
 
 std::optional<TimePoint> FlowRun::poll_deadline() const {
   std::optional<TimePoint> patience = state_ == State::lingering ? std::nullopt : patience_ends_;
-  return earliest(earliest(timeout_at_, ask_at_), patience);
+  return earliest(earliest(timeout_counts() ? timeout_at_ : std::nullopt, ask_at_), patience);
 }
 
 }  // namespace sluice::flow

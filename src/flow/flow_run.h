@@ -87,7 +87,7 @@ struct TellUnkillable {
 using FlowAction = std::variant<PassSignal, AskForStragglers, KillEverything, LeaveStragglers, TellAwaitingStragglers,
                                 TellEndingStragglers, TellKilling, TellUnkillable>;
 
-enum class FlowEnd { completed, timed_out, signalled };
+enum class FlowEnd { completed, timed_out, signalled, not_started };
 
 class FlowRun final {
  public:
@@ -121,6 +121,7 @@ class FlowRun final {
   void end_stragglers(std::vector<Straggler> stragglers, TimePoint now);
   void kill(TimePoint now);
   void finish();
+  bool timeout_counts() const;
   bool stages_ended() const { return ended_ == options_.stages; }
 
   FlowRunOptions options_;

@@ -133,6 +133,16 @@ TEST_F(FlowRunTest, TimesOut) {
   EXPECT_EQ(run.end(), FlowEnd::timed_out);
 }
 
+TEST_F(FlowRunTest, TimesOutAlsoAfterAStageTookASignal) {
+  FlowRun run = make({.timeout = 5s});
+  run.on_signal(SIGINT, SignalSource::terminal, false, at(1s));
+  run.on_deadline(true, at(3s));  // the terminal is raw: the signal was the stage's
+  EXPECT_EQ(run.poll_deadline(), at(5s));
+  run.on_deadline(true, at(5s));
+  EXPECT_EQ(actions(run), Actions{kTerm});
+  EXPECT_EQ(run.end(), FlowEnd::timed_out);
+}
+
 TEST_F(FlowRunTest, SignalOutweighsTheTimeout) {
   FlowRun run = make({.timeout = 5s});
   run.on_deadline(false, at(5s));

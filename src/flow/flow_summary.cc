@@ -30,6 +30,8 @@ const char* end_name(FlowEnd end) {
       return "timed_out";
     case FlowEnd::signalled:
       return "signalled";
+    case FlowEnd::not_started:
+      return "not_started";
   }
   return "unknown";
 }
@@ -46,8 +48,8 @@ Json stage_json(const StageSummary& stage, std::size_t number) {
   Json json;
   json["stage"] = number;
   json["command"] = stage.command;
-  json["host"] = stage.host;
-  json["pid"] = stage.pid;
+  json["host"] = stage.host.empty() ? Json() : Json(stage.host);
+  json["pid"] = stage.pid != 0 ? Json(stage.pid) : Json();
   json["status"] = ended ? Json(stage.end->status.shell_status()) : Json();
   json["signal"] = ended && stage.end->status.by_signal() ? Json(signal_name(stage.end->status.signal())) : Json();
   json["io_read_bytes"] = number_or_null(stage.io_known, stage.io_read_bytes);
@@ -60,6 +62,12 @@ Json stage_json(const StageSummary& stage, std::size_t number) {
 }
 
 }  // namespace
+
+FlowSummary not_started(const std::string& name, const Plan& plan, int status) {
+  FlowSummary summary{.name = name, .status = status, .end = FlowEnd::not_started};
+  for (const PlannedStage& stage : plan.stages) summary.stages.push_back({.command = stage.command});
+  return summary;
+}
 
 std::string to_json(const FlowSummary& summary) {
   Json json;

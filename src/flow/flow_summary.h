@@ -9,6 +9,7 @@
 #include "exec/process_status.h"
 #include "flow/flow_run.h"
 #include "flow/pipeline_status.h"
+#include "flow/plan.h"
 #include "flow/progress.h"
 
 namespace sluice::flow {
@@ -36,6 +37,9 @@ struct FlowSummary {
   PipefailRule rule = PipefailRule::lenient;
   std::vector<StageSummary> stages;
 };
+
+/// The summary of a flow of which nothing was started.
+FlowSummary not_started(const std::string& name, const Plan& plan, int status);
 
 /// One line without its line end. Fields are only ever added; docs/pipelines.md lists them.
 std::string to_json(const FlowSummary& summary);

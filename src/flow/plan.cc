@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "exec/program_lookup.h"
 #include "flow/quoting.h"
 
@@ -116,6 +118,7 @@ Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
   for (std::size_t i = 0; i < graph.stages.size(); ++i)
     if (plan.stages[i].place == kHere) resolver.resolve(graph.stages[i], i, plan);
   join(graph, context.exact, plan);
+  std::ranges::stable_sort(plan.problems, {}, &PlanProblem::stage);
   return plan;
 }
 
@@ -138,7 +141,9 @@ std::string describe_plan(const Plan& plan) {
     text += fmt::format(" {} {}", link.carrier == LinkCarrier::relay ? "=relay=>" : "->", link.link.to + 1);
   text += " -> stdout";
   if (!plan.links.empty() && plan.links.front().carrier == LinkCarrier::kernel_pipe) text += ", by kernel pipes";
-  text += "\nships: nothing; every stage runs on this machine\n";
+  bool all_here = std::ranges::all_of(plan.stages, [](const PlannedStage& stage) { return stage.place == kHere; });
+  text += all_here ? "\nships: nothing; every stage runs on this machine\n"
+                   : "\nships: not known before every stage has a place\n";
   text += "promise: every byte in order; if a stage fails or dies, the flow fails\n";
   return text;
 }

@@ -49,9 +49,9 @@ TEST(Plan, CountsByRelaysThatAreGuarded) {
 TEST(Plan, FindsEveryProblemAndGoesOn) {
   Plan plan = plan_of("nosuchcommand | @x8 cat | /etc/passwd | cat");
   ASSERT_EQ(plan.problems.size(), 3u);
-  EXPECT_EQ(plan.problems[0].status, 125);
-  EXPECT_THAT(plan.problems[0].message, HasSubstr("'@x8' needs record links"));
-  EXPECT_EQ(plan.problems[1].status, 127);
+  EXPECT_EQ(plan.problems[0].status, 127);
+  EXPECT_EQ(plan.problems[1].status, 125);
+  EXPECT_THAT(plan.problems[1].message, HasSubstr("'@x8' needs record links"));
   EXPECT_EQ(plan.problems[2].status, 126);
   EXPECT_EQ(plan.stages[3].how, "exec /usr/bin/cat");
 }

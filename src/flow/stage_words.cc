@@ -51,6 +51,11 @@ bool looks_like_workers(std::string_view name) {
          std::all_of(name.begin() + 1, name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
+// The names that a node or a label can't have.
+bool is_reserved(std::string_view name) {
+  return looks_like_workers(name) || std::ranges::find(kPlainWords, "@" + std::string(name)) != kPlainWords.end();
+}
+
 std::string unknown_word(const std::string& word, std::span<const std::string> nodes) {
   std::vector<std::string> known = kPlainWords;
   for (const std::string& node : nodes) known.push_back("@" + node);
@@ -110,6 +115,8 @@ class Reader final {
 
   std::expected<void, std::string> read_pair(const std::string& word, std::string_view key, std::string_view value) {
     if (key.empty() || value.empty()) return Refusal(fmt::format("'{}' needs a name and a value: @KEY=VALUE", word));
+    if (key == "on" && is_reserved(value))
+      return Refusal(fmt::format("'{}': no node can have that name, it is an @ word", word));
     if (key == "on") return place(word, {.kind = Whereabouts::Kind::node, .node = std::string(value)});
     if (key == "each") {
       read_.each = read_count(value, UINT32_MAX);
@@ -124,9 +131,7 @@ class Reader final {
       read_.image = value;
       return {};
     }
-    std::string plain = "@" + std::string(key);
-    if (std::ranges::find(kPlainWords, plain) != kPlainWords.end())
-      return Refusal(fmt::format("'{}': {} takes no value", word, plain));
+    if (is_reserved(key)) return Refusal(fmt::format("'{}': @{} takes no value", word, key));
     if (read_.where.kind == Whereabouts::Kind::label) {
       read_.where.labels.emplace_back(key, value);
       return {};

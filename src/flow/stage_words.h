@@ -43,7 +43,7 @@ inline constexpr std::uint32_t kWorkersMax = 10'000;
 std::expected<StageWords, std::string> read_stage_words(std::span<const std::string> words,
                                                         std::span<const std::string> nodes);
 
-/// Every word, as the help and completion list them: "@x8" style examples with what they mean.
+/// Every word, as help and completion list them.
 struct StageWordHelp {
   const char* word;
   const char* meaning;

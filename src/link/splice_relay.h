@@ -1,8 +1,8 @@
 #pragma once
 // Moves bytes from one kernel pipe to another and counts them, without copying them through user space (splice(2)).
 //
-// The end of the input is passed on only when the owner says so (`ended` and then the destructor, or a release of what
-// else holds the output open); a reader that goes away is passed up at once by closing the input.
+// When the input has ended, or the reader is gone, both ends are closed: the end is passed down, the reader's close up.
+// Who must not see the end of a link that was cut keeps the output open a second time, and closes it on `input_ended`.
 // Threading: belongs to one loop; never blocks.
 #include <poll.h>
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/require.h"
+#include "base/text.h"
 #include "exec/subreaper.h"
 #include "flow/flow_summary.h"
 #include "flow/quoting.h"
@@ -26,6 +27,7 @@
 namespace sluice::node {
 namespace {
 
+constexpr std::size_t kMarkColumns = 30;     // of a stage's name before each line
 constexpr std::size_t kNamedStragglers = 5;  // in a message; the rest are counted
 
 struct Pipe {
@@ -130,7 +132,8 @@ class EmbeddedRun final {
         if (!pipe) return false;
         program.error = exec::Stream::passed;
         passed.push_back(std::move(pipe->write_end));
-        marks_.add(std::move(pipe->read_end), fmt::format("[{} {}] ", i + 1, program.arguments.front()));
+        marks_.add(std::move(pipe->read_end),
+                   fmt::format("[{} {}] ", i + 1, flow::on_one_line(program.arguments.front(), kMarkColumns)));
       }
       if (program.guarded_input) passed.push_back(std::move(guard));
     }
@@ -235,7 +238,7 @@ class EmbeddedRun final {
     const std::string& what = executing ? stage.program.path : stage.command;
     refuse(fmt::format("stage {}: cannot {} {}: {}; nothing is left running", failure.program + 1, failure.action,
                        flow::on_one_line(what, 60), why));
-    if (executing) status_ = failure.error == ENOENT && !file_is_there ? 127 : 126;
+    if (executing) status_ = failure.error == ENOENT ? 127 : 126;  // as bash has it, also for a missing interpreter
   }
 
   void handle(exec::Exited& exited) {
@@ -316,7 +319,10 @@ class EmbeddedRun final {
     marks_.drain(output_);
     if (!lost_) finish_spawner();
     TimePoint now = Clock::now();
-    if (failed_to_start_) return {.status = status_, .signal = flush()};
+    if (failed_to_start_) {
+      if (request_.json_summary) output_.put(to_json(flow::not_started(request_.name, request_.plan, status_)) + "\n");
+      return {.status = status_, .signal = flush()};
+    }
     bool somebody_was_killed = std::ranges::any_of(
         summary_.stages, [](const auto& stage) { return !stage.end || stage.end->status.by_signal(); });
     if (somebody_was_killed) terminal_.restore();
@@ -434,9 +440,11 @@ RunResult run_embedded(RunRequest request, exec::SpawnerClient spawner, const ex
   return EmbeddedRun(std::move(request), std::move(spawner), entry).run();
 }
 
-void say(const std::string& message) {
-  std::string line = "sluice: " + message + "\n";
-  (void)!::write(STDERR_FILENO, line.data(), line.size());
+void say(const std::string& message) { say_json("sluice: " + without_controls(message)); }
+
+void say_json(const std::string& line) {
+  std::string whole = line + "\n";
+  (void)!::write(STDERR_FILENO, whole.data(), whole.size());
 }
 
 }  // namespace sluice::node

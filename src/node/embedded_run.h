@@ -50,4 +50,7 @@ RunResult run_embedded(RunRequest request, exec::SpawnerClient spawner, const ex
 /// place.
 void say(const std::string& message);
 
+/// Writes one line of JSON to stderr as it is.
+void say_json(const std::string& line);
+
 }  // namespace sluice::node

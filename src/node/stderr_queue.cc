@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <climits>
 
+#include "base/text.h"
+
 namespace sluice::node {
 
 void StderrQueue::say(std::string_view message) {
@@ -17,7 +19,7 @@ void StderrQueue::say(std::string_view message) {
   }
   if (lost_ > 0) put("sluice: " + std::to_string(lost_) + " messages were lost: nobody read stderr\n");
   lost_ = 0;
-  put("sluice: " + std::string(message) + "\n");
+  put("sluice: " + without_controls(message) + "\n");
 }
 
 void StderrQueue::put(std::string_view text) {
