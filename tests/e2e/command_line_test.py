@@ -131,3 +131,20 @@ def test_version_is_printed(household):
 def test_answer_to_a_closed_pipe_ends_quietly(household):
     result = household.run(["bash", "-c", 'set -o pipefail; { sleep 0.2; "$0" run --help; } | true', SLUICE])
     assert (result.returncode, result.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--grace", "--shell", "--cwd", "--pipefail", "--progress", "--name", "--env"])
+def test_empty_value_is_refused(household, option):
+    # An unset variable of a script must not lift a limit in silence.
+    assert f"{option} has an empty value" in household.refusal("run", option, "", "true")
+
+
+def test_name_in_a_message_cannot_drive_the_terminal(household):
+    for arguments in (["--", "no\x1b[31msuch"], ["--cwd", "/no\x1b[31msuch", "true"], ["@no\x1b[31msuch cat"]):
+        result = household.run_sluice("run", *arguments)
+        assert result.returncode in (125, 127) and b"such" in result.stderr and b"\x1b" not in result.stderr
+
+
+def test_pipeline_that_ends_in_the_name_of_a_flow_file_is_a_pipeline(household):
+    (household.folder / "a.flow.yaml").write_text("text\n")
+    assert household.run_sluice("run", "cat a.flow.yaml").outcome == (0, b"text\n")

@@ -105,3 +105,11 @@ def test_bash_env_is_read_by_every_stage(household):
     (household.folder / "setup").write_text("seq() { echo replaced; }\nset -f\n")
     options = {"environment": {"BASH_ENV": str(household.folder / "setup")}}
     assert household.run([*STRICT, "seq 3 | cat | { cat; echo *; }"], **options).outcome == (0, b"replaced\n*\n")
+
+
+def test_chosen_directory_is_spelled_as_it_was_typed(household):
+    (household.folder / "real").mkdir()
+    (household.folder / "link").symlink_to("real")
+    before = str(household.folder)
+    result = household.run_sluice("run", "--cwd", "link", 'echo "$PWD $OLDPWD"', environment={"PWD": before})
+    assert result.outcome == (0, f"{before}/link {before}\n".encode())

@@ -9,6 +9,7 @@ import pytest
 from flows import (FLEE, FLOWS_TO_KILL, KILLABLE_STAGE_FLOWS, KILLED_FROM_OUTSIDE, SHORT_GRACE, for_every_user,
                    on_and_off_a_terminal, stage_numbers, start_flows)
 from processes import describe_processes, is_alive, let_pass, wait_until
+from settings import SLUICE
 
 
 @on_and_off_a_terminal
@@ -113,3 +114,24 @@ def test_stage_that_kills_its_betters_leaves_nothing(household, victim, on_termi
         # The neighbours have groups of their own, and sleep on.
         assert result.returncode == 124
     household.assert_clean()
+
+
+def test_killed_spawner_does_not_cost_others_their_processes(household):
+    # The shell's own job becomes a child of sluice by exec, without being a process of the flow.
+    script = 'sleep 1000 > /dev/null 2>&1 & echo $! > own; exec "$@"'
+    process = household.start(["bash", "-c", script, "bash", SLUICE, "run", "sleep 1000 | cat"])
+    spawner = household.spawner_of(process)
+    stages = household.stages_of(process, 2)
+    own = int((household.folder / "own").read_text())
+    os.kill(spawner, signal.SIGKILL)
+    assert household.finish(process).returncode == 125
+    assert is_alive(own)
+    assert not any(is_alive(stage) for stage in stages)
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--dry-run", "true"], ["--help"], ["nosuchcommand"], ["@x4 cat"], ["--nosuchoption", "true"], ["'open"],
+], ids=" ".join)
+def test_run_that_runs_nothing_leaves_no_spawner(household, arguments):
+    household.run_sluice("run", *arguments)
+    household.assert_nothing_came_to_us()

@@ -99,3 +99,11 @@ def test_progress_lines_as_json_parse(household):
     assert len(reports) >= 2
     assert all(len(report["stages"]) == 3 for report in reports)
     assert reports[-1]["stages"][1]["io_read_bytes"] >= 600_000
+
+
+@pytest.mark.parametrize("text, status", [("nosuchcommand | cat", 127), ("@x4 cat | cat", 125)])
+def test_summary_is_printed_of_a_flow_that_did_not_start(household, text, status):
+    result = household.run_sluice("run", "--json", text)
+    summary = json.loads(result.stderr.splitlines()[-1])
+    assert (summary["end"], summary["status"], result.returncode) == ("not_started", status, status)
+    assert [stage["pid"] for stage in summary["stages"]] == [None, None]

@@ -11,6 +11,7 @@ import pytest
 from flows import DEAF, FLEE, SHORT_GRACE
 from processes import describe_processes, process_state, wait_until
 from settings import SLUICE
+from terminals import PseudoTerminal
 
 
 def with_signals(*numbers):
@@ -169,3 +170,39 @@ def test_timeout_ends_stages_that_ignore_it(household):
 def test_timeout_that_is_not_reached_changes_nothing(household):
     result = household.run_sluice("run", "--timeout", "1h", "echo quick | cat")
     assert (result.returncode, result.stdout, result.stderr) == (0, b"quick\n", b"")
+
+
+@pytest.mark.parametrize("options", [["--mark-stderr"], ["--progress=json"]], ids=" ".join)
+def test_signal_ends_a_flow_whose_terminal_nobody_reads(household, options):
+    # A terminal says that it has room when it has room for one byte, and blocks in the middle of a longer write.
+    terminal = PseudoTerminal()
+    try:
+        text = "touch ready; while :; do echo a line that fills the terminal >&2; done"
+        process = household.start_sluice("run", *SHORT_GRACE, *options, text, stderr=terminal.slave)
+        household.wait_for_files("ready")
+        full = select.poll()
+        full.register(terminal.slave, select.POLLOUT)
+        wait_until(lambda: not full.poll(0), "a full terminal")
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: process.poll() is not None, "the end of sluice", 10)
+        assert process.returncode == -signal.SIGTERM
+        household.assert_clean()
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_flow_whose_stage_stops_the_spawner_is_ended(household, end):
+    process = household.start_sluice("run", *SHORT_GRACE, "touch ready; kill -STOP $PPID; sleep 1000")
+    household.wait_for_files("ready")
+    spawner = household.spawner_of(process)
+    wait_until(lambda: process_state(spawner) == "T", "a stopped spawner")
+    process.send_signal(end)
+    wait_until(lambda: process.poll() is not None, "the end of sluice", 10)
+    household.assert_clean()
+
+
+def test_timeout_also_ends_what_is_awaited_behind_the_stages(household):
+    result = household.run_sluice("run", "--timeout", "300ms", "echo text | tee >(sleep 1000) > /dev/null")
+    assert result.returncode == 124, result
+    household.assert_clean()
