@@ -6,7 +6,8 @@
 // message that names "the next passed descriptor" takes the oldest one.
 //
 // Both ends are the same program today. The frame limit guards against a bug, not an enemy: the socket is private to
-// the pair, which run as one user. Threading: pure values and functions.
+// the pair, which run as one user.
+// Threading: pure values and functions.
 #include <cstddef>
 #include <cstdint>
 #include <expected>

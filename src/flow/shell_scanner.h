@@ -6,8 +6,8 @@
 // twice (`((` may start an arithmetic command or two subshells), and then all of that is taken back together.
 //
 // Invariants: the position never passes the end. The first failure is kept, and from then on the text reads as ended,
-// so that everything above unwinds. Nesting is limited by kNestingMax, which bounds the stack. Threading: none of its
-// own.
+// so that everything above unwinds. Nesting is limited by kNestingMax, which bounds the stack.
+// Threading: none of its own.
 #include <cstddef>
 #include <optional>
 #include <string>

@@ -2,7 +2,8 @@
 // The tokens that the shell's grammar is made of.
 //
 // The names of the kinds follow the grammar in POSIX.1-2017 XCU 2.10 where it has one. Keywords are tokens of their
-// own, because whether a word is a keyword depends on where it stands, which only the lexer knows. Threading: values.
+// own, because whether a word is a keyword depends on where it stands, which only the lexer knows.
+// Threading: values.
 #include <cstdint>
 #include <string>
 
