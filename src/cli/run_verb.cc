@@ -115,12 +115,13 @@ int run_verb(const Arguments& arguments) {
                                        "text: sluice run \"a | b | c\"",
                                        options.text));
 
-  auto graph = options.command ? flow::single_command(*options.command) : flow::read_pipeline_text(options.text, {});
-  if (!graph) return refuse(refused, graph.error());
   exec::Environment environment = stage_environment(options);
   if (std::string problem = enter(options.directory, environment); !problem.empty()) return refuse(refused, problem);
   auto shell = flow::find_shell(options.shell, environment.get("PATH").value_or(exec::kDefaultPath));
   if (!shell) return refuse(refused, shell.error());
+  auto graph = options.command ? flow::single_command(*options.command)
+                               : flow::read_pipeline_text(options.text, {}, flow::shell_dialect(*shell, environment));
+  if (!graph) return refuse(refused, graph.error());
   flow::PlanContext context{.shell = std::move(*shell),
                             .environment = environment,
                             .inner_pipefail = options.pipefail != flow::PipefailRule::last,

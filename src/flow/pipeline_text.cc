@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "flow/quoting.h"
-#include "flow/shell_text.h"
 
 namespace sluice::flow {
 namespace {
@@ -22,11 +21,20 @@ std::string excerpt(std::string_view text, std::size_t offset) {
   return std::string(rest.substr(0, offset - begin + kExcerptLength));
 }
 
+// Many have the option switched on in their own shell, which a fresh one does not know.
+bool looks_like_extended_pattern(std::string_view text, std::size_t offset) {
+  return offset > 0 && offset < text.size() && text[offset] == '(' &&
+         std::string_view("?*+@!").find(text[offset - 1]) != std::string_view::npos;
+}
+
 std::string syntax_message(std::string_view text, const SyntaxError& error) {
   auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(error.offset), '\n');
   std::size_t column = error.offset - (text.substr(0, error.offset).rfind('\n') + 1) + 1;
-  return fmt::format("syntax error in the pipeline, line {}, column {}: {}: {}", line, column, error.message,
-                     excerpt(text, error.offset));
+  const char* hint = looks_like_extended_pattern(text, error.offset)
+                         ? "; for an extended pattern, write 'shopt -s extglob' on a line of its own before it"
+                         : "";
+  return fmt::format("syntax error in the pipeline, line {}, column {}: {}: {}{}", line, column, error.message,
+                     excerpt(text, error.offset), hint);
 }
 
 std::string_view trim(std::string_view text) {
@@ -108,8 +116,9 @@ std::expected<Stage, std::string> read_stage(std::string_view text, const Parsed
 
 }  // namespace
 
-std::expected<FlowGraph, std::string> read_pipeline_text(std::string_view text, std::span<const std::string> nodes) {
-  auto parsed = parse_shell_text(text);
+std::expected<FlowGraph, std::string> read_pipeline_text(std::string_view text, std::span<const std::string> nodes,
+                                                         ShellDialect dialect) {
+  auto parsed = parse_shell_text(text, dialect);
   if (!parsed) return Refusal(syntax_message(text, parsed.error()));
   if (!parsed->stray_at_words.empty()) return Refusal(stray_message(text, *parsed));
   if (parsed->other) return one_shell(text);

@@ -8,12 +8,15 @@
 #include <vector>
 
 #include "flow/graph.h"
+#include "flow/shell_text.h"
 
 namespace sluice::flow {
 
-/// `nodes` are the node names that are known, for @ words and spelling help.
+/// `nodes` are the node names that are known, for @ words and spelling help; `dialect` is that of the shell that will run
+/// the stages.
 /// Errors: a sentence for the user with the place in the text: bad syntax, a bad @ word, an empty text.
-std::expected<FlowGraph, std::string> read_pipeline_text(std::string_view text, std::span<const std::string> nodes);
+std::expected<FlowGraph, std::string> read_pipeline_text(std::string_view text, std::span<const std::string> nodes,
+                                                         ShellDialect dialect = {});
 
 /// The graph of one command that is run without a shell.
 FlowGraph single_command(std::vector<std::string> words);

@@ -45,6 +45,14 @@ TEST(PipelineText, PointsAtASyntaxError) {
   EXPECT_THAT(message, HasSubstr("never closed"));
 }
 
+TEST(PipelineText, ExtendedPatternsAreTheShellsToKnow) {
+  EXPECT_THAT(refusal("ls @(a|b) | wc"), HasSubstr("shopt -s extglob"));
+  auto graph = read_pipeline_text("ls @(a|b) | wc", {}, {.extended_patterns = true});
+  ASSERT_TRUE(graph.has_value()) << graph.error();
+  EXPECT_EQ(graph->stages[0].shell_text, "ls @(a|b)");
+  EXPECT_EQ(graph->stages.size(), 2u);
+}
+
 TEST(PipelineText, RefusesAnEmptyText) {
   for (const char* text : {"", "  ", "\n", "# nothing"}) EXPECT_THAT(refusal(text), HasSubstr("empty")) << text;
 }

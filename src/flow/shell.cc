@@ -65,6 +65,12 @@ bool shell_is_customised(const Shell& shell, const exec::Environment& environmen
   return environment.has("BASH_ENV") || environment.has("SHELLOPTS") || environment.has("BASHOPTS");
 }
 
+ShellDialect shell_dialect(const Shell& shell, const exec::Environment& environment) {
+  // The options are separated by colons, and no other option's name holds this one.
+  bool switched_on = environment.get("BASHOPTS").value_or("").find("extglob") != std::string_view::npos;
+  return {.extended_patterns = shell.kind == ShellKind::other || (shell.kind == ShellKind::bash && switched_on)};
+}
+
 std::vector<std::string> shell_arguments(const Shell& shell, std::string_view text, bool inner_pipefail) {
   std::vector<std::string> arguments = {shell.path.substr(shell.path.rfind('/') + 1)};
   bool knows_pipefail = shell.kind == ShellKind::bash || arguments[0] == "zsh" || arguments[0].starts_with("ksh");

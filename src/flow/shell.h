@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "exec/environment.h"
+#include "flow/shell_text.h"
 
 namespace sluice::flow {
 
@@ -31,6 +32,10 @@ bool is_shell_keyword(std::string_view name);
 /// Whether the environment makes the shell do something before or besides its text (BASH_ENV, SHELLOPTS, BASHOPTS):
 /// then even plain words must go through it.
 bool shell_is_customised(const Shell& shell, const exec::Environment& environment);
+
+/// How the shell reads its text: bash knows extended patterns at its start if BASHOPTS says so; a shell that we do not know
+/// may (ksh does), and then refuses them itself if not.
+ShellDialect shell_dialect(const Shell& shell, const exec::Environment& environment);
 
 /// The arguments, the shell's name included, that run `text`.
 std::vector<std::string> shell_arguments(const Shell& shell, std::string_view text, bool inner_pipefail);

@@ -61,7 +61,8 @@ std::string quote_for_message(std::string_view text) {
 
 }  // namespace
 
-ShellParser::ShellParser(std::string_view text) : scanner_(text), lexer_(scanner_) {
+ShellParser::ShellParser(std::string_view text, ShellDialect dialect) : scanner_(text), lexer_(scanner_) {
+  lexer_.set_extended_patterns(dialect.extended_patterns);
   scanner_.set_substitution_reader(this);
 }
 

@@ -36,7 +36,7 @@ namespace sluice::flow {
 
 class ShellParser final : private SubstitutionReader {
  public:
-  explicit ShellParser(std::string_view text);
+  ShellParser(std::string_view text, ShellDialect dialect);
   ShellParser(const ShellParser&) = delete;
   ShellParser& operator=(const ShellParser&) = delete;
 

@@ -36,6 +36,13 @@ TEST(Shell, StartFilesCustomiseBash) {
   EXPECT_FALSE(shell_is_customised(kDash, exec::Environment({"BASH_ENV=/x"})));
 }
 
+TEST(Shell, KnowsExtendedPatternsWhenItsOptionsSaySo) {
+  exec::Environment with({"BASHOPTS=cmdhist:extglob"});
+  EXPECT_TRUE(shell_dialect(kBash, with).extended_patterns);
+  EXPECT_FALSE(shell_dialect(kDash, with).extended_patterns);
+  EXPECT_FALSE(shell_dialect(kBash, kPlain).extended_patterns);
+}
+
 TEST(Shell, GetsTheTextAsOneArgument) {
   EXPECT_THAT(shell_arguments(kBash, "a; b", true), ElementsAre("bash", "-o", "pipefail", "-c", "a; b"));
   EXPECT_THAT(shell_arguments(kBash, "a", false), ElementsAre("bash", "-c", "a"));

@@ -38,7 +38,7 @@ bool is_arithmetic(std::string_view text) { return end_of_brackets(text, 0, {'('
 // it, and so nothing is reported.
 class HiddenWords {
  public:
-  explicit HiddenWords(std::map<std::size_t, AtWord>& found) : found_(found) {}
+  HiddenWords(std::map<std::size_t, AtWord>& found, ShellDialect dialect) : found_(found), dialect_(dialect) {}
 
   void add(const std::vector<UnparsedPart>& parts, std::string_view text, const std::vector<std::size_t>* origins) {
     for (const UnparsedPart& part : parts) {
@@ -59,7 +59,7 @@ class HiddenWords {
  private:
   void search(const Expansion& expansion) {
     if (expansion.kind == UnparsedPart::Kind::parenthesized && is_arithmetic(expansion.text)) return;
-    ShellParser parser(expansion.text);
+    ShellParser parser(expansion.text, dialect_);
     const bool expandable = expansion.kind == UnparsedPart::Kind::here_document;
     if (!(expandable ? parser.parse_expandable_text() : parser.parse())) return;
     add(parser.take_unparsed_parts(), expansion.text, &expansion.origins);
@@ -76,17 +76,18 @@ class HiddenWords {
   }
 
   std::map<std::size_t, AtWord>& found_;
+  ShellDialect dialect_;
   std::map<std::size_t, bool> seen_;
   std::vector<Expansion> waiting_;
 };
 
 /// All the @ words that are not at the start of a stage, in order, each once.
-std::vector<AtWord> collect_stray_words(std::vector<AtWord> words, std::vector<UnparsedPart> parts,
-                                        std::string_view text) {
+std::vector<AtWord> collect_stray_words(std::vector<AtWord> words, const std::vector<UnparsedPart>& parts,
+                                        std::string_view text, ShellDialect dialect) {
   std::map<std::size_t, AtWord> found;
   for (AtWord& word : words) found.emplace(word.range.begin, std::move(word));
-  HiddenWords hidden(found);
-  hidden.add(std::move(parts), text, nullptr);
+  HiddenWords hidden(found, dialect);
+  hidden.add(parts, text, nullptr);
   hidden.search();
   std::vector<AtWord> result;
   for (auto& [offset, word] : found) result.push_back(std::move(word));
@@ -95,15 +96,15 @@ std::vector<AtWord> collect_stray_words(std::vector<AtWord> words, std::vector<U
 
 }  // namespace
 
-std::expected<ParsedText, SyntaxError> parse_shell_text(std::string_view text) {
+std::expected<ParsedText, SyntaxError> parse_shell_text(std::string_view text, ShellDialect dialect) {
   const std::size_t null_byte = text.find('\0');
   if (null_byte != std::string_view::npos)
     return std::unexpected(SyntaxError{null_byte, "a text may not hold a NUL byte"});
-  ShellParser parser(text);
+  ShellParser parser(text, dialect);
   if (!parser.parse()) return std::unexpected(parser.failure());
   std::vector<UnparsedPart> parts = parser.take_unparsed_parts();
   ParsedText parsed = parser.take_result();
-  parsed.stray_at_words = collect_stray_words(std::move(parsed.stray_at_words), std::move(parts), text);
+  parsed.stray_at_words = collect_stray_words(std::move(parsed.stray_at_words), parts, text, dialect);
   return parsed;
 }
 

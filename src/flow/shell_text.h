@@ -66,8 +66,13 @@ struct SyntaxError {
   std::string message;     // a lowercase phrase: "the quote ' is never closed"
 };
 
+/// What the shell that will read the text knows beyond bash's defaults.
+struct ShellDialect {
+  bool extended_patterns = false;  // ?(a|b) and its kind everywhere (bash's option extglob), not only in [[ ]]
+};
+
 /// Errors: what bash would refuse as a syntax error, a NUL byte, and nesting deeper than kNestingMax.
-std::expected<ParsedText, SyntaxError> parse_shell_text(std::string_view text);
+std::expected<ParsedText, SyntaxError> parse_shell_text(std::string_view text, ShellDialect dialect = {});
 
 inline constexpr std::size_t kNestingMax = 200;
 
