@@ -37,7 +37,8 @@ ProgressReport Progress::report() {
                              .read = now.read,
                              .written = now.written,
                              .read_rate = rate(now.read, before.read, seconds),
-                             .written_rate = rate(now.written, before.written, seconds)});
+                             .written_rate = rate(now.written, before.written, seconds),
+                             .duration = now.duration});
   }
   report.holds_back = find_holder();
   reported_ = latest_.stages;
@@ -54,14 +55,22 @@ std::optional<std::size_t> Progress::find_holder() const {
   return std::nullopt;
 }
 
+namespace {
+
+// What the last stage writes may go to a file behind our back or nowhere; then what it reads tells more.
+std::string stage_progress(const StageProgress& stage, bool last) {
+  if (stage.running) return format_rate(last && stage.written_rate == 0 ? stage.read_rate : stage.written_rate);
+  ByteCount moved = last && stage.written.value == 0 ? stage.read : stage.written;
+  return fmt::format("{} in {}", format_bytes(moved), format_duration(stage.duration));
+}
+
+}  // namespace
+
 std::string progress_line(const ProgressReport& report, const std::vector<std::string>& labels) {
   std::string line = format_duration(report.elapsed) + "  ";
   for (std::size_t i = 0; i < report.stages.size(); ++i) {
-    const StageProgress& stage = report.stages[i];
-    // The last stage may write to a file behind our back or nowhere; what it reads tells more.
     bool last = i + 1 == report.stages.size();
-    double shown = last && stage.written_rate == 0 ? stage.read_rate : stage.written_rate;
-    line += fmt::format("{}{} {}", i == 0 ? "" : " | ", labels[i], stage.running ? format_rate(shown) : "ended");
+    line += fmt::format("{}{} {}", i == 0 ? "" : " | ", labels[i], stage_progress(report.stages[i], last));
   }
   if (report.holds_back) line += fmt::format("  ({} holds back)", labels[*report.holds_back]);
   return line;

@@ -20,6 +20,7 @@ struct StageSample {
   bool running = true;
   ByteCount read;  // since the start
   ByteCount written;
+  Duration duration{};  // of one that has ended
 };
 
 struct ProgressSample {
@@ -34,6 +35,7 @@ struct StageProgress {
   ByteCount written;
   double read_rate = 0;  // bytes a second since the last report
   double written_rate = 0;
+  Duration duration{};  // of one that has ended
 };
 
 struct ProgressReport {
@@ -60,7 +62,8 @@ class Progress final {
   std::vector<double> fullness_;
 };
 
-/// "12 s  1 tr 10.0 MiB/s | 2 sort 0 B/s  (2 sort holds back)"; `labels` name the stages.
+/// "12.0 s  1 tr 10.0 MiB/s | 2 sort 0 B/s  (2 sort holds back)"; of a stage that has ended "1 tr 35.1 MiB in 3.5 s".
+/// `labels` name the stages.
 std::string progress_line(const ProgressReport& report, const std::vector<std::string>& labels);
 
 }  // namespace sluice::flow

@@ -47,6 +47,13 @@ TEST(Progress, RatesAreSinceTheLastReport) {
   EXPECT_EQ(report.elapsed, 4s);
 }
 
+TEST(Progress, SaysWhatAStageThatHasEndedDid) {
+  ProgressReport report{.elapsed = 12s,
+                        .stages = {{.running = false, .written = {36'805'018}, .duration = 3500ms},
+                                   {.running = false, .read = {2048}, .duration = 12s}}};
+  EXPECT_EQ(progress_line(report, {"1 tr", "2 sort"}), "12.0 s  1 tr 35.1 MiB in 3.5 s | 2 sort 2.00 KiB in 12.0 s");
+}
+
 TEST(Progress, PrintsOneLine) {
   ProgressReport report{.elapsed = 12s, .stages = {{.written_rate = 10 << 20}, {.read_rate = 2048}}, .holds_back = 1};
   EXPECT_EQ(progress_line(report, {"1 tr", "2 sort"}),

@@ -30,7 +30,9 @@ std::vector<std::string> labels_of(const flow::FlowSummary& flow) {
 }
 
 flow::StageSample sample_stage(const flow::StageSummary& stage) {
-  if (stage.end) return {.running = false, .read = {stage.io_read_bytes}, .written = {stage.io_write_bytes}};
+  if (stage.end)
+    return {
+        .running = false, .read = {stage.io_read_bytes}, .written = {stage.io_write_bytes}, .duration = stage.duration};
   flow::StageSample sample;
   std::vector<pid_t> pids = exec::descendants_of(stage.pid);
   pids.push_back(stage.pid);
