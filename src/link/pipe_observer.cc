@@ -30,9 +30,11 @@ UniqueFd PipeObserver::open_for_a_moment() const {
 }
 
 ReaderState PipeObserver::reader() const {
+  errno = 0;
   UniqueFd end = open_for_a_moment();
+  int error = errno;
   // A named pipe without a reader can't be opened like this (fifo(7)); an anonymous one can, and then polls as broken.
-  if (!end) return watching() && errno == ENXIO ? ReaderState::gone : ReaderState::unknown;
+  if (!end) return error == ENXIO ? ReaderState::gone : ReaderState::unknown;
   pollfd poll_end{.fd = end.get(), .events = POLLOUT, .revents = 0};
   if (::poll(&poll_end, 1, 0) < 0) return ReaderState::unknown;
   return (poll_end.revents & POLLERR) != 0 ? ReaderState::gone : ReaderState::open;
