@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/text.h"
+
 namespace sluice::flow {
 namespace {
 
@@ -32,7 +34,9 @@ std::string quote_words(std::span<const std::string> words) {
   return line;
 }
 
-std::string on_one_line(std::string_view command, std::size_t columns) {
+std::string on_one_line(std::string_view text, std::size_t columns) {
+  // Control characters would let a command's text move the cursor.
+  std::string command = without_controls(text);
   std::string line;
   std::size_t used = 0;
   for (std::size_t i = 0; i < command.size(); ++i) {
@@ -43,8 +47,7 @@ std::string on_one_line(std::string_view command, std::size_t columns) {
       if (!line.empty()) line.pop_back();
       return line + "…";
     }
-    // Control characters would let a command's text move the cursor.
-    line += static_cast<unsigned char>(command[i]) < 0x20 || command[i] == 0x7f ? ' ' : command[i];
+    line += command[i] == '\n' || command[i] == '\t' ? ' ' : command[i];
   }
   return line;
 }

@@ -10,7 +10,8 @@ namespace sluice::flow {
 std::string quote_word(std::string_view word);
 std::string quote_words(std::span<const std::string> words);
 
-/// At most `columns` columns on one line: line ends become spaces, what is cut is marked with "…".
-std::string on_one_line(std::string_view command, std::size_t columns);
+/// At most `columns` characters on one line: line ends and tabs become spaces, other control characters question marks, and
+/// what is cut is marked with "…". A wide character counts as one.
+std::string on_one_line(std::string_view text, std::size_t columns);
 
 }  // namespace sluice::flow

@@ -16,7 +16,7 @@ TEST(Quoting, LeavesHarmlessWordsAlone) {
 
 TEST(Quoting, ShortensToOneLine) {
   EXPECT_EQ(on_one_line("short", 10), "short");
-  EXPECT_EQ(on_one_line("a\nb\tc\033d", 10), "a b c d");
+  EXPECT_EQ(on_one_line("a\nb\tc\033d\xc2\x9b", 10), "a b c?d?");
   EXPECT_EQ(on_one_line("exactly10c", 10), "exactly10c");
   EXPECT_EQ(on_one_line("longer than ten", 10), "longer th…");
   EXPECT_EQ(on_one_line("äöüäöü", 4), "äöü…");

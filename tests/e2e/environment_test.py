@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from files import write_script
+from machine import UNSHARE, can_unshare
 from settings import BASH, SLUICE, STRICT
 
 STRANGE_ENVIRONMENT = {
@@ -113,3 +114,12 @@ def test_chosen_directory_is_spelled_as_it_was_typed(household):
     before = str(household.folder)
     result = household.run_sluice("run", "--cwd", "link", 'echo "$PWD $OLDPWD"', environment={"PWD": before})
     assert result.outcome == (0, f"{before}/link {before}\n".encode())
+
+
+@pytest.mark.skipif(not can_unshare(), reason="no user namespaces: cannot hide bash")
+def test_stages_run_under_sh_where_there_is_no_bash(household):
+    # A file that nobody may execute lies where bash was: it is as good as gone.
+    script = 'touch hidden; mount --bind hidden "$(readlink -f "$(command -v bash)")" && exec "$0" run "$@"'
+    text = 'read line; echo "$line, $0"'
+    result = household.run([*UNSHARE, "sh", "-c", script, SLUICE, f"{{ {text}; }} | {{ cat; }}"], input=b"hello\n")
+    assert result.outcome == (0, b"hello, sh\n"), result
