@@ -74,7 +74,7 @@ int run_plan(flow::Plan plan, RunOptions options, exec::Environment environment,
   if (!plan.problems.empty()) {
     for (const flow::PlanProblem& problem : plan.problems) node::say(problem.message);
     int status = plan.problems.front().status;
-    if (options.json) node::say_json(to_json(not_started(options.name, plan, status)));
+    if (options.json) node::write_stderr_line(to_json(not_started(options.name, plan, status)));
     return status;
   }
   node::RunRequest request{.plan = std::move(plan),

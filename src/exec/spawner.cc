@@ -81,7 +81,8 @@ class Spawner final {
   void prepare() {
     ::prctl(PR_SET_NAME, "sluice-spawner");
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-    // Blocked like all others, it still wakes a spawner that a stage has stopped.
+    // Blocked like all others, it still wakes a spawner that a stage has stopped. The kernel would do so only if our
+    // process group became orphaned, which depends on who inherits us.
     ::prctl(PR_SET_PDEATHSIG, SIGCONT);
     ::setpgid(0, 0);
     sigset_t all;

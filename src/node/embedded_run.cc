@@ -364,7 +364,8 @@ class EmbeddedRun final {
   bool ended_by_withheld_signal() const {
     int signal = flow_.withheld_signal();
     if (lost_ || flow_.end() != flow::FlowEnd::completed || signal == 0) return false;
-    return summary_.stages.back().end->status == exec::ProcessStatus::ended_by(signal);
+    const auto& end = summary_.stages.back().end;
+    return end && end->status == exec::ProcessStatus::ended_by(signal);
   }
 
   void finish_spawner() {
@@ -440,9 +441,9 @@ RunResult run_embedded(RunRequest request, exec::SpawnerClient spawner, const ex
   return EmbeddedRun(std::move(request), std::move(spawner), entry).run();
 }
 
-void say(const std::string& message) { say_json("sluice: " + without_controls(message)); }
+void say(const std::string& message) { write_stderr_line("sluice: " + without_controls(message)); }
 
-void say_json(const std::string& line) {
+void write_stderr_line(const std::string& line) {
   std::string whole = line + "\n";
   (void)!::write(STDERR_FILENO, whole.data(), whole.size());
 }

@@ -50,7 +50,7 @@ RunResult run_embedded(RunRequest request, exec::SpawnerClient spawner, const ex
 /// place.
 void say(const std::string& message);
 
-/// Writes one line of JSON to stderr as it is.
-void say_json(const std::string& line);
+/// Writes `line` and a line end to stderr in one piece, as it is.
+void write_stderr_line(const std::string& line);
 
 }  // namespace sluice::node
