@@ -25,7 +25,8 @@ def uses_in_cmake(folder):
 def included_folders(path):
     """The folders of src/ that one file includes headers of, besides its own."""
     own = path.relative_to(ROOT / "src").parts[0]
-    return {name.split("/")[0] for name in INCLUDE.findall(path.read_text())} - {own}
+    generated = {"sluice"}  # proto/sluice/v1 becomes sluice/v1/NAME.pb.h; CMake links it by name
+    return {name.split("/")[0] for name in INCLUDE.findall(path.read_text())} - {own} - generated
 
 
 def test_the_table_names_every_folder():
@@ -49,5 +50,9 @@ def test_a_folder_is_linked_to_what_it_includes(folder):
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if p.suffix == ".h"], ids=lambda path: str(path.relative_to(ROOT)))
 def test_heavy_headers_stay_out_of_our_headers(path):
-    heavy = re.findall(r"#include <(boost/[^>]*|CLI/[^>]*|spdlog/[^>]*|fmt/[^>]*|nlohmann/[^>]*|google/[^>]*)>", path.read_text())
+    heavy = re.findall(r"#include <(boost/[^>]*|CLI/[^>]*|spdlog/[^>]*|fmt/[^>]*|nlohmann/[^>]*|google/[^>]*|openssl/[^>]*)>", path.read_text())
+    if path.relative_to(ROOT).as_posix() == "src/net/async.h":
+        heavy = [name for name in heavy if name != "boost/asio/awaitable.hpp"]
+    if path.name.endswith("_for_test.h"):
+        heavy = []  # a few tests include it, and nothing else
     assert not heavy, f"{path.name} makes everyone who includes it compile {heavy}"

@@ -1,7 +1,9 @@
 #pragma once
 // Quantities with types, and how a person reads them.
 #include <cstdint>
+#include <expected>
 #include <string>
+#include <string_view>
 
 namespace sluice {
 
@@ -13,6 +15,10 @@ struct ByteCount {
     return *this;
   }
 };
+
+/// Reads "512", "64K", "10M", "1.5G", also with iB or B behind the unit; all units are binary.
+/// Errors: a sentence for the user that says what was expected.
+std::expected<ByteCount, std::string> parse_byte_count(std::string_view text);
 
 /// "0 B", "999 B", "1.50 KiB", "12.0 MiB": three figures, binary units (IEC 80000-13).
 std::string format_bytes(ByteCount bytes);

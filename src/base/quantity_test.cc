@@ -16,5 +16,16 @@ TEST(Quantity, PrintsThreeFiguresInBinaryUnits) {
 
 TEST(Quantity, PrintsRates) { EXPECT_EQ(format_rate(1536.7), "1.50 KiB/s"); }
 
+TEST(ByteCount, ReadsSizesWithBinaryUnits) {
+  EXPECT_EQ(parse_byte_count("512")->value, 512u);
+  EXPECT_EQ(parse_byte_count("64K")->value, 65536u);
+  EXPECT_EQ(parse_byte_count("1.5MiB")->value, 1572864u);
+  EXPECT_EQ(parse_byte_count("2g")->value, 2147483648u);
+}
+
+TEST(ByteCount, RefusesWhatIsNoSize) {
+  for (const char* text : {"", "K", "-1", "10X", "10KK", "1e300", "nan"}) EXPECT_FALSE(parse_byte_count(text)) << text;
+}
+
 }  // namespace
 }  // namespace sluice

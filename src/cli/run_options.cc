@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "base/quantity.h"
 #include "base/spelling.h"
 #include "flow/stage_words.h"
 
@@ -39,13 +40,9 @@ struct FutureOption {
 constexpr FutureOption kFuture[] = {
     {"-f,--file", "FILE", "flow files", "run the flow of a file; - reads stdin"},
     {"-d,--deploy", nullptr, "services", "deploy the pipeline as a service"},
-    {"--background", nullptr, "a node", "hand the flow to the local node and return"},
-    {"--node", "URL", "a cluster", "the node to start from"},
-    {"--discover", "GROUP:PORT", "a cluster", "find a node by multicast"},
-    {"--ship", "FILE", "a cluster", "a file that remote stages need"},
-    {"--ship-max", "SIZE", "a cluster", "the largest file that is shipped"},
-    {"--mark", nullptr, "a cluster", "mark each line of @all with its node"},
-    {"--no-mark", nullptr, "a cluster", "do not"},
+    {"--discover", "GROUP:PORT", "discovery", "find a node by multicast"},
+    {"--ship", "FILE", "file shipping", "a file that stages elsewhere need"},
+    {"--ship-max", "SIZE", "file shipping", "the largest file that is shipped"},
     {"--rate", "N", "record links", "records a second at most"},
     {"--max-record", "SIZE", "record links", "the largest record"},
     {"--retries", "N", "record links", "tries for a record that fails"},
@@ -57,9 +54,25 @@ constexpr FutureOption kFuture[] = {
 
 // The strings that CLI11 fills; they are judged afterwards, with messages of ours.
 struct Raw {
-  std::string timeout, grace, pipefail, progress, cwd;
+  std::string timeout, grace, pipefail, progress, cwd, keep_max;
+  bool mark = false, no_mark = false;
   std::vector<std::string> future_values = std::vector<std::string>(std::size(kFuture));
 };
+
+void add_cluster_options(CLI::App& app, RunOptions& options, Raw& raw) {
+  const char* group = "Over a cluster";
+  app.add_option("--node", options.node, "the node to ask: a URL, HOST:PORT, or the path of its socket")
+      ->type_name("URL")
+      ->group(group);
+  app.add_option("--key", options.key, "the cluster key, for a node elsewhere")->type_name("FILE")->group(group);
+  app.add_option("--cert", options.cert, "a certificate, in place of the key")->type_name("FILE")->group(group);
+  app.add_flag("--background", options.background, "hand the flow to the node, print its id and return")->group(group);
+  app.add_option("--output-max", raw.keep_max, "of the output that a background flow keeps (10M)")
+      ->type_name("SIZE")
+      ->group(group);
+  app.add_flag("--mark", raw.mark, "mark each line of @all with its node")->group(group);
+  app.add_flag("--no-mark", raw.no_mark, "mark none")->group(group);
+}
 
 void add_options(CLI::App& app, RunOptions& options, Raw& raw) {
   // One value for each time it is given: the pipeline text that follows is no second one.
@@ -80,6 +93,7 @@ void add_options(CLI::App& app, RunOptions& options, Raw& raw) {
   app.add_flag("--keep", options.keep, "spare what stages leave running");
   app.add_flag("-q,--quiet", options.quiet, "say nothing about stages that fail");
   app.add_flag("-n,--dry-run", options.dry_run, "print the plan, run nothing");
+  add_cluster_options(app, options, raw);
   for (std::size_t i = 0; i < std::size(kFuture); ++i) {
     const FutureOption& future = kFuture[i];
     const std::string meaning = fmt::format("{} (needs {})", future.meaning, future.needs);
@@ -102,7 +116,8 @@ std::string stage_word_section() {
   for (const flow::StageWordHelp& help : flow::stage_word_help())
     section += fmt::format("  {:34}{}\n", help.word, help.meaning);
   return section +
-         "  In this version only @here runs; the others are checked, planned and refused with the reason.\n\n";
+         "  In this version the words that say where run; those that say how are checked, planned and refused with the "
+         "reason.\n\n";
 }
 
 std::unique_ptr<CLI::App> make_app(RunOptions& options, Raw& raw) {
@@ -140,6 +155,14 @@ std::expected<void, std::string> refuse_empty_values(const CLI::App& app) {
   return {};
 }
 
+std::expected<void, std::string> read_size(const char* option, const std::string& text, std::uint64_t& bytes) {
+  if (text.empty()) return {};
+  auto size = parse_byte_count(text);
+  if (!size) return Refusal(fmt::format("run: {}: {}", option, size.error()));
+  bytes = size->value;
+  return {};
+}
+
 std::expected<void, std::string> judge_values(const Raw& raw, RunOptions& options) {
   if (!raw.timeout.empty()) {
     auto timeout = parse_duration(raw.timeout);
@@ -165,6 +188,10 @@ std::expected<void, std::string> judge_values(const Raw& raw, RunOptions& option
                                              node::ProgressMode::json, node::ProgressMode::none};
     options.progress = kModes[*index];
   }
+  if (raw.mark && raw.no_mark) return Refusal("run: --mark and --no-mark exclude each other");
+  if (raw.mark) options.marks = node::OutputMarks::always;
+  if (raw.no_mark) options.marks = node::OutputMarks::never;
+  if (auto read = read_size("--output-max", raw.keep_max, options.keep_bytes_max); !read) return read;
   for (const std::string& variable : options.environment)
     if (variable.empty() || variable[0] == '=')
       return Refusal(fmt::format("run: --env '{}': a variable has a name: NAME=VALUE", variable));

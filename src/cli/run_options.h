@@ -1,5 +1,6 @@
 #pragma once
 // What `sluice run` was asked to do, read from its arguments.
+#include <cstdint>
 #include <expected>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 #include "base/time.h"
 #include "cli/verbs.h"
 #include "flow/pipeline_status.h"
+#include "node/cluster_run.h"
 #include "node/embedded_run.h"
 
 namespace sluice::cli {
@@ -30,6 +32,10 @@ struct RunOptions {
   bool mark_stderr = false;
   bool keep = false;
   bool quiet = false;
+  bool background = false;
+  std::string node, key, cert;  // which node, and the proof for it
+  node::OutputMarks marks = node::OutputMarks::automatic;
+  std::uint64_t keep_bytes_max = std::uint64_t{10} << 20;
   std::vector<std::string> not_yet;  // options that need what this version lacks, with what they need
 };
 

@@ -4,7 +4,9 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
+#include "cli/run_on_cluster.h"
 #include "cli/run_options.h"
 #include "cli/verbs.h"
 #include "exec/entry_state.h"
@@ -14,6 +16,7 @@
 #include "flow/flow_summary.h"
 #include "flow/pipeline_text.h"
 #include "flow/plan.h"
+#include "node/cluster_run.h"
 #include "node/embedded_run.h"
 #include "node/signals.h"
 
@@ -94,6 +97,12 @@ int run_plan(flow::Plan plan, RunOptions options, exec::Environment environment,
   return result.status;
 }
 
+std::optional<std::string> not_yet_runnable(const flow::FlowGraph& graph) {
+  for (std::size_t i = 0; i < graph.stages.size(); ++i)
+    if (auto reason = flow::not_yet_runnable(graph.stages[i].words)) return fmt::format("stage {}: {}", i + 1, *reason);
+  return std::nullopt;
+}
+
 }  // namespace
 
 int run_verb(const Arguments& arguments) {
@@ -119,9 +128,20 @@ int run_verb(const Arguments& arguments) {
   if (std::string problem = enter(options.directory, environment); !problem.empty()) return refuse(refused, problem);
   auto shell = flow::find_shell(options.shell, environment.get("PATH").value_or(exec::kDefaultPath));
   if (!shell) return refuse(refused, shell.error());
+  // A word that is no other may be the name of a node that only the cluster knows.
+  bool cluster = cluster_can_be_found(options);
   auto graph = options.command ? flow::single_command(*options.command)
-                               : flow::read_pipeline_text(options.text, {}, flow::shell_dialect(*shell, environment));
+                               : flow::read_pipeline_text(options.text, {.names = {}, .others_too = cluster},
+                                                          flow::shell_dialect(*shell, environment));
   if (!graph) return refuse(refused, graph.error());
+  if (options.background && !cluster)
+    return refuse(refused,
+                  "run: --background needs a node that goes on when this command has returned, and none was found; "
+                  "`sluice start` starts one");
+  if (options.background || (cluster && node::needs_cluster(*graph))) {
+    if (auto problem = not_yet_runnable(*graph)) return refuse(refused, *problem);
+    return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), std::move(*spawner), entry);
+  }
   flow::PlanContext context{.shell = std::move(*shell),
                             .environment = environment,
                             .inner_pipefail = options.pipefail != flow::PipefailRule::last,

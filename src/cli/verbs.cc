@@ -16,6 +16,19 @@ namespace {
 
 constexpr Verb kVerbs[] = {
     {"run", "run a pipeline: sluice run \"a | b | c\"", run_verb},
+    {"ps", "list the flows of the cluster", ps_verb},
+    {"logs", "print what a flow in the background has written", logs_verb},
+    {"wait", "wait for a flow in the background", wait_verb},
+    {"stop", "end a flow", stop_verb},
+    {"rm", "forget a flow that has ended", rm_verb},
+    {"nodes", "list the nodes of the cluster", nodes_verb},
+    {"start", "run a node", start_verb},
+    {"leave", "take a node out of the cluster", leave_verb},
+    {"dev", "run a whole cluster in this terminal", dev_verb},
+    {"init", "write a cluster key and say what to type on the other hosts", init_verb},
+    {"keygen", "write a cluster key to a file", keygen_verb},
+    {"cert", "issue and revoke certificates", cert_verb},
+    {"context", "named ways to clusters", context_verb},
     {"completion", "print a completion script for bash, zsh or fish", completion_verb},
     {"version", "print the version", version_verb},
     {"help", "explain a verb", help_verb},
@@ -65,6 +78,23 @@ int print(const std::string& text) {
 int refuse(int status, const std::string& message) {
   node::say(message);
   return status;
+}
+
+int run_sub_verb(const char* noun, const char* summary, std::span<const SubVerb> verbs, const Arguments& arguments) {
+  std::string usage = fmt::format("{}\n\nUsage: sluice {} VERB [ARGUMENTS]\n\nVerbs:\n", summary, noun);
+  std::vector<std::string> names;
+  for (const SubVerb& verb : verbs) {
+    usage += fmt::format("  {:12}{}\n", verb.name, verb.summary);
+    names.emplace_back(verb.name);
+  }
+  usage += fmt::format("\n'sluice {} VERB --help' says more.\n", noun);
+  if (arguments.empty())
+    return refuse(kUsage, fmt::format("{}: a verb is missing, one of: {}", noun, fmt::join(names, " ")));
+  if (arguments[0] == "--help" || arguments[0] == "-h") return print(usage);
+  for (const SubVerb& verb : verbs)
+    if (arguments[0] == verb.name) return verb.run(Arguments(arguments.begin() + 1, arguments.end()));
+  return refuse(kUsage, fmt::format("{}: there is no verb '{}'{}; one of: {}", noun, arguments[0],
+                                    did_you_mean(arguments[0], names), fmt::join(names, " ")));
 }
 
 int version_verb(const Arguments& arguments) {

@@ -1,8 +1,11 @@
 #pragma once
 // The verbs of the command line. Each is looked up by name before anything of it is built, so that a verb costs nothing
 // to those that are not called.
+#include <span>
 #include <string>
 #include <vector>
+
+#include "cli/exit_status.h"
 
 namespace sluice::cli {
 
@@ -18,11 +21,28 @@ struct Verb {
 const Verb* find_verb(const std::string& name);
 std::vector<std::string> verb_names();
 
-// docs/pipelines.md, "Exit status".
-inline constexpr int kSuccess = 0;
-inline constexpr int kFailed = 1;
-inline constexpr int kUsage = 2;
+/// A verb behind a noun: `cert issue`.
+struct SubVerb {
+  const char* name;
+  const char* summary;
+  int (*run)(const Arguments& arguments);
+};
+/// Runs the one that the first argument names, or explains them all.
+int run_sub_verb(const char* noun, const char* summary, std::span<const SubVerb> verbs, const Arguments& arguments);
 
+int cert_verb(const Arguments& arguments);
+int context_verb(const Arguments& arguments);
+int dev_verb(const Arguments& arguments);
+int init_verb(const Arguments& arguments);
+int keygen_verb(const Arguments& arguments);
+int leave_verb(const Arguments& arguments);
+int logs_verb(const Arguments& arguments);
+int nodes_verb(const Arguments& arguments);
+int ps_verb(const Arguments& arguments);
+int rm_verb(const Arguments& arguments);
+int start_verb(const Arguments& arguments);
+int stop_verb(const Arguments& arguments);
+int wait_verb(const Arguments& arguments);
 int run_verb(const Arguments& arguments);
 int completion_verb(const Arguments& arguments);
 int complete_verb(const Arguments& arguments);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +17,14 @@ namespace {
 // The child runs a handful of system calls on it before execve.
 constexpr std::size_t kStackSize = std::size_t{64} * 1024;
 
+// glibc's own calls would change every thread of the process whose memory the child shares; the kernel's change the
+// caller alone. On 32-bit machines the plain ones take 16-bit numbers.
+#ifdef SYS_setuid32
+constexpr long kSetUid = SYS_setuid32, kSetGid = SYS_setgid32, kSetGroups = SYS_setgroups32;
+#else
+constexpr long kSetUid = SYS_setuid, kSetGid = SYS_setgid, kSetGroups = SYS_setgroups;
+#endif
+
 struct Child {
   const char* path;
   char* const* arguments;
@@ -27,6 +36,7 @@ struct Child {
   pid_t process_group;
   pid_t parent;
   const EntryState* entry;
+  const RunAs* run_as;  // or null
   StartError failure{0, ""};
 };
 
@@ -35,14 +45,34 @@ int fail(Child& child, const char* action) {
   return 127;
 }
 
-// Runs in the parent's memory: it may only make system calls and write to `child`.
+__attribute__((no_sanitize("address", "thread"))) bool die_with_parent(const Child& child) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  return ::getppid() == child.parent;
+}
+
+// The groups first: once the user is changed, they can't be.
+__attribute__((no_sanitize("address", "thread"))) bool become(const RunAs& who) {
+  if (::syscall(kSetGroups, who.groups.size(), who.groups.data()) != 0) return false;
+  if (::syscall(kSetGid, who.gid) != 0 || ::syscall(kSetUid, who.uid) != 0) return false;
+  bool root_regained = who.uid != 0 && ::syscall(kSetUid, 0) == 0;
+  bool changed = ::getuid() == who.uid && ::geteuid() == who.uid && ::getgid() == who.gid && ::getegid() == who.gid;
+  errno = EPERM;
+  return changed && !root_regained;
+}
+
+// Runs in the parent's memory: it may only make system calls and write to `child`. Once it has become another user the
+// kernel lets nobody but root trace it, though it shares that memory (prctl(2), PR_SET_DUMPABLE).
 __attribute__((no_sanitize("address", "thread"))) int run_child(void* argument) {
   Child& child = *static_cast<Child*>(argument);
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != child.parent) return fail(child, "outlive its parent");
+  if (!die_with_parent(child)) return fail(child, "outlive its parent");
   ::setpgid(0, child.process_group);
   for (int stream : {0, 1, 2})
     if (child.streams[stream] != stream && ::dup2(child.streams[stream], stream) < 0) return fail(child, "connect");
+  if (child.run_as != nullptr) {
+    if (!become(*child.run_as)) return fail(child, "become the user of");
+    // The kernel forgets the parent-death signal when the user changes (prctl(2)).
+    if (!die_with_parent(child)) return fail(child, "outlive its parent");
+  }
   if (child.directory != nullptr && ::chdir(child.directory) != 0) return fail(child, "change to the folder");
   if (child.entry->child_ignored) ::signal(SIGCHLD, SIG_IGN);
   ::sigprocmask(SIG_SETMASK, &child.entry->mask, nullptr);
@@ -82,7 +112,8 @@ std::expected<pid_t, StartError> start_program(const Program& program, const Sta
               .streams = {options.input, options.output, options.error},
               .process_group = options.process_group,
               .parent = ::getpid(),
-              .entry = &options.entry};
+              .entry = &options.entry,
+              .run_as = options.run_as};
   auto stack = std::make_unique_for_overwrite<char[]>(kStackSize);
   auto top = reinterpret_cast<std::uintptr_t>(stack.get() + kStackSize) & ~std::uintptr_t{15};  // ABI: 16-byte aligned
   pid_t pid = ::clone(run_child, reinterpret_cast<void*>(top), CLONE_VM | CLONE_VFORK | SIGCHLD, &child);

@@ -20,6 +20,7 @@ struct StartOptions {
   const std::string& directory;
   const std::vector<std::string>& environment;
   const EntryState& entry;
+  const RunAs* run_as = nullptr;  // to become before the folder is entered; null: the caller's own user
 };
 
 struct StartError {
@@ -29,6 +30,8 @@ struct StartError {
 
 /// The child gets a parent-death signal (SIGKILL), the mask and dispositions of `entry`, and `_` set to the path, as
 /// shells do. Every other descriptor that it must not have is close-on-exec. All signals must be blocked by the caller.
+/// Another user's program may still gain rights as that user may (sudo, setuid files): PR_SET_NO_NEW_PRIVS is not set,
+/// since whoever may run commands as that user could use these anyway, and stages do.
 std::expected<pid_t, StartError> start_program(const Program& program, const StartOptions& options);
 
 }  // namespace sluice::exec

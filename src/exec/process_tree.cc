@@ -117,8 +117,12 @@ bool read_process_stat(pid_t pid, ProcessStat& stat) {
   std::size_t open = text->find('('), close = text->rfind(')');
   if (open == std::string::npos || close == std::string::npos) return false;
   stat.name = text->substr(open + 1, close - open - 1);
-  return std::sscanf(text->c_str() + close + 1, " %c %d %d %d", &stat.state, &stat.parent, &stat.group,
-                     &stat.session) == 4;
+  unsigned long long start_ticks = 0;
+  int read = std::sscanf(text->c_str() + close + 1,
+                         " %c %d %d %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &stat.state,
+                         &stat.parent, &stat.group, &stat.session, &start_ticks);
+  stat.start_ticks = start_ticks;
+  return read == 5;
 }
 
 bool read_process_io(pid_t pid, ProcessIo& io) { return read_process_io(open_process_io(pid), io); }

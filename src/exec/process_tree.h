@@ -22,6 +22,7 @@ struct ProcessStat {
   pid_t parent = 0;
   pid_t group = 0;
   pid_t session = 0;
+  std::uint64_t start_ticks = 0;  // since boot; with the number it names one process of this boot
 };
 
 /// False if there is no such process, or no /proc.

@@ -12,6 +12,9 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "integers are copied as they lie in memory");
 
 constexpr std::size_t kHeaderSize = 5;
+constexpr char kDescriptorKind = '\xff';
+// A buffer that one large message has blown up is given back: an idle spawner is to stay small.
+constexpr std::size_t kBufferKept = std::size_t{16} << 10;
 
 // Each message lists its fields once; the encoder and the decoder both walk that list.
 template <class A>
@@ -19,8 +22,20 @@ void fields(A& a, Program& m) {
   a(m.path, m.arguments, m.script_shell, m.input, m.output, m.error, m.guarded_input);
 }
 template <class A>
+void fields(A& a, OutputName& m) {
+  a(m.program, m.kind);
+}
+template <class A>
+void fields(A& a, RunAs& m) {
+  a(m.uid, m.gid, m.groups);
+}
+template <class A>
+void fields(A& a, Keep& m) {
+  a(m.directory, m.output_bytes_max, m.survives_owner);
+}
+template <class A>
 void fields(A& a, Launch& m) {
-  a(m.programs, m.environment, m.directory, m.process_group, m.account_io, m.observe_links);
+  a(m.programs, m.environment, m.directory, m.process_group, m.account_io, m.observe_links, m.run_as, m.keep);
 }
 template <class A>
 void fields(A& a, SendSignal& m) {
@@ -36,6 +51,14 @@ template <class A>
 void fields(A&, EndAll&) {}
 template <class A>
 void fields(A&, Detach&) {}
+template <class A>
+void fields(A& a, WatchOutput& m) {
+  a(m.output, m.beyond);
+}
+template <class A>
+void fields(A& a, Hello& m) {
+  a(m.version, m.pid, m.cgroup);
+}
 template <class A>
 void fields(A& a, Started& m) {
   a(m.pids, m.observers);
@@ -58,6 +81,34 @@ void fields(A& a, Stray& m) {
 template <class A>
 void fields(A& a, Survey& m) {
   a(m.strays, m.total);
+}
+template <class A>
+void fields(A& a, OutputGrew& m) {
+  a(m.output, m.total_bytes, m.ended);
+}
+template <class A>
+void fields(A& a, OutputDropped& m) {
+  a(m.output, m.error);
+}
+template <class A>
+void fields(A& a, ForkSpawner& m) {
+  a(m.token, m.cgroup_home);
+}
+template <class A>
+void fields(A& a, SignalSpawner& m) {
+  a(m.pid, m.signal);
+}
+template <class A>
+void fields(A& a, SpawnerForked& m) {
+  a(m.token, m.pid);
+}
+template <class A>
+void fields(A& a, ForkFailed& m) {
+  a(m.token, m.error);
+}
+template <class A>
+void fields(A& a, SpawnerEnded& m) {
+  a(m.pid, m.wait_status);
 }
 
 class Encoder final {
@@ -83,6 +134,11 @@ class Encoder final {
   void put(std::vector<T>& items) {
     put(static_cast<std::uint32_t>(items.size()));
     for (T& item : items) put(item);
+  }
+  template <class T>
+  void put(std::optional<T>& item) {
+    put(item.has_value());
+    if (item) put(*item);
   }
   template <class T>
   requires std::is_class_v<T>
@@ -125,6 +181,12 @@ class Decoder final {
     if (bytes_.size() < count) return fail();  // every item takes a byte at least
     items.reserve(count);
     for (std::uint32_t i = 0; i < count && good_; ++i) get(items.emplace_back());
+  }
+  template <class T>
+  void get(std::optional<T>& item) {
+    bool present = false;
+    get(present);
+    if (present) get(item.emplace());
   }
   template <class T>
   requires std::is_class_v<T>
@@ -172,16 +234,28 @@ std::optional<Variant> decode_variant(std::size_t kind, std::string_view body) {
 
 std::string encode(const OwnerMessage& message) { return encode_variant(message); }
 std::string encode(const SpawnerMessage& message) { return encode_variant(message); }
+std::string encode(const ZygoteRequest& request) { return encode_variant(request); }
+std::string encode(const ZygoteEvent& event) { return encode_variant(event); }
+
+std::string_view descriptor_frame() {
+  static constexpr char kFrame[kHeaderSize] = {0, 0, 0, 0, kDescriptorKind};
+  return {kFrame, kHeaderSize};
+}
 
 template <class Message>
 std::expected<std::optional<Message>, std::string> MessageReader<Message>::next() {
   std::string_view pending = std::string_view(buffer_).substr(consumed_);
+  while (pending.starts_with(descriptor_frame())) {
+    pending.remove_prefix(kHeaderSize);
+    consumed_ += kHeaderSize;
+  }
   std::uint32_t length = 0;
   if (pending.size() >= kHeaderSize) std::memcpy(&length, pending.data(), sizeof length);
   if (length > kFrameMax) return std::unexpected("a frame of " + std::to_string(length) + " bytes");
   if (pending.size() < kHeaderSize + length) {
     buffer_.erase(0, consumed_);
     consumed_ = 0;
+    if (buffer_.empty() && buffer_.capacity() > kBufferKept) buffer_.shrink_to_fit();
     return std::optional<Message>();
   }
   auto kind = static_cast<unsigned char>(pending[4]);
@@ -193,5 +267,7 @@ std::expected<std::optional<Message>, std::string> MessageReader<Message>::next(
 
 template class MessageReader<OwnerMessage>;
 template class MessageReader<SpawnerMessage>;
+template class MessageReader<ZygoteRequest>;
+template class MessageReader<ZygoteEvent>;
 
 }  // namespace sluice::exec

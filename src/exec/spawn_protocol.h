@@ -1,12 +1,12 @@
 #pragma once
-// What a spawner and its owner say to each other over a Unix stream socket.
+// What a spawner and its owner, and a zygote and its owner, say to each other over a Unix stream socket.
 //
 // A frame is its length (4 bytes), its kind (1 byte) and the fields of one message below, all little-endian.
-// Descriptors travel beside the frames (SCM_RIGHTS, unix(7)) and are consumed in the order in which they were sent: a
-// message that names "the next passed descriptor" takes the oldest one.
+// Descriptors travel with empty frames of a kind of their own, ahead of the message that consumes them (SCM_RIGHTS,
+// unix(7)); a message that names "the next passed descriptor" takes the oldest one.
 //
-// Both ends are the same program today. The frame limit guards against a bug, not an enemy: the socket is private to
-// the pair, which run as one user.
+// Both ends are the same program, but for a spawner that outlived a daemon: whoever attaches to it reads its version
+// first. The frame limit guards against a bug, not an enemy: the socket is private to the pair, which run as one user.
 // Threading: pure values and functions.
 #include <cstddef>
 #include <cstdint>
@@ -30,6 +30,16 @@ enum class Stream : std::uint8_t {
   neighbour,  // a kernel pipe from the previous program's stdout (stdin) or to the next one's stdin (stdout)
   passed,     // the next passed descriptor
   as_stdout,  // stderr only: wherever stdout goes
+  captured,   // stdout and stderr of a kept launch: a pipe that the spawner reads into a bounded file
+};
+
+/// One of the two streams of a program that a kept launch can capture.
+enum class OutputKind : std::uint8_t { output, error };
+
+struct OutputName {
+  ProgramIndex program = 0;
+  OutputKind kind = OutputKind::output;
+  auto operator<=>(const OutputName&) const = default;
 };
 
 /// A program to start, already looked up.
@@ -47,9 +57,24 @@ struct Program {
   bool guarded_input = false;
 };
 
+/// The user that programs run as, in place of the spawner's own. Only root may change it.
+struct RunAs {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::vector<std::uint32_t> groups;  // the supplementary ones
+};
+
+/// A launch whose state and output are kept in files, and which another owner can find again (exec/kept_flow.h).
+struct Keep {
+  std::string directory;                                     // absolute, made for this launch alone
+  std::uint64_t output_bytes_max = std::uint64_t{10} << 20;  // of each captured stream; older bytes are dropped
+  // Without an owner it goes on. Only a launch that passes no descriptor can: what leads to the dead owner is dead.
+  bool survives_owner = true;
+};
+
 // --- from the owner ---------------------------------------------------------------------------------------------
 
-/// Starts programs together, all or none. One launch a spawner.
+/// Starts programs together, all or none. One launch at a time.
 struct Launch {
   std::vector<Program> programs;
   std::vector<std::string> environment;  // NAME=VALUE
@@ -58,6 +83,8 @@ struct Launch {
   std::int32_t process_group = 0;
   bool account_io = false;     // read each program's I/O counters when it ends
   bool observe_links = false;  // send a descriptor that watches each kernel pipe (link/pipe_observer.h)
+  std::optional<RunAs> run_as;
+  std::optional<Keep> keep;
 };
 
 /// Sends a signal to the whole process tree of some programs, the last one first.
@@ -78,8 +105,14 @@ struct RequestSurvey {};
 /// SIGKILL for every process below the spawner, until there is none. Answered by `Childless`.
 struct EndAll {};
 
-/// The spawner is to exit and leave what still runs.
+/// The spawner is to exit and leave what still runs. Not for a zygote's: that would kill what is left.
 struct Detach {};
+
+/// Asks for one `OutputGrew` as soon as more than `beyond` bytes have come out of a captured stream.
+struct WatchOutput {
+  OutputName output;
+  std::uint64_t beyond = 0;
+};
 
 // --- from the spawner -------------------------------------------------------------------------------------------
 
@@ -111,7 +144,8 @@ struct Exited {
   std::uint64_t io_write_bytes = 0;
 };
 
-/// Every program has ended and no process is left below the spawner, which exits.
+/// Every program has ended and no process is left below the spawner. It exits, or, if it is pooled, takes the next
+/// Launch and ignores all else until then.
 struct Childless {};
 
 /// A process that outlived its program.
@@ -131,14 +165,73 @@ struct Survey {
 /// Strays that a survey lists; beyond that they are counted only.
 inline constexpr std::size_t kStraysMax = 256;
 
-using OwnerMessage = std::variant<Launch, SendSignal, ReleaseInput, RequestSurvey, EndAll, Detach>;
-using SpawnerMessage = std::variant<Started, LaunchFailed, Exited, Childless, Survey>;
+/// The first message of a pooled spawner, and to each owner that attaches. These fields and their order never change.
+struct Hello {
+  std::uint32_t version = 0;  // see kSpawnProtocolVersion
+  std::int32_t pid = 0;       // of the spawner
+  std::string cgroup;         // the folder of its cgroup, or empty
+};
+
+struct OutputGrew {
+  OutputName output;
+  std::uint64_t total_bytes = 0;
+  bool ended = false;  // nobody can write to it any more
+};
+
+/// Output could not be written to its file and was dropped. Said once until writing succeeds again.
+struct OutputDropped {
+  OutputName output;
+  std::int32_t error = 0;  // errno
+};
+
+// --- a zygote -----------------------------------------------------------------------------------------------------
+
+/// Asks for a pooled spawner on the next passed descriptor, its end of a socket.
+struct ForkSpawner {
+  std::uint64_t token = 0;  // comes back with the answer
+  std::string cgroup_home;  // make it a cgroup of its own below this folder; empty: none
+};
+
+/// Signals a spawner, if it is one of the zygote's and still there. With SIGKILL its cgroup is killed too.
+struct SignalSpawner {
+  std::int32_t pid = 0;
+  std::int32_t signal = 0;
+};
+
+struct SpawnerForked {
+  std::uint64_t token = 0;
+  std::int32_t pid = 0;
+};
+
+struct ForkFailed {
+  std::uint64_t token = 0;
+  std::int32_t error = 0;  // errno
+};
+
+struct SpawnerEnded {
+  std::int32_t pid = 0;
+  std::int32_t wait_status = 0;
+};
+
+/// To be raised with every change of the messages that an attached owner and a spawner exchange.
+inline constexpr std::uint32_t kSpawnProtocolVersion = 1;
+
+using OwnerMessage = std::variant<Launch, SendSignal, ReleaseInput, RequestSurvey, EndAll, Detach, WatchOutput>;
+using SpawnerMessage = std::variant<Hello, Started, LaunchFailed, Exited, Childless, Survey, OutputGrew, OutputDropped>;
+using ZygoteRequest = std::variant<ForkSpawner, SignalSpawner>;
+using ZygoteEvent = std::variant<SpawnerForked, ForkFailed, SpawnerEnded>;
 
 /// Room for the largest environment and argument list that Linux takes (execve(2): 6 MiB), for 4,096 programs' share.
 inline constexpr std::size_t kFrameMax = std::size_t{64} << 20;
 
 std::string encode(const OwnerMessage& message);
 std::string encode(const SpawnerMessage& message);
+std::string encode(const ZygoteRequest& request);
+std::string encode(const ZygoteEvent& event);
+
+/// The empty frame that descriptors travel with; a MessageReader passes over it. Bytes that were sent before it may be
+/// received together with it (unix(7)), so it must be part of the stream's grammar.
+std::string_view descriptor_frame();
 
 /// Splits a byte stream into messages.
 template <class Message>
@@ -155,5 +248,7 @@ class MessageReader final {
 
 extern template class MessageReader<OwnerMessage>;
 extern template class MessageReader<SpawnerMessage>;
+extern template class MessageReader<ZygoteRequest>;
+extern template class MessageReader<ZygoteEvent>;
 
 }  // namespace sluice::exec

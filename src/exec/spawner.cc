@@ -3,67 +3,49 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <memory>
 #include <optional>
-#include <set>
+#include <utility>
+#include <vector>
 
 #include "base/require.h"
+#include "base/time.h"
+#include "exec/launch_keeper.h"
+#include "exec/launched_programs.h"
 #include "exec/message_socket.h"
-#include "exec/process_start.h"
 #include "exec/process_tree.h"
-#include "link/pipe_observer.h"
+#include "exec/stray_patience.h"
 
 namespace sluice::exec {
 namespace {
 
-using link::PipeObserver;
-using link::ReaderState;
+using namespace std::chrono_literals;
 
 // While ending, children are looked for again this often even if none was seen to end: one that was born between the
 // look and the signal shows up then.
-constexpr int kEndingTickMs = 20;
+constexpr Duration kEndingTick = 20ms;
+// An end record that can't be written (a full disk without reserved room) is tried again this often, for ten minutes.
+constexpr Duration kRecordInterval = 1s;
+constexpr int kRecordTries = 600;
+// Far above the events of the largest launch: an owner that does not read them is as good as dead.
+constexpr std::size_t kUnsentMax = std::size_t{4} << 20;
 
-struct Running {
-  pid_t pid = 0;                  // 0: has ended
-  bool output_has_reader = true;  // a file or a terminal has none that could go away
-  PipeObserver output;
-  UniqueFd io_counters;  // open from the start, for the moment when it is a zombie
-  UniqueFd input_guard;
-};
-
-std::uint64_t microseconds(const timeval& time) {
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(time.tv_usec);
-}
-
-bool is_pipe_or_socket(int fd) {
-  struct stat status {};
-  return ::fstat(fd, &status) != 0 || S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode);
-}
-
-Reader reader_of(const Running& program) {
-  if (!program.output_has_reader) return Reader::open;
-  switch (program.output.reader()) {
-    case ReaderState::open:
-      return Reader::open;
-    case ReaderState::gone:
-      return Reader::gone;
-    case ReaderState::unknown:
-      break;
-  }
-  return Reader::unknown;
+int milliseconds_until(TimePoint due) {
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(due - Clock::now()).count();
+  return static_cast<int>(std::clamp<decltype(left)>(left, 0, 1'000'000));
 }
 
 class Spawner final {
  public:
-  Spawner(UniqueFd socket, const EntryState& entry) : owner_(std::move(socket)), entry_(entry) {}
+  Spawner(UniqueFd socket, const EntryState& entry, SpawnerOptions options)
+      : owner_(std::move(socket), MessageSocket::Sending::queues), options_(std::move(options)), programs_(entry) {}
 
   int run() {
     prepare();
@@ -71,13 +53,18 @@ class Spawner final {
       wait();
       reap();
       serve_owner();
+      serve_kept();
       if (ending_) kill_children();
       finish_if_childless();
+      send_outgoing();
     }
+    send_the_rest();
     return 0;
   }
 
  private:
+  bool pooled() const { return options_.life == SpawnerOptions::Life::pooled; }
+
   void prepare() {
     ::prctl(PR_SET_NAME, "sluice-spawner");
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -94,106 +81,133 @@ class Spawner final {
     child_signal_.reset(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
     // Without it a spawner could not learn that a child has ended; the owner sees the closed socket and says so.
     if (!child_signal_) ::_exit(1);
+    if (pooled()) greet();
+    send_outgoing();
   }
 
+  void greet() { send(Hello{.version = kSpawnProtocolVersion, .pid = ::getpid(), .cgroup = options_.cgroup}); }
+
+  // --- the loop ---------------------------------------------------------------------------------------------------
+
   void wait() {
-    pollfd polled[] = {{.fd = child_signal_.get(), .events = POLLIN, .revents = 0},
-                       {.fd = owner_gone_ ? -1 : owner_.descriptor(), .events = POLLIN, .revents = 0}};
-    ::poll(polled, 2, ending_ ? kEndingTickMs : -1);
+    short owner_events = owner_.unsent_bytes() > 0 ? POLLIN | POLLOUT : POLLIN;
+    polled_.clear();
+    polled_.push_back({.fd = child_signal_.get(), .events = POLLIN, .revents = 0});
+    polled_.push_back({.fd = owner_gone_ ? -1 : owner_.descriptor(), .events = owner_events, .revents = 0});
+    if (keeper_) keeper_->add_polled(polled_);
+    ::poll(polled_.data(), polled_.size(), timeout_ms());
     signalfd_siginfo ignored;
-    while (::read(child_signal_.get(), &ignored, sizeof ignored) > 0) {
-    }
+    if (polled_[0].revents != 0)
+      while (::read(child_signal_.get(), &ignored, sizeof ignored) > 0) {
+      }
+  }
+
+  int timeout_ms() const {
+    std::optional<TimePoint> due = patience_.poll_deadline();
+    if (record_due_) due = due ? std::min(*due, *record_due_) : *record_due_;
+    if (ending_ && !record_due_) due = Clock::now() + kEndingTick;
+    return due ? milliseconds_until(*due) : -1;
   }
 
   void serve_owner() {
-    if (owner_gone_) return;
-    bool open = owner_.receive();
+    if (owner_gone_ || polled_[1].revents == 0) return;
+    bool open = owner_.flush();
+    open = owner_.receive() && open;
     while (!finished_) {
-      auto message = owner_.next<OwnerMessage>(reader_);
+      auto message = owner_.next(reader_);
       if (!message.has_value()) open = false;
       if (!message.has_value() || !message->has_value()) break;
-      std::visit([this](auto& request) { handle(request); }, **message);
+      std::visit([this](auto& request) { obey(request); }, **message);
     }
     if (!open) lose_owner();
   }
 
+  // What comes late, for a launch that has ended, is none of the next one's business.
+  template <class Request>
+  void obey(Request& request) {
+    bool idle = pooled() && programs_.empty() && !ending_;
+    if constexpr (!std::is_same_v<Request, Launch>)
+      if (idle) return;
+    handle(request);
+  }
+
   void lose_owner() {
     owner_gone_ = true;
+    owner_is_pool_ = false;
+    owner_ = MessageSocket(UniqueFd());
+    outgoing_.clear();
+    if (keeper_ && keeper_->survives_owner()) return;
+    if (!ending_) kept_end_ = KeptEnd::owner_lost;
     ending_ = true;
-    end_programs();
+    programs_.end_all();
   }
 
   void send(const SpawnerMessage& message) {
-    if (!owner_gone_ && !owner_.send(encode(message))) lose_owner();
+    if (!owner_gone_) outgoing_ += encode(message);
+  }
+
+  // Once a turn of the loop: an end and the Childless behind it wake the owner once.
+  void send_outgoing() {
+    if (outgoing_.empty() || owner_gone_) return;
+    bool sent = owner_.send(std::exchange(outgoing_, {}));
+    if (!sent || owner_.unsent_bytes() > kUnsentMax) lose_owner();
+  }
+
+  void send_the_rest() {
+    send_outgoing();
+    while (!owner_gone_ && owner_.unsent_bytes() > 0) {
+      pollfd writable{.fd = owner_.descriptor(), .events = POLLOUT, .revents = 0};
+      ::poll(&writable, 1, -1);
+      if (!owner_.flush()) return;
+    }
   }
 
   // --- starting -------------------------------------------------------------------------------------------------
 
   void handle(Launch& launch) {
     REQUIRE(programs_.empty());
-    own_groups_ = launch.process_group == 0;
-    account_io_ = launch.account_io;
-    auto failure = start_all(launch);
+    auto failure = start(launch);
+    owner_.drop_descriptors();
     // Nobody must find the outside's streams open here: a reader outside waits for the last writer to close.
-    release_standard_streams();
+    if (!pooled()) release_standard_streams();
     if (failure) {
+      keeper_.reset();
       send(*failure);
+      kept_end_ = KeptEnd::completed;
       ending_ = true;
       return;
     }
-    Started started;
-    for (const Running& program : programs_) started.pids.push_back(program.pid);
-    std::vector<int> observers;
-    if (launch.observe_links)
-      for (std::size_t i = 0; i + 1 < programs_.size(); ++i)
-        if (programs_[i].output.watching()) observers.push_back(programs_[i].output.descriptor());
-    // They only help to estimate; a user who has too many descriptors under way does without.
-    if (owner_.send_descriptors(observers)) started.observers = static_cast<std::uint32_t>(observers.size());
-    send(started);
+    announce(launch);
   }
 
-  std::optional<LaunchFailed> start_all(const Launch& launch) {
-    UniqueFd from_previous;
-    for (ProgramIndex i = 0; i < launch.programs.size(); ++i) {
-      const Program& program = launch.programs[i];
-      UniqueFd input = program.input == Stream::passed ? owner_.take_descriptor() : std::move(from_previous);
-      UniqueFd output, next_input;
-      if (program.output == Stream::neighbour) {
-        int ends[2];
-        if (::pipe2(ends, O_CLOEXEC) != 0) return LaunchFailed{i, errno, "make a pipe"};
-        next_input.reset(ends[0]);
-        output.reset(ends[1]);
-      } else if (program.output == Stream::passed) {
-        output = owner_.take_descriptor();
-      }
-      UniqueFd error = program.error == Stream::passed ? owner_.take_descriptor() : UniqueFd();
-      Running& running = programs_.emplace_back();
-      if (program.guarded_input) running.input_guard = owner_.take_descriptor();
-      int output_fd = output ? output.get() : STDOUT_FILENO;
-      remember_input(input ? input.get() : STDIN_FILENO);
-      running.output_has_reader = is_pipe_or_socket(output_fd);
-      running.output = PipeObserver::watch(output_fd);
-      StartOptions options{.input = input ? input.get() : STDIN_FILENO,
-                           .output = output_fd,
-                           .error = error                                ? error.get()
-                                    : program.error == Stream::as_stdout ? output_fd
-                                                                         : STDERR_FILENO,
-                           .process_group = launch.process_group,
-                           .directory = launch.directory,
-                           .environment = launch.environment,
-                           .entry = entry_};
-      auto pid = start_program(program, options);
-      if (!pid) return LaunchFailed{i, pid.error().error, pid.error().action};
-      running.pid = *pid;
-      if (account_io_) running.io_counters = open_process_io(*pid);
-      from_previous = std::move(next_input);
+  std::optional<LaunchFailed> start(const Launch& launch) {
+    bool passes = std::ranges::any_of(launch.programs, [](const Program& program) {
+      return program.input == Stream::passed || program.output == Stream::passed || program.error == Stream::passed;
+    });
+    if (launch.keep) {
+      if (passes && launch.keep->survives_owner) return LaunchFailed{0, EINVAL, "keep, with streams of its owner,"};
+      auto keeper = LaunchKeeper::open(launch, options_.cgroup);
+      if (!keeper) return LaunchFailed{0, keeper.error().error, keeper.error().action};
+      keeper_ = std::move(*keeper);
     }
+    if (auto failed = programs_.start(launch, owner_, keeper_.get())) return failed;
+    if (!keeper_) return std::nullopt;
+    auto written = keeper_->on_started(programs_.pids());
+    if (!written) return LaunchFailed{0, written.error().error, written.error().action};
     return std::nullopt;
   }
 
-  void remember_input(int fd) {
-    struct stat status {};
-    if (::fstat(fd, &status) == 0) own_inputs_.insert(status.st_ino);
+  void announce(const Launch& launch) {
+    Started started{.pids = programs_.pids(), .observers = 0};
+    std::vector<int> observers = launch.observe_links ? programs_.observers() : std::vector<int>();
+    started.observers = static_cast<std::uint32_t>(observers.size());
+    // They only help to estimate; a user who has too many descriptors under way does without.
+    if (!observers.empty()) {
+      send_outgoing();
+      if (owner_gone_ || owner_.send_with(encode(SpawnerMessage(started)), observers)) return;
+      started.observers = 0;
+    }
+    send(started);
   }
 
   static void release_standard_streams() {
@@ -206,75 +220,18 @@ class Spawner final {
     }
   }
 
-  // --- signals and the end --------------------------------------------------------------------------------------
+  // --- requests ---------------------------------------------------------------------------------------------------
 
-  void handle(SendSignal& request) {
-    std::vector<int> signals = {request.signal};
-    if (request.then_continue) signals.push_back(SIGCONT);
-    for (int signal : signals) {
-      if (request.strays_too) signal_strays(signal);
-      // The reader before its writer: a program must not take the end of its dying neighbour for the end of its input.
-      for (auto index = request.programs.rbegin(); index != request.programs.rend(); ++index)
-        if (*index < programs_.size()) signal_program(programs_[*index], signal);
-    }
-  }
-
-  void signal_program(const Running& program, int signal) {
-    if (program.pid != 0) signal_tree(program.pid, own_groups_ ? program.pid : 0, signal);
-  }
-
-  std::vector<pid_t> stray_roots() const {
-    std::set<pid_t> live;
-    for (const Running& program : programs_) live.insert(program.pid);
-    std::vector<pid_t> roots;
-    for (pid_t child : children_of(::getpid()))
-      if (!live.contains(child)) roots.push_back(child);
-    return roots;
-  }
-
-  void signal_strays(int signal) {
-    for (pid_t stray : stray_roots()) signal_tree(stray, 0, signal);
-  }
-
-  void handle(ReleaseInput& request) {
-    if (request.program < programs_.size()) programs_[request.program].input_guard.reset();
-  }
-
-  void handle(RequestSurvey&) {
-    Survey survey;
-    for (pid_t root : stray_roots()) {
-      add_to(survey, root);
-      for (pid_t pid : descendants_of(root)) add_to(survey, pid);
-    }
-    send(survey);
-  }
-
-  void add_to(Survey& survey, pid_t pid) const {
-    ProcessStat stat;
-    if (!read_process_stat(pid, stat) || stat.state == 'Z' || stat.state == 'X') return;
-    ++survey.total;
-    if (survey.strays.size() >= kStraysMax) return;
-    bool drains_pipe = stat.session == ::getsid(0) && drains_foreign_pipe(pid);
-    survey.strays.push_back({.pid = pid, .name = stat.name, .drains_pipe = drains_pipe});
-  }
-
-  // A stray that inherited the stdin of its stage reads a link of the flow: it is not on its behalf that it runs.
-  bool drains_foreign_pipe(pid_t pid) const {
-    std::string input = "/proc/" + std::to_string(pid) + "/fd/0";
-    struct stat status {};
-    if (::stat(input.c_str(), &status) != 0 || !S_ISFIFO(status.st_mode)) return false;
-    return !own_inputs_.contains(status.st_ino) && link::pipe_has_writer(input.c_str()) == false;
-  }
-
+  void handle(SendSignal& request) { programs_.signal(request); }
+  void handle(ReleaseInput& request) { programs_.release_input(request.program); }
+  void handle(RequestSurvey&) { send(programs_.survey()); }
   void handle(EndAll&) {
     ending_ = true;
-    end_programs();
+    programs_.end_all();
   }
-
   void handle(Detach&) { finished_ = true; }
-
-  void end_programs() {
-    for (auto program = programs_.rbegin(); program != programs_.rend(); ++program) signal_program(*program, SIGKILL);
+  void handle(WatchOutput& watch) {
+    if (keeper_) keeper_->on_watch(watch);
   }
 
   // Each round's orphans become our children and are found by the next.
@@ -282,66 +239,132 @@ class Spawner final {
     for (pid_t child : children_of(::getpid())) ::kill(child, SIGKILL);
   }
 
-  // --- reaping --------------------------------------------------------------------------------------------------
+  // --- a kept launch ------------------------------------------------------------------------------------------------
+
+  void serve_kept() {
+    if (!keeper_) return;
+    constexpr std::size_t kOwn = 2;  // descriptors of our own that come first
+    if (polled_.size() > kOwn) {
+      bool connecting = polled_[kOwn].revents != 0;
+      keeper_->on_polled(std::span(polled_).subspan(kOwn), Clock::now());
+      if (connecting) accept_owners();
+    }
+    pass_on_news();
+    if (owner_gone_ && !ending_ && programs_.all_ended())
+      be_patient();
+    else
+      patience_.stop();
+  }
+
+  void pass_on_news() {
+    while (auto message = keeper_->poll_message()) send(*message);
+  }
+
+  // The newest wins: a node has one daemon, and the one before it has gone, or should have.
+  void accept_owners() {
+    while (UniqueFd socket = keeper_->accept()) {
+      owner_ = MessageSocket(std::move(socket), MessageSocket::Sending::queues);
+      reader_ = MessageReader<OwnerMessage>();
+      outgoing_.clear();
+      owner_gone_ = false;
+      owner_is_pool_ = false;
+      greet();
+      for (const SpawnerMessage& message : keeper_->story_so_far()) send(message);
+    }
+  }
+
+  void be_patient() {
+    TimePoint now = Clock::now();
+    patience_.start(now);
+    while (true) {
+      switch (patience_.poll_step(now)) {
+        case StrayPatience::Step::none:
+          return;
+        case StrayPatience::Step::look:
+          patience_.on_look(std::ranges::any_of(programs_.survey().strays, &Stray::drains_pipe), now);
+          break;
+        case StrayPatience::Step::terminate:
+          programs_.signal({.signal = SIGTERM, .programs = {}, .strays_too = true, .then_continue = true});
+          break;
+        case StrayPatience::Step::kill:
+          ending_ = true;
+          return;
+      }
+    }
+  }
+
+  // False: to be tried again.
+  bool write_end() {
+    TimePoint now = Clock::now();
+    if (record_due_ && now < *record_due_) return false;
+    bool written = keeper_->write_end(kept_end_, now) || ++record_tries_ >= kRecordTries;
+    record_due_ = written ? std::nullopt : std::optional(now + kRecordInterval);
+    return written;
+  }
+
+  // --- the end --------------------------------------------------------------------------------------------------
 
   void reap() {
     while (true) {
       siginfo_t info{};
-      // The process is looked at before it is waited for: afterwards its counters are gone.
       if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
-      auto program = std::find_if(programs_.begin(), programs_.end(),
-                                  [&](const Running& running) { return running.pid == info.si_pid; });
-      if (program == programs_.end())
-        ::waitpid(info.si_pid, nullptr, 0);
-      else
-        reap_program(*program);
+      auto exited = programs_.reap(info.si_pid);
+      if (!exited) ::waitpid(info.si_pid, nullptr, 0);
+      if (exited && keeper_) keeper_->on_exited(*exited);
+      if (exited) send(*exited);
     }
   }
 
-  void reap_program(Running& program) {
-    Exited exited{.program = static_cast<ProgramIndex>(&program - programs_.data())};
-    ProcessIo io;
-    exited.io_known = account_io_ && (read_process_io(program.io_counters, io) || read_process_io(program.pid, io));
-    exited.io_read_bytes = io.read_bytes;
-    exited.io_write_bytes = io.write_bytes;
-    rusage usage{};
-    ::wait4(program.pid, &exited.wait_status, 0, &usage);
-    exited.user_us = microseconds(usage.ru_utime);
-    exited.system_us = microseconds(usage.ru_stime);
-    exited.peak_memory_bytes = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
-    exited.output_reader = reader_of(program);
-    program.pid = 0;
-    program.output = PipeObserver();
-    program.io_counters.reset();
-    send(exited);
-  }
-
   void finish_if_childless() {
-    bool all_ended =
-        std::all_of(programs_.begin(), programs_.end(), [](const Running& program) { return program.pid == 0; });
-    if (!all_ended || (programs_.empty() && !ending_)) return;
+    if (!programs_.all_ended() || (programs_.empty() && !ending_)) return;
     siginfo_t info{};
     bool childless = ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 && errno == ECHILD;
     if (!childless) return;
+    if (keeper_) {
+      if (!write_end()) return;
+      keeper_->hide();
+      accept_owners();
+      pass_on_news();
+    }
     send(Childless{});
-    finished_ = true;
+    if (pooled() && owner_is_pool_)
+      become_idle();
+    else
+      finished_ = true;
+  }
+
+  void become_idle() {
+    programs_.clear();
+    keeper_.reset();
+    patience_.stop();
+    record_due_.reset();
+    record_tries_ = 0;
+    kept_end_ = KeptEnd::completed;
+    ending_ = false;
   }
 
   MessageSocket owner_;
   MessageReader<OwnerMessage> reader_;
-  const EntryState& entry_;
+  SpawnerOptions options_;
   UniqueFd child_signal_;
-  std::vector<Running> programs_;
-  std::set<ino_t> own_inputs_;  // what the programs have as stdin; inodes of pipes are not used twice
-  bool own_groups_ = true;
-  bool account_io_ = false;
+  LaunchedPrograms programs_;
+  std::unique_ptr<LaunchKeeper> keeper_;  // of a kept launch
+  KeptEnd kept_end_ = KeptEnd::completed;
+  StrayPatience patience_;
+  std::optional<TimePoint> record_due_;  // the end record could not be written, and is tried again then
+  int record_tries_ = 0;
+  std::string outgoing_;
+  std::vector<pollfd> polled_;
   bool owner_gone_ = false;
+  bool owner_is_pool_ = true;  // it is the one that we were made for, and takes us back
   bool ending_ = false;
   bool finished_ = false;
 };
 
 }  // namespace
 
-int run_spawner(UniqueFd socket, const EntryState& entry) { return Spawner(std::move(socket), entry).run(); }
+int run_spawner(UniqueFd socket, const EntryState& entry, SpawnerOptions options) {
+  return Spawner(std::move(socket), entry, std::move(options)).run();
+}
 
 }  // namespace sluice::exec

@@ -11,33 +11,12 @@
 #include <chrono>
 #include <csignal>
 
-#include "exec/process_tree.h"
-#include "exec/program_lookup.h"
+#include "exec/processes_for_test.h"
 #include "exec/spawner_client.h"
 #include "exec/subreaper.h"
 
 namespace sluice::exec {
 namespace {
-
-using namespace std::chrono_literals;
-
-constexpr auto kDeadline = 20s;
-
-Program shell(std::string text) { return {.path = "/bin/sh", .arguments = {"sh", "-c", std::move(text)}}; }
-
-bool is_alive(pid_t pid) {
-  ProcessStat stat;
-  return read_process_stat(pid, stat) && stat.state != 'Z' && stat.state != 'X';
-}
-
-bool happens(auto condition) {
-  auto until = std::chrono::steady_clock::now() + kDeadline;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > until) return false;
-    ::poll(nullptr, 0, 2);
-  }
-  return true;
-}
 
 // A spawner of the test's own; the test is its owner and, should the spawner be killed, the next subreaper.
 class SpawnerTest : public testing::Test {
@@ -54,19 +33,9 @@ class SpawnerTest : public testing::Test {
     end_all_children({});
   }
 
-  // The next event of the wanted kind; others before it are dropped.
   template <class Event>
   std::optional<Event> await() {
-    auto until = std::chrono::steady_clock::now() + kDeadline;
-    while (std::chrono::steady_clock::now() < until) {
-      auto event = client_->poll_event();
-      if (!event) return std::nullopt;
-      if (event->has_value() && std::holds_alternative<Event>(**event)) return std::get<Event>(**event);
-      if (event->has_value()) continue;
-      pollfd readable{.fd = client_->descriptor(), .events = POLLIN, .revents = 0};
-      ::poll(&readable, 1, 100);
-    }
-    return std::nullopt;
+    return exec::await<Event>(*client_);
   }
 
   // Launches with the programs' output going to a pipe that the test reads.
@@ -90,7 +59,7 @@ class SpawnerTest : public testing::Test {
     std::string line;
     char c;
     pollfd readable{.fd = output_.get(), .events = POLLIN, .revents = 0};
-    while (::poll(&readable, 1, std::chrono::milliseconds(kDeadline).count()) > 0 &&
+    while (::poll(&readable, 1, std::chrono::milliseconds(kTestDeadline).count()) > 0 &&
            ::read(output_.get(), &c, 1) == 1 && c != '\n')
       line += c;
     return line;
@@ -162,9 +131,6 @@ TEST_F(SpawnerTest, SignalsTheWholeTreeOfAProgram) {
   EXPECT_EQ(read_line(), "got");
 }
 
-// Each forks twice, leaves the session, ignores what can be ignored, and says its number.
-constexpr const char* kEscape = "(setsid sh -c 'trap \"\" TERM HUP INT; echo $$; exec sleep 1000 >/dev/null' &) ; ";
-
 TEST_F(SpawnerTest, EndsWhatForkedTwiceAndLeftTheSession) {
   launch({shell(std::string(kEscape) + "exec sleep 1000")});
   pid_t escaped = std::stoi(read_line());
@@ -223,6 +189,15 @@ TEST_F(SpawnerTest, SurveyTellsWhoDrainsAPipe) {
     if (stray.pid == reads_link) {
       EXPECT_FALSE(stray.drains_pipe);
     }
+}
+
+TEST_F(SpawnerTest, SaysWhenADescriptorDidNotArrive) {
+  Launch launch = to_pipe("exit 0");
+  client_->send(launch);
+  auto failed = await<LaunchFailed>();
+  ASSERT_TRUE(failed.has_value());
+  EXPECT_EQ(failed->error, EMFILE);
+  EXPECT_TRUE(await<Childless>().has_value());
 }
 
 TEST_F(SpawnerTest, DetachLeavesWhatRuns) {

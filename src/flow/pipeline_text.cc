@@ -101,7 +101,7 @@ FlowGraph one_shell(std::string_view text) {
 }
 
 std::expected<Stage, std::string> read_stage(std::string_view text, const ParsedCommand& command,
-                                             std::span<const std::string> nodes) {
+                                             const KnownNodes& nodes) {
   std::vector<std::string> words;
   for (const AtWord& word : command.at_words) words.push_back(word.value);
   auto read = read_stage_words(words, nodes);
@@ -116,7 +116,7 @@ std::expected<Stage, std::string> read_stage(std::string_view text, const Parsed
 
 }  // namespace
 
-std::expected<FlowGraph, std::string> read_pipeline_text(std::string_view text, std::span<const std::string> nodes,
+std::expected<FlowGraph, std::string> read_pipeline_text(std::string_view text, const KnownNodes& nodes,
                                                          ShellDialect dialect) {
   auto parsed = parse_shell_text(text, dialect);
   if (!parsed) return Refusal(syntax_message(text, parsed.error()));

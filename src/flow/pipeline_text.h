@@ -12,10 +12,10 @@
 
 namespace sluice::flow {
 
-/// `nodes` are the node names that are known, for @ words and spelling help; `dialect` is that of the shell that will run
+/// `nodes` are what a word may name; `dialect` is that of the shell that will run
 /// the stages.
 /// Errors: a sentence for the user with the place in the text: bad syntax, a bad @ word, an empty text.
-std::expected<FlowGraph, std::string> read_pipeline_text(std::string_view text, std::span<const std::string> nodes,
+std::expected<FlowGraph, std::string> read_pipeline_text(std::string_view text, const KnownNodes& nodes,
                                                          ShellDialect dialect = {});
 
 /// The graph of one command that is run without a shell.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "exec/program_lookup.h"
 #include "flow/quoting.h"
 
 namespace sluice::flow {
@@ -13,14 +12,14 @@ namespace {
 // Columns of a command in the table.
 constexpr std::size_t kCommandColumns = 60;
 constexpr const char* kHere = "here";
-constexpr int kNotExecutable = 126;  // POSIX XCU 2.8.2
-constexpr int kNotFound = 127;
 
 void place(const FlowGraph& graph, Plan& plan) {
   for (std::size_t i = 0; i < graph.stages.size(); ++i) {
     const StageWords& words = graph.stages[i].words;
     PlannedStage& stage = plan.stages[i];
-    if (auto reason = not_yet_runnable(words)) {
+    auto reason = needs_cluster(words);
+    if (!reason) reason = not_yet_runnable(words);
+    if (reason) {
       stage.place = "?";
       stage.place_reason = fmt::format("{}", fmt::join(words.written, " "));
       stage.how = "?";
@@ -35,68 +34,11 @@ void place(const FlowGraph& graph, Plan& plan) {
   }
 }
 
-class Resolver final {
- public:
-  explicit Resolver(const PlanContext& context)
-      : context_(context),
-        search_path_(context.environment.get("PATH").value_or(exec::kDefaultPath)),
-        customised_(shell_is_customised(context.shell, context.environment)) {}
-
-  void resolve(const Stage& stage, std::size_t index, Plan& plan) const {
-    PlannedStage& planned = plan.stages[index];
-    std::string why_shell = reason_for_shell(stage);
-    if (!why_shell.empty()) {
-      planned.how = fmt::format("{}: {}", shell_name(), why_shell);
-      planned.program.path = context_.shell.path;
-      planned.program.arguments = shell_arguments(context_.shell, stage.shell_text, context_.inner_pipefail);
-      return;
-    }
-    const std::string& name = stage.plain_words->front();
-    planned.program.arguments = *stage.plain_words;
-    planned.program.script_shell = context_.shell.path;
-    planned.program.error = stage.error_joins_output ? exec::Stream::as_stdout : exec::Stream::inherited;
-    auto path = exec::find_program(name, search_path_);
-    if (path) {
-      planned.how = "exec " + *path;
-      planned.program.path = *path;
-      return;
-    }
-    planned.how = "exec ?";
-    plan.problems.push_back(lookup_problem(index, name, path.error()));
-  }
-
- private:
-  std::string reason_for_shell(const Stage& stage) const {
-    if (stage.without_shell) return {};
-    if (!stage.plain_words) return "more than plain words";
-    if (customised_) return "BASH_ENV, SHELLOPTS or BASHOPTS is set";
-    const std::string& name = stage.plain_words->front();
-    if (!shell_runs_itself(context_.shell, name, context_.environment)) return {};
-    // A quoted keyword is a command's name; a quoted builtin is still the builtin.
-    bool known_grammar = context_.shell.kind != ShellKind::other;
-    if (known_grammar && stage.first_word_quoted && is_shell_keyword(name)) return {};
-    return fmt::format("'{}' is its own", name);
-  }
-
-  std::string_view shell_name() const {
-    std::string_view path = context_.shell.path;
-    return path.substr(path.rfind('/') + 1);
-  }
-
-  static PlanProblem lookup_problem(std::size_t index, const std::string& name, exec::LookupError error) {
-    bool is_path = name.find('/') != std::string::npos;
-    if (error == exec::LookupError::not_executable)
-      return {index, kNotExecutable,
-              fmt::format("stage {}: {}: found, but it may not be executed; nothing was started", index + 1, name)};
-    return {index, kNotFound,
-            fmt::format("stage {}: {}: {}; nothing was started", index + 1, name,
-                        is_path ? "no such file" : "command not found in PATH")};
-  }
-
-  const PlanContext& context_;
-  std::string_view search_path_;
-  bool customised_;
-};
+void take(ResolvedStage resolved, PlannedStage& stage, std::vector<PlanProblem>& problems) {
+  stage.how = std::move(resolved.how);
+  stage.program = std::move(resolved.program);
+  if (resolved.problem) problems.push_back(std::move(*resolved.problem));
+}
 
 void join(const FlowGraph& graph, bool exact, Plan& plan) {
   for (const Link& link : graph.links) {
@@ -116,7 +58,7 @@ Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
   place(graph, plan);
   Resolver resolver(context);
   for (std::size_t i = 0; i < graph.stages.size(); ++i)
-    if (plan.stages[i].place == kHere) resolver.resolve(graph.stages[i], i, plan);
+    if (plan.stages[i].place == kHere) take(resolver.resolve(graph.stages[i], i), plan.stages[i], plan.problems);
   join(graph, context.exact, plan);
   std::ranges::stable_sort(plan.problems, {}, &PlanProblem::stage);
   return plan;

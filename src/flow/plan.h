@@ -14,7 +14,7 @@
 #include "exec/environment.h"
 #include "exec/spawn_protocol.h"
 #include "flow/graph.h"
-#include "flow/shell.h"
+#include "flow/resolve.h"
 
 namespace sluice::flow {
 
@@ -37,24 +37,10 @@ struct PlannedStage {
   exec::Program program;     // streams are set by the join pass
 };
 
-/// Why a stage can't run. `status` is what a shell would exit with, or 125 for our own refusal.
-struct PlanProblem {
-  std::size_t stage = 0;
-  int status = 125;
-  std::string message;
-};
-
 struct Plan {
   std::vector<PlannedStage> stages;
   std::vector<PlannedLink> links;
   std::vector<PlanProblem> problems;
-};
-
-struct PlanContext {
-  Shell shell;
-  const exec::Environment& environment;
-  bool inner_pipefail = true;  // for the shells of the stages
-  bool exact = false;          // count every byte by a relay
 };
 
 Plan make_plan(const FlowGraph& graph, const PlanContext& context);

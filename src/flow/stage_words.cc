@@ -51,11 +51,6 @@ bool looks_like_workers(std::string_view name) {
          std::all_of(name.begin() + 1, name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// The names that a node or a label can't have.
-bool is_reserved(std::string_view name) {
-  return looks_like_workers(name) || std::ranges::find(kPlainWords, "@" + std::string(name)) != kPlainWords.end();
-}
-
 std::string unknown_word(const std::string& word, std::span<const std::string> nodes) {
   std::vector<std::string> known = kPlainWords;
   for (const std::string& node : nodes) known.push_back("@" + node);
@@ -67,7 +62,7 @@ std::string unknown_word(const std::string& word, std::span<const std::string> n
 
 class Reader final {
  public:
-  explicit Reader(std::span<const std::string> nodes) : nodes_(nodes) {}
+  explicit Reader(const KnownNodes& nodes) : nodes_(nodes) {}
 
   std::expected<void, std::string> read(const std::string& word) {
     read_.written.push_back(word);
@@ -108,14 +103,14 @@ class Reader final {
     if (name == "len") return frame(word, RecordFraming::len);
     if (name == "on" || name == "by" || name == "image")
       return Refusal(fmt::format("'{}' needs a value: {}=VALUE", word, word));
-    if (std::ranges::find(nodes_, name) != nodes_.end())
+    if (nodes_.others_too || std::ranges::find(nodes_.names, name) != nodes_.names.end())
       return place(word, {.kind = Whereabouts::Kind::node, .node = std::string(name)});
-    return Refusal(unknown_word(word, nodes_));
+    return Refusal(unknown_word(word, nodes_.names));
   }
 
   std::expected<void, std::string> read_pair(const std::string& word, std::string_view key, std::string_view value) {
     if (key.empty() || value.empty()) return Refusal(fmt::format("'{}' needs a name and a value: @KEY=VALUE", word));
-    if (key == "on" && is_reserved(value))
+    if (key == "on" && is_reserved_word(value))
       return Refusal(fmt::format("'{}': no node can have that name, it is an @ word", word));
     if (key == "on") return place(word, {.kind = Whereabouts::Kind::node, .node = std::string(value)});
     if (key == "each") {
@@ -131,7 +126,7 @@ class Reader final {
       read_.image = value;
       return {};
     }
-    if (is_reserved(key)) return Refusal(fmt::format("'{}': @{} takes no value", word, key));
+    if (is_reserved_word(key)) return Refusal(fmt::format("'{}': @{} takes no value", word, key));
     if (read_.where.kind == Whereabouts::Kind::label) {
       read_.where.labels.emplace_back(key, value);
       return {};
@@ -158,7 +153,7 @@ class Reader final {
     return {};
   }
 
-  std::span<const std::string> nodes_;
+  const KnownNodes& nodes_;
   StageWords read_;
   std::string place_word_;
   std::set<std::string> seen_;
@@ -168,10 +163,14 @@ std::string needs(std::string_view word, std::string_view what) {
   return fmt::format("'{}' needs {}, which this version does not have yet", word, what);
 }
 
+std::string needs_a_node(std::string_view word) {
+  return fmt::format(
+      "'{}' needs a cluster, and no node was found; `sluice start` or `sluice dev` starts one, --node names one", word);
+}
+
 }  // namespace
 
-std::expected<StageWords, std::string> read_stage_words(std::span<const std::string> words,
-                                                        std::span<const std::string> nodes) {
+std::expected<StageWords, std::string> read_stage_words(std::span<const std::string> words, const KnownNodes& nodes) {
   Reader reader(nodes);
   for (const std::string& word : words)
     if (auto read = reader.read(word); !read) return Refusal(read.error());
@@ -182,18 +181,28 @@ std::expected<StageWords, std::string> read_stage_words(std::span<const std::str
   return result;
 }
 
+bool is_reserved_word(std::string_view name) {
+  return looks_like_workers(name) || std::ranges::find(kPlainWords, "@" + std::string(name)) != kPlainWords.end();
+}
+
 std::span<const StageWordHelp> stage_word_help() { return kHelp; }
 
-std::optional<std::string> not_yet_runnable(const StageWords& words) {
+std::span<const std::string> plain_stage_words() { return kPlainWords; }
+
+std::optional<std::string> needs_cluster(const StageWords& words) {
   using Kind = Whereabouts::Kind;
-  if (words.where.kind == Kind::every_node) return needs("@all", "a cluster");
+  if (words.where.kind == Kind::every_node) return needs_a_node("@all");
   if (words.where.kind == Kind::node) {
     std::string long_form = "@on=" + words.where.node;
     bool was_long = std::ranges::find(words.written, long_form) != words.written.end();
-    return needs(was_long ? long_form : "@" + words.where.node, "a cluster");
+    return needs_a_node(was_long ? long_form : "@" + words.where.node);
   }
   if (words.where.kind == Kind::label)
-    return needs(fmt::format("@{}={}", words.where.labels[0].first, words.where.labels[0].second), "a cluster");
+    return needs_a_node(fmt::format("@{}={}", words.where.labels[0].first, words.where.labels[0].second));
+  return std::nullopt;
+}
+
+std::optional<std::string> not_yet_runnable(const StageWords& words) {
   if (words.function) return needs("@fn", "functions");
   if (words.sandbox) return needs("@sandbox", "sandboxes");
   if (words.image) return needs("@image=" + *words.image, "containers");

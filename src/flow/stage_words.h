@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -38,10 +39,18 @@ struct StageWords {
 /// Workers of one stage at most: each is a process.
 inline constexpr std::uint32_t kWorkersMax = 10'000;
 
-/// `words` are whole, the `@` included. `nodes` are the names that are known.
+/// The names of nodes that a reader of words knows. A client that has a cluster to ask leaves an unknown word to it.
+struct KnownNodes {
+  std::span<const std::string> names;
+  bool others_too = false;  // any word that is no other may be a node's name
+};
+
+/// `words` are whole, the `@` included.
 /// Errors: an unknown word (with its nearest), a malformed value, a word given twice, two places for one stage.
-std::expected<StageWords, std::string> read_stage_words(std::span<const std::string> words,
-                                                        std::span<const std::string> nodes);
+std::expected<StageWords, std::string> read_stage_words(std::span<const std::string> words, const KnownNodes& nodes);
+
+/// Whether pipeline text reads `@NAME` as a word of its own, so that no node and no label key can have that name.
+bool is_reserved_word(std::string_view name);
 
 /// Every word, as help and completion list them.
 struct StageWordHelp {
@@ -50,7 +59,12 @@ struct StageWordHelp {
 };
 std::span<const StageWordHelp> stage_word_help();
 
+/// The words that stand for themselves, such as `@all`, for spelling help.
+std::span<const std::string> plain_stage_words();
+
 /// Why this build cannot run a stage with these words yet, or nothing. It names the word.
 std::optional<std::string> not_yet_runnable(const StageWords& words);
+/// Why a flow on this machine alone cannot run it, beyond that: the word that needs a cluster.
+std::optional<std::string> needs_cluster(const StageWords& words);
 
 }  // namespace sluice::flow

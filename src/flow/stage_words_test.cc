@@ -9,7 +9,9 @@ using testing::HasSubstr;
 
 const std::vector<std::string> kNodes = {"db1", "web"};
 
-std::expected<StageWords, std::string> read(std::vector<std::string> words) { return read_stage_words(words, kNodes); }
+std::expected<StageWords, std::string> read(std::vector<std::string> words) {
+  return read_stage_words(words, {.names = kNodes});
+}
 
 TEST(StageWords, ReadsEveryWord) {
   EXPECT_EQ(read({"@x8"})->workers, 8u);
@@ -67,14 +69,32 @@ TEST(StageWords, RefusesWhatMakesNoSense) {
 }
 
 TEST(StageWords, SaysWhatCannotRunYet) {
-  for (const char* word : {"@x8", "@all", "@db1", "@on=db1", "@gpu=yes", "@map", "@each", "@each=5", "@lines", "@null",
+  for (const char* word : {"@x8", "@map", "@each", "@each=5", "@lines", "@null",
                            "@json", "@len", "@ordered", "@by=1", "@sandbox", "@image=a", "@fn"}) {
     auto reason = not_yet_runnable(*read({word}));
     ASSERT_TRUE(reason.has_value()) << word;
     EXPECT_TRUE(reason->contains(word)) << *reason << ", but the user wrote " << word;
   }
-  EXPECT_EQ(not_yet_runnable(*read({"@here"})), std::nullopt);
+  for (const char* word : {"@here", "@db1", "@all", "@gpu=yes"})
+    EXPECT_EQ(not_yet_runnable(*read({word})), std::nullopt) << word;
   EXPECT_EQ(not_yet_runnable(*read({})), std::nullopt);
+}
+
+TEST(StageWords, SaysWhatNeedsACluster) {
+  for (const char* word : {"@all", "@db1", "@on=db1", "@gpu=yes"}) {
+    auto reason = needs_cluster(*read({word}));
+    ASSERT_TRUE(reason.has_value()) << word;
+    EXPECT_TRUE(reason->contains(word)) << *reason << ", but the user wrote " << word;
+  }
+  EXPECT_EQ(needs_cluster(*read({"@here"})), std::nullopt);
+}
+
+TEST(StageWords, AWordThatIsNoOtherIsLeftToTheCluster) {
+  std::vector<std::string> words = {"@db9"};
+  auto read_words = read_stage_words(words, {.names = {}, .others_too = true});
+  ASSERT_TRUE(read_words);
+  EXPECT_EQ(read_words->where.kind, Whereabouts::Kind::node);
+  EXPECT_EQ(read_words->where.node, "db9");
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 #include "flow/flow_summary.h"
 #include "flow/quoting.h"
 #include "link/splice_relay.h"
+#include "node/host_name.h"
 #include "node/progress_display.h"
 #include "node/signals.h"
 #include "node/stderr_marks.h"
@@ -39,11 +39,6 @@ std::optional<Pipe> make_pipe() {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return std::nullopt;
   return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
-
-std::string host_name() {
-  utsname names{};
-  return ::uname(&names) == 0 ? names.nodename : "localhost";
 }
 
 std::string list_stragglers(const std::vector<flow::Straggler>& stragglers) {

@@ -1,0 +1,260 @@
+// `sluice ps`, `logs`, `wait`, `stop` and `rm`: flows of the cluster, from any node.
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "base/id.h"
+#include "base/time.h"
+#include "cli/node_session.h"
+#include "cli/option_reader.h"
+#include "cli/verbs.h"
+#include "exec/process_status.h"
+#include "flow/quoting.h"
+#include "sluice/v1/flows.pb.h"
+
+namespace sluice::cli {
+namespace {
+
+constexpr std::size_t kCommandColumns = 50;
+
+int fail(const rpc::Status& status) {
+  Failure failure = failure_of(status);
+  return refuse(failure.status, failure.message);
+}
+
+const char* state_text(v1::FlowState state) {
+  switch (state) {
+    case v1::FLOW_STATE_STARTING:
+      return "starting";
+    case v1::FLOW_STATE_RUNNING:
+      return "running";
+    case v1::FLOW_STATE_ENDING:
+      return "ending";
+    case v1::FLOW_STATE_ENDED:
+      return "ended";
+    default:
+      return "unknown";
+  }
+}
+
+std::string utc(std::uint64_t unix_ms) {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(unix_ms / 1000)));
+}
+
+std::string age(std::uint64_t unix_ms) {
+  auto now = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
+  auto passed = now - std::chrono::milliseconds(unix_ms);
+  return format_duration(std::max(passed, std::chrono::milliseconds(0))) + " ago";
+}
+
+nlohmann::ordered_json to_json(const v1::Flow& flow) {
+  nlohmann::ordered_json json = {{"id", flow.id()},
+                                 {"name", flow.name()},
+                                 {"text", flow.text()},
+                                 {"state", state_text(flow.state())},
+                                 {"node", flow.node()},
+                                 {"background", flow.background()},
+                                 {"started", utc(flow.started_unix_ms())}};
+  if (flow.ended_unix_ms() != 0) json["ended"] = utc(flow.ended_unix_ms());
+  if (flow.state() == v1::FLOW_STATE_ENDED) json["status"] = flow.status();
+  if (!flow.message().empty()) json["message"] = flow.message();
+  json["stages"] = nlohmann::ordered_json::array();
+  for (const v1::FlowStage& stage : flow.stages()) {
+    nlohmann::ordered_json entry = {{"stage", stage.index() + 1},
+                                    {"command", stage.command()},
+                                    {"node", stage.node()},
+                                    {"pid", stage.pid()},
+                                    {"ended", stage.ended()}};
+    if (stage.ended()) entry["status"] = exec::ProcessStatus::from_wait(stage.wait_status()).shell_status();
+    json["stages"].push_back(std::move(entry));
+  }
+  return json;
+}
+
+std::string state_column(const v1::Flow& flow) {
+  if (flow.state() == v1::FLOW_STATE_ENDED) return fmt::format("ended ({})", flow.status());
+  return state_text(flow.state());
+}
+
+std::string nodes_column(const v1::Flow& flow) {
+  std::string text;
+  std::vector<std::string> seen;
+  for (const v1::FlowStage& stage : flow.stages()) {
+    if (std::ranges::find(seen, stage.node()) != seen.end()) continue;
+    seen.push_back(stage.node());
+    text += (text.empty() ? "" : ",") + stage.node();
+  }
+  return text.empty() ? flow.node() : text;
+}
+
+std::string table(const v1::ListFlowsResponse& list) {
+  std::size_t id = ::isatty(STDOUT_FILENO) == 1 ? kShortIdDigits : 2 * kIdSize;
+  std::size_t nodes = 5, name = 4;
+  for (const v1::Flow& flow : list.flows()) {
+    nodes = std::max(nodes, nodes_column(flow).size());
+    name = std::max(name, flow.name().size());
+  }
+  std::string text = fmt::format("{:{}}  {:{}}  {:11}  {:13}  {:{}}  COMMAND\n", "FLOW", id, "NAME", name, "STATE",
+                                 "STARTED", "NODES", nodes);
+  for (const v1::Flow& flow : list.flows())
+    text += fmt::format("{}  {:{}}  {:11}  {:13}  {:{}}  {}\n", flow.id().substr(0, id), flow.name(), name,
+                        state_column(flow), age(flow.started_unix_ms()), nodes_column(flow), nodes,
+                        flow::on_one_line(flow.text(), kCommandColumns));
+  return text;
+}
+
+net::Awaitable<int> list_flows(NodeSession& session, bool all, bool json) {
+  v1::ListFlowsRequest request;
+  request.set_all(all);
+  auto list = co_await rpc::call<v1::ListFlowsResponse>(session.channel(), "sluice.v1.Flows/ListFlows", request);
+  if (!list) co_return fail(list.error());
+  std::ranges::sort(*list->mutable_flows(), {}, [](const v1::Flow& flow) { return flow.started_unix_ms(); });
+  std::string text;
+  for (const v1::Flow& flow : list->flows())
+    if (json) text += to_json(flow).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  int printed = print(json ? text : table(*list));
+  if (list->silent_nodes().empty()) co_return printed;
+  co_return refuse(
+      kTimedOut, fmt::format("no answer from {}; their flows are missing here", fmt::join(list->silent_nodes(), " ")));
+}
+
+net::Awaitable<int> wait_for(NodeSession& session, std::string id, bool json) {
+  v1::WaitFlowRequest request;
+  request.set_flow(id);
+  rpc::CallOptions options{.timeout = std::nullopt};
+  auto flow = co_await rpc::call<v1::Flow>(session.channel(), "sluice.v1.Flows/WaitFlow", request, std::move(options));
+  if (!flow) co_return fail(flow.error());
+  if (json) print(to_json(*flow).dump() + "\n");
+  if (flow->state() == v1::FLOW_STATE_UNKNOWN) co_return refuse(kFailed, flow->message());
+  if (!flow->message().empty()) refuse(kFailed, flow->message());
+  co_return flow->status();
+}
+
+net::Awaitable<int> stop_flow(NodeSession& session, std::string id, std::uint64_t grace_ms) {
+  v1::StopFlowRequest request;
+  request.set_flow(id);
+  request.set_grace_ms(grace_ms);
+  rpc::CallOptions options{.timeout = std::nullopt};
+  auto flow = co_await rpc::call<v1::Flow>(session.channel(), "sluice.v1.Flows/StopFlow", request, std::move(options));
+  co_return flow ? kSuccess : fail(flow.error());
+}
+
+net::Awaitable<int> remove_flow(NodeSession& session, std::string id) {
+  v1::RemoveFlowRequest request;
+  request.set_flow(id);
+  auto removed = co_await rpc::call<v1::RemoveFlowResponse>(session.channel(), "sluice.v1.Flows/RemoveFlow", request);
+  co_return removed ? kSuccess : fail(removed.error());
+}
+
+net::Awaitable<int> show_logs(NodeSession& session, v1::ReadLogsRequest request) {
+  rpc::ClientCall call = session.channel().start("sluice.v1.Flows/ReadLogs", {.timeout = std::nullopt});
+  if (co_await call.write(request.SerializeAsString())) call.writes_done();
+  while (auto bytes = co_await call.read()) {
+    v1::OutputPiece piece;
+    if (!piece.ParseFromString(*bytes)) break;
+    if (piece.dropped_bytes() > 0)
+      refuse(kSuccess, fmt::format("{} bytes are missing here: more was written than is kept", piece.dropped_bytes()));
+    if (int printed = print(piece.bytes()); printed != kSuccess) co_return printed;
+  }
+  rpc::Status status = co_await call.finish();
+  co_return status.ok() ? kSuccess : fail(status);
+}
+
+}  // namespace
+
+int ps_verb(const Arguments& arguments) {
+  NodeOptions node;
+  bool all = false, json = false;
+  OptionReader reader({.verb = "ps",
+                       .description = "List the flows of the cluster.",
+                       .usage = "[-a] [--json]",
+                       .examples = "  sluice ps\n  sluice ps -a --json\n"});
+  reader.flag("-a,--all", all, "those that have ended as well");
+  reader.flag("--json", json, "one object a line");
+  add_node_options(reader, node);
+  if (auto read = reader.read(arguments); !read) return read.error().status;
+  return with_node(node, [all, json](NodeSession& session) { return list_flows(session, all, json); });
+}
+
+int wait_verb(const Arguments& arguments) {
+  NodeOptions node;
+  bool json = false;
+  std::vector<std::string> operands;
+  OptionReader reader({.verb = "wait",
+                       .description = "Wait until a flow in the background has ended, and exit with its status.",
+                       .usage = "FLOW",
+                       .examples = "  sluice wait 3f2a\n"});
+  reader.flag("--json", json, "print the flow when it has ended");
+  reader.operands(operands, 1, 1, "a flow");
+  add_node_options(reader, node);
+  if (auto read = reader.read(arguments); !read) return read.error().status;
+  return with_node(node, [id = operands[0], json](NodeSession& session) { return wait_for(session, id, json); });
+}
+
+int stop_verb(const Arguments& arguments) {
+  NodeOptions node;
+  std::string grace = "2s";
+  std::vector<std::string> operands;
+  OptionReader reader(
+      {.verb = "stop",
+       .description = "End a flow: SIGTERM to its stages, after the grace SIGKILL. Returns when it has ended.",
+       .usage = "FLOW",
+       .examples = "  sluice stop 3f2a --grace 10s\n"});
+  reader.value("--grace", grace, "DURATION", "between SIGTERM and SIGKILL (2s)");
+  reader.operands(operands, 1, 1, "a flow");
+  add_node_options(reader, node);
+  if (auto read = reader.read(arguments); !read) return read.error().status;
+  auto duration = parse_duration(grace);
+  if (!duration) return refuse(kUsage, "stop: --grace: " + duration.error());
+  auto grace_ms = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(*duration).count());
+  return with_node(node,
+                   [id = operands[0], grace_ms](NodeSession& session) { return stop_flow(session, id, grace_ms); });
+}
+
+int rm_verb(const Arguments& arguments) {
+  NodeOptions node;
+  std::vector<std::string> operands;
+  OptionReader reader({.verb = "rm",
+                       .description = "Forget a flow that has ended, with the output that was kept.",
+                       .usage = "FLOW",
+                       .examples = "  sluice rm 3f2a\n"});
+  reader.operands(operands, 1, 1, "a flow");
+  add_node_options(reader, node);
+  if (auto read = reader.read(arguments); !read) return read.error().status;
+  return with_node(node, [id = operands[0]](NodeSession& session) { return remove_flow(session, id); });
+}
+
+int logs_verb(const Arguments& arguments) {
+  NodeOptions node;
+  bool follow = false;
+  std::vector<std::string> operands;
+  OptionReader reader({.verb = "logs",
+                       .description = "Print what a flow in the background has written; of a stage, its stderr.",
+                       .usage = "[-f] FLOW[/STAGE]",
+                       .examples = "  sluice logs -f 3f2a\n  sluice logs 3f2a/2\n"});
+  reader.flag("-f,--follow", follow, "go on until it has ended");
+  reader.operands(operands, 1, 1, "a flow");
+  add_node_options(reader, node);
+  if (auto read = reader.read(arguments); !read) return read.error().status;
+  std::string flow = operands[0].substr(0, operands[0].find('/'));
+  v1::ReadLogsRequest request;
+  request.set_flow(flow);
+  request.set_follow(follow);
+  request.set_stage(-1);
+  if (flow.size() < operands[0].size()) {
+    std::string text = operands[0].substr(flow.size() + 1);
+    int stage = 0;
+    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), stage);
+    if (error != std::errc() || end != text.data() + text.size() || stage < 1)
+      return refuse(kUsage, fmt::format("logs: '{}' is no stage; they are numbered from 1: {}/1", text, flow));
+    request.set_stage(stage - 1);
+  }
+  return with_node(node, [request](NodeSession& session) { return show_logs(session, request); });
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,83 @@
+#include "cli/run_on_cluster.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "cli/node_session.h"
+#include "node/cluster_run.h"
+#include "node/signals.h"
+
+namespace sluice::cli {
+namespace {
+
+NodeOptions node_options(const RunOptions& options) {
+  return {.node = options.node, .key = options.key, .cert = options.cert};
+}
+
+std::map<std::string, std::string> variables(const std::vector<std::string>& entries) {
+  std::map<std::string, std::string> variables;
+  for (const std::string& entry : entries)
+    if (std::size_t equals = entry.find('='); equals != std::string::npos)
+      variables[entry.substr(0, equals)] = entry.substr(equals + 1);
+  return variables;
+}
+
+node::ClusterRunRequest make_request(flow::FlowGraph graph, RunOptions options, exec::Environment environment) {
+  node::ClusterRunRequest request{.text = options.text, .graph = std::move(graph)};
+  request.run = {.plan = {},
+                 .environment = std::move(environment),
+                 .directory = options.directory,
+                 .name = options.name,
+                 .pipefail = options.pipefail,
+                 .grace = options.grace,
+                 .timeout = options.timeout,
+                 .keep = options.keep,
+                 .json_summary = options.json,
+                 .quiet = options.quiet};
+  request.stage_environment = variables(options.environment);
+  request.shell = options.shell;
+  request.inner_pipefail = options.pipefail != flow::PipefailRule::last;
+  request.dry_run = options.dry_run;
+  request.json = options.json;
+  request.background = options.background;
+  request.keep_bytes_max = options.keep_bytes_max;
+  request.marks = options.marks;
+  return request;
+}
+
+net::Awaitable<int> run(NodeOptions where, node::ClusterRunRequest* request, std::vector<exec::SpawnerClient>* spawners,
+                        const exec::EntryState* entry, node::RunResult* result) {
+  bool dry_run = request->dry_run;
+  auto session = co_await NodeSession::open(std::move(where));
+  if (!session) co_return refuse(dry_run ? kFailed : node::kRefused, session.error().message);
+  *result = co_await node::run_on_cluster(**session, std::move(*request), std::move(*spawners), *entry);
+  co_return result->status;
+}
+
+}  // namespace
+
+bool cluster_can_be_found(const RunOptions& options) { return NodeSession::can_be_found(node_options(options)); }
+
+int run_on_cluster(flow::FlowGraph graph, RunOptions options, exec::Environment environment,
+                   exec::SpawnerClient spawner, const exec::EntryState& entry) {
+  std::size_t parts = options.background ? 0 : node::count_client_parts(graph);
+  std::vector<exec::SpawnerClient> spawners;
+  if (parts > 0) spawners.push_back(std::move(spawner));
+  while (spawners.size() < parts) {
+    auto another = exec::SpawnerClient::fork_spawner(entry);
+    if (!another)
+      return refuse(node::kRefused, fmt::format("cannot start a spawner: {}; raise the limit (ulimit -u, ulimit -n)",
+                                                std::strerror(another.error())));
+    spawners.push_back(std::move(*another));
+  }
+  NodeOptions where = node_options(options);
+  node::ClusterRunRequest request = make_request(std::move(graph), std::move(options), std::move(environment));
+  node::RunResult result;
+  int status = run_loop([&] { return run(where, &request, &spawners, &entry, &result); });
+  if (result.signal != 0) node::die_by(result.signal);
+  return status;
+}
+
+}  // namespace sluice::cli

@@ -1,0 +1,21 @@
+#pragma once
+// `sluice run` with stages elsewhere: finds a node and hands the flow to it.
+#include <string>
+#include <vector>
+
+#include "cli/run_options.h"
+#include "exec/entry_state.h"
+#include "exec/environment.h"
+#include "exec/spawner_client.h"
+#include "flow/graph.h"
+
+namespace sluice::cli {
+
+/// Runs `graph`, or shows its plan. `spawner` was forked at the start of the process. Returns what to exit with.
+int run_on_cluster(flow::FlowGraph graph, RunOptions options, exec::Environment environment,
+                   exec::SpawnerClient spawner, const exec::EntryState& entry);
+
+/// Whether a node can be found at all: an option, a variable, a context, or a socket on this host.
+bool cluster_can_be_found(const RunOptions& options);
+
+}  // namespace sluice::cli

@@ -1,0 +1,164 @@
+#pragma once
+// The life of a flow whose parts run on several hosts, as its orchestrator sees it.
+//
+//   preparing --every part is prepared--> connecting --every link is up--> starting --every part has started--> running
+//       |  a part fails, or its host is lost: in any of the three                                                 |
+//       v                                                                                       no process is left v
+//   undoing: EndPart for all --every part is over--> finished <--every part is over-- draining: links deliver what is left
+//
+// All or nothing: no program starts before every link is up. Within `running` the machine of a flow on one host
+// (flow/flow_run.h) decides about signals, grace and timeout; its actions are spread over the parts. A cut link or a lost
+// host ends the flow: every part is killed, and the reason is kept.
+//
+// A part is over when it says so (`on_part_over`: no process is left and its links have ended) or when its host is lost.
+// Order that the shell must respect: poll_action until empty after every input, and carry the actions out in order.
+// Threading: none of its own; no clock, no I/O.
+#include <cstddef>
+#include <deque>
+#include <optional>
+#include <set>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/time.h"
+#include "flow/flow_run.h"
+#include "flow/pipeline_status.h"
+#include "flow/placement.h"
+
+namespace sluice::flow {
+
+using PartIndex = std::size_t;
+
+struct DistributedRunOptions {
+  PartGraph graph;
+  std::vector<std::string> host_names;  // of each part, for messages
+  std::size_t stages = 0;
+  Duration grace = std::chrono::seconds(2);
+  std::optional<Duration> timeout;
+  bool keep = false;
+  PipefailRule rule = PipefailRule::lenient;
+  Duration start_time = std::chrono::seconds(30);  // for preparing, connecting and starting together
+};
+
+// --- actions ------------------------------------------------------------------------------------------------------
+
+struct ConnectPart {
+  PartIndex part = 0;
+  bool operator==(const ConnectPart&) const = default;
+};
+struct StartPart {
+  PartIndex part = 0;
+  bool operator==(const StartPart&) const = default;
+};
+struct SignalPart {
+  PartIndex part = 0;
+  PassSignal signal;
+  std::vector<StageIndex> stages;  // those that still run
+  bool operator==(const SignalPart&) const = default;
+};
+struct SurveyPart {
+  PartIndex part = 0;
+  bool operator==(const SurveyPart&) const = default;
+};
+/// Kills every process of the part; its links too unless what was written is still to be delivered.
+struct EndPart {
+  PartIndex part = 0;
+  bool links_too = true;
+  bool operator==(const EndPart&) const = default;
+};
+struct DetachPart {
+  PartIndex part = 0;
+  bool operator==(const DetachPart&) const = default;
+};
+/// For the user.
+struct Tell {
+  std::string message;
+  bool operator==(const Tell&) const = default;
+};
+
+using DistributedAction = std::variant<ConnectPart, StartPart, SignalPart, SurveyPart, EndPart, DetachPart, Tell>;
+
+enum class DistributedEnd { completed, timed_out, signalled, not_started, link_lost };
+
+class DistributedRun final {
+ public:
+  DistributedRun(DistributedRunOptions options, TimePoint now);
+
+  void on_prepared(PartIndex part, TimePoint now);
+  void on_connected(PartIndex part, TimePoint now);
+  void on_started(PartIndex part, TimePoint now);
+  /// The part could not be prepared, connected or started; nothing of it is left. `status`: what the flow is to exit with.
+  void on_part_failed(PartIndex part, int status, std::string message, TimePoint now);
+  /// One worker of a stage has ended: a stage of @all has one on each node, and its status is the highest.
+  void on_worker_ended(PartIndex part, StageIndex stage, StageEnd end, TimePoint now);
+  /// An end of a link was cut, or could not write or read what it stands for.
+  void on_link_lost(std::size_t link, std::string message, TimePoint now);
+  void on_survey(PartIndex part, std::vector<Straggler> stragglers, TimePoint now);
+  /// No process of the part is left; its links may still carry what was written.
+  void on_part_childless(PartIndex part, TimePoint now);
+  void on_part_over(PartIndex part, TimePoint now);
+  void on_host_lost(PartIndex part, std::string reason, TimePoint now);
+  void on_signal(int signal, SignalSource source, bool terminal_raw, TimePoint now);
+  /// The client is gone: everything is ended at once.
+  void on_client_lost(TimePoint now);
+  void on_deadline(bool terminal_raw, TimePoint now);
+
+  std::optional<DistributedAction> poll_action();
+  std::optional<TimePoint> poll_deadline() const;
+
+  /// Programs run, or have run.
+  bool started() const { return run_.has_value(); }
+  bool finished() const { return phase_ == Phase::finished; }
+  DistributedEnd end() const;
+  int signal() const { return signal_draining_ != 0 ? signal_draining_ : run_ ? run_->signal() : 0; }
+  /// What the flow exits with. Requires finished().
+  int status() const;
+  /// Why it did not complete; empty if it did.
+  const std::string& message() const { return message_; }
+
+ private:
+  enum class Phase { preparing, connecting, starting, running, draining, undoing, finished };
+
+  struct Worker {
+    PartIndex part = 0;
+    StageIndex stage = 0;
+    std::optional<StageEnd> end;
+  };
+
+  void advance(TimePoint now);
+  void start_running(TimePoint now);
+  void tell_run_of_ended_stages(TimePoint now);
+  void give_up(int status, std::string message);
+  void lose(std::string message);
+  void end_all(bool links_too = true);
+  void pump();
+  void spread(const FlowAction& action);
+  void signal_parts(const PassSignal& signal);
+  void survey_parts();
+  void check_childless();
+  void check_over();
+  std::optional<StageEnd> end_of(StageIndex stage) const;
+  std::string describe_link(std::size_t link) const;
+
+  DistributedRunOptions options_;
+  Phase phase_ = Phase::preparing;
+  std::vector<Worker> workers_;
+  std::set<PartIndex> awaited_;    // parts whose step of this phase has not been confirmed
+  std::set<PartIndex> childless_;  // or over
+  std::set<PartIndex> over_;
+  std::vector<bool> told_;  // stages of whose end the run knows
+  std::optional<FlowRun> run_;
+  std::optional<TimePoint> due_;  // of the start; while draining, of the timeout
+  std::optional<TimePoint> timeout_at_;
+  int failed_status_ = 0;
+  std::string message_;
+  bool lost_ = false;
+  bool timed_out_draining_ = false;
+  int signal_draining_ = 0;
+  std::set<PartIndex> surveyed_;  // whose answer is awaited
+  std::vector<Straggler> survey_;
+  std::deque<DistributedAction> actions_;
+};
+
+}  // namespace sluice::flow

@@ -1,0 +1,186 @@
+#include "flow/distributed_run.h"
+
+#include <gmock/gmock.h>
+
+#include <csignal>
+
+namespace sluice::flow {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const TimePoint kStart{};
+
+StageEnd exited(int code) { return {.status = exec::ProcessStatus::exited(code)}; }
+
+NodeId node_id() {
+  NodeId id;
+  id.bytes[0] = 1;
+  return id;
+}
+
+// stdin of the client -> stage 1 on n1 -> stdout of the client
+DistributedRun one_remote_stage(std::optional<Duration> timeout = {}) {
+  PartGraph graph{.parts = {{.host = {}, .output = 0},
+                            {.host = node_id(), .stages = {0}, .inputs = {0}, .output = 1},
+                            {.host = {}, .inputs = {1}}},
+                  .links = {{0, 1}, {1, 2}}};
+  return DistributedRun({.graph = graph, .host_names = {"laptop", "n1", "laptop"}, .stages = 1, .timeout = timeout},
+                        kStart);
+}
+
+std::vector<DistributedAction> drain(DistributedRun& run) {
+  std::vector<DistributedAction> actions;
+  while (auto action = run.poll_action()) actions.push_back(std::move(*action));
+  return actions;
+}
+
+void start(DistributedRun& run) {
+  for (PartIndex part : {0u, 1u, 2u}) run.on_prepared(part, kStart);
+  for (PartIndex part : {0u, 1u, 2u}) run.on_connected(part, kStart);
+  for (PartIndex part : {0u, 1u, 2u}) run.on_started(part, kStart);
+  drain(run);
+}
+
+TEST(DistributedRun, NothingStartsBeforeEveryLinkIsUp) {
+  DistributedRun run = one_remote_stage();
+  run.on_prepared(0, kStart);
+  run.on_prepared(2, kStart);
+  EXPECT_THAT(drain(run), IsEmpty());
+  run.on_prepared(1, kStart);
+  EXPECT_THAT(drain(run), ElementsAre(ConnectPart{0}, ConnectPart{1}, ConnectPart{2}));
+  run.on_connected(0, kStart);
+  run.on_connected(1, kStart);
+  EXPECT_THAT(drain(run), IsEmpty());
+  run.on_connected(2, kStart);
+  EXPECT_THAT(drain(run), ElementsAre(StartPart{0}, StartPart{1}, StartPart{2}));
+}
+
+TEST(DistributedRun, IsOverWhenTheOutputHasBeenDelivered) {
+  DistributedRun run = one_remote_stage();
+  start(run);
+  run.on_worker_ended(1, 0, exited(0), kStart);
+  run.on_part_over(0, kStart);
+  run.on_part_over(1, kStart);
+  EXPECT_FALSE(run.finished());
+  run.on_part_over(2, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.end(), DistributedEnd::completed);
+  EXPECT_EQ(run.status(), 0);
+}
+
+TEST(DistributedRun, AStageThatEndsBeforeAllHaveStartedCounts) {
+  DistributedRun run = one_remote_stage();
+  for (PartIndex part : {0u, 1u, 2u}) run.on_prepared(part, kStart);
+  for (PartIndex part : {0u, 1u, 2u}) run.on_connected(part, kStart);
+  run.on_started(1, kStart);
+  run.on_worker_ended(1, 0, exited(3), kStart);
+  run.on_part_over(1, kStart);
+  run.on_started(0, kStart);
+  run.on_started(2, kStart);
+  run.on_part_over(0, kStart);
+  run.on_part_over(2, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 3);
+}
+
+TEST(DistributedRun, APartThatCantBePreparedUndoesAll) {
+  DistributedRun run = one_remote_stage();
+  run.on_prepared(0, kStart);
+  run.on_part_failed(1, 127, "stage 1: nosuch: command not found", kStart);
+  EXPECT_THAT(drain(run), ElementsAre(EndPart{2}, EndPart{0}));
+  run.on_part_over(0, kStart);
+  run.on_part_over(2, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.end(), DistributedEnd::not_started);
+  EXPECT_EQ(run.status(), 127);
+  EXPECT_THAT(run.message(), HasSubstr("nosuch"));
+}
+
+TEST(DistributedRun, ACutLinkEndsAllAndNamesBothHosts) {
+  DistributedRun run = one_remote_stage();
+  start(run);
+  run.on_link_lost(1, "connection reset", kStart);
+  EXPECT_THAT(drain(run), ElementsAre(EndPart{2}, EndPart{1}, EndPart{0}));
+  run.on_worker_ended(1, 0, exited(0), kStart);
+  for (PartIndex part : {0u, 1u, 2u}) run.on_part_over(part, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.end(), DistributedEnd::link_lost);
+  EXPECT_EQ(run.status(), 125);
+  EXPECT_THAT(run.message(), HasSubstr("stage 1 on n1 to stdout on laptop was lost: connection reset"));
+}
+
+TEST(DistributedRun, ALostHostEndsTheFlowWithoutWaitingForIt) {
+  DistributedRun run = one_remote_stage();
+  start(run);
+  run.on_host_lost(1, "no answer for 5 s", kStart);
+  EXPECT_THAT(drain(run), ElementsAre(EndPart{2}, EndPart{0}));
+  run.on_part_over(0, kStart);
+  run.on_part_over(2, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 125);
+  EXPECT_THAT(run.message(), HasSubstr("lost n1"));
+}
+
+TEST(DistributedRun, ASignalReachesEveryPartWithAProcess) {
+  DistributedRun run = one_remote_stage();
+  start(run);
+  run.on_signal(SIGTERM, SignalSource::process, false, kStart);
+  auto actions = drain(run);
+  ASSERT_EQ(actions.size(), 1u);
+  auto* signal = std::get_if<SignalPart>(&actions[0]);
+  ASSERT_NE(signal, nullptr);
+  EXPECT_EQ(signal->part, 1u);
+  EXPECT_EQ(signal->signal.signal, SIGTERM);
+}
+
+TEST(DistributedRun, TheTimeoutCountsWhileTheOutputIsDelivered) {
+  DistributedRun run = one_remote_stage(10s);
+  start(run);
+  run.on_worker_ended(1, 0, exited(0), kStart);
+  run.on_part_childless(1, kStart);
+  drain(run);
+  ASSERT_EQ(run.poll_deadline(), kStart + 10s);
+  run.on_deadline(false, kStart + 10s);
+  EXPECT_THAT(drain(run), ElementsAre(EndPart{2}, EndPart{1}, EndPart{0}));
+  for (PartIndex part : {0u, 1u, 2u}) run.on_part_over(part, kStart + 10s);
+  EXPECT_EQ(run.status(), 124);
+}
+
+TEST(DistributedRun, TheLossOfTheClientEndsTheRest) {
+  DistributedRun run = one_remote_stage();
+  start(run);
+  run.on_client_lost(kStart);
+  EXPECT_THAT(drain(run), ElementsAre(EndPart{1}));
+  run.on_worker_ended(1, 0, exited(0), kStart);
+  run.on_part_over(1, kStart);
+  EXPECT_TRUE(run.finished());
+}
+
+TEST(DistributedRun, AHostThatNeverAnswersIsGivenUp) {
+  DistributedRun run = one_remote_stage();
+  run.on_prepared(0, kStart);
+  run.on_prepared(2, kStart);
+  run.on_deadline(false, *run.poll_deadline());
+  EXPECT_THAT(run.message(), HasSubstr("no answer from n1"));
+}
+
+TEST(DistributedRun, AStageOfSeveralWorkersHasItsHighestStatus) {
+  PartGraph graph{.parts = {{.host = node_id(), .stages = {0}, .output = 0},
+                            {.host = node_id(), .stages = {0}, .output = 1},
+                            {.host = {}, .inputs = {0, 1}}},
+                  .links = {{0, 2}, {1, 2}}};
+  DistributedRun run({.graph = graph, .host_names = {"n1", "n2", "laptop"}, .stages = 1}, kStart);
+  start(run);
+  run.on_worker_ended(0, 0, exited(4), kStart);
+  run.on_worker_ended(1, 0, exited(0), kStart);
+  for (PartIndex part : {0u, 1u, 2u}) run.on_part_over(part, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 4);
+}
+
+}  // namespace
+}  // namespace sluice::flow

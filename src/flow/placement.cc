@@ -1,0 +1,211 @@
+#include "flow/placement.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "base/require.h"
+#include "base/spelling.h"
+
+namespace sluice::flow {
+namespace {
+
+std::string list_names(const std::vector<const NodeChoice*>& nodes) {
+  std::string list;
+  for (const NodeChoice* node : nodes) list += (list.empty() ? "" : " ") + node->name;
+  return list;
+}
+
+class Placer final {
+ public:
+  explicit Placer(const PlacementContext& context) : context_(context) {}
+
+  StagePlace place(const Whereabouts& where, const StagePlace* left, std::size_t index) const {
+    switch (where.kind) {
+      case Whereabouts::Kind::beside_neighbour:
+        return beside(left, index);
+      case Whereabouts::Kind::here:
+        return here("@here");
+      case Whereabouts::Kind::every_node:
+        return everywhere(index);
+      case Whereabouts::Kind::node:
+        return on_node(where.node);
+      case Whereabouts::Kind::label:
+        return by_label(where, left);
+    }
+    return {};
+  }
+
+ private:
+  static StagePlace here(std::string reason) {
+    return {.hosts = {Host()}, .place = "here", .reason = std::move(reason)};
+  }
+
+  static StagePlace on(const NodeChoice& node, std::string reason) {
+    return {.hosts = {Host(node.id)}, .place = node.name, .reason = std::move(reason)};
+  }
+
+  StagePlace beside(const StagePlace* left, std::size_t index) const {
+    if (left == nullptr) return here("beside the client");
+    if (left->everywhere) return here(fmt::format("gets the merged lines of stage {}", index));
+    StagePlace place = *left;
+    place.reason = fmt::format("beside stage {}", index);
+    place.problem.clear();
+    return place;
+  }
+
+  StagePlace everywhere(std::size_t index) const {
+    StagePlace place{.reason = "@all", .everywhere = true};
+    if (index > 0) {
+      place.problem = "'@all' stands behind another stage, which this version does not have yet; it may be the first";
+      return place;
+    }
+    if (context_.nodes.empty()) place.problem = "'@all': no node is alive";
+    for (const NodeChoice& node : context_.nodes) {
+      place.hosts.emplace_back(node.id);
+      place.place += (place.place.empty() ? "" : " ") + node.name;
+    }
+    return place;
+  }
+
+  StagePlace on_node(const std::string& wanted) const {
+    std::vector<const NodeChoice*> found;
+    for (const NodeChoice& node : context_.nodes)
+      if (node.name == wanted) found.push_back(&node);
+    if (found.empty())
+      for (const NodeChoice& node : context_.nodes)
+        if (is_id_prefix(wanted) && node.id.text().starts_with(wanted)) found.push_back(&node);
+    if (found.size() == 1) return on(*found[0], "@" + wanted);
+    StagePlace place{.place = wanted, .reason = "@" + wanted};
+    place.problem = found.empty() ? no_such_node(wanted) : ambiguous(wanted, found);
+    return place;
+  }
+
+  // Shorter ones are more likely a name that was mistyped.
+  static bool is_id_prefix(const std::string& text) {
+    return text.size() >= 4 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+  }
+
+  std::string no_such_node(const std::string& wanted) const {
+    std::vector<std::string> names, known;
+    for (const NodeChoice& node : context_.nodes) names.push_back(node.name);
+    for (const std::string& name : names) known.push_back("@" + name);
+    std::ranges::copy(plain_stage_words(), std::back_inserter(known));
+    return fmt::format(
+        "no node '{}' is alive, and '@{}' is no other @ word{}; nodes: {}; words: @x8 @NODE @on=NODE "
+        "@KEY=VALUE {}; for a command of that name write '\\@{}'",
+        wanted, wanted, did_you_mean("@" + wanted, known), fmt::join(names, " "), fmt::join(plain_stage_words(), " "),
+        wanted);
+  }
+
+  static std::string ambiguous(const std::string& wanted, const std::vector<const NodeChoice*>& found) {
+    std::string message = fmt::format("'{}' names several nodes; say which by its id:", wanted);
+    for (const NodeChoice* node : found) message += fmt::format(" {} ({})", node->id.text(), node->name);
+    return message;
+  }
+
+  // Where the data is already, else the node that was asked, else the first by name.
+  StagePlace by_label(const Whereabouts& where, const StagePlace* left) const {
+    std::string labels;
+    for (const auto& [key, value] : where.labels)
+      labels += fmt::format("{}@{}={}", labels.empty() ? "" : " ", key, value);
+    std::vector<const NodeChoice*> found;
+    for (const NodeChoice& node : context_.nodes)
+      if (has_labels(node, where.labels)) found.push_back(&node);
+    if (found.empty()) {
+      StagePlace place{.place = "?", .reason = labels};
+      place.problem = fmt::format("no node that is alive has the label {}; `sluice nodes` shows the labels", labels);
+      return place;
+    }
+    const NodeChoice* chosen = found[0];
+    for (const NodeChoice* node : found)
+      if (node->id == context_.home) chosen = node;
+    for (const NodeChoice* node : found)
+      if (left != nullptr && left->hosts.size() == 1 && left->hosts[0] == Host(node->id)) chosen = node;
+    return on(*chosen, found.size() == 1 ? labels : fmt::format("{}, of {}", labels, list_names(found)));
+  }
+
+  static bool has_labels(const NodeChoice& node, const std::vector<std::pair<std::string, std::string>>& labels) {
+    return std::ranges::all_of(labels, [&](const auto& label) {
+      auto found = node.labels.find(label.first);
+      return found != node.labels.end() && found->second == label.second;
+    });
+  }
+
+  const PlacementContext& context_;
+};
+
+class PartMaker final {
+ public:
+  PartGraph make(const std::vector<StagePlace>& places, const PartOptions& options) {
+    if (starts_elsewhere(places) && options.client_input) client_input_ = add({});
+    for (std::size_t stage = 0; stage < places.size(); ++stage) add_stage(places[stage], stage);
+    if (options.client_output && !ends_here(places)) {
+      std::size_t sink = add({});
+      for (std::size_t part : last_) connect(part, sink);
+    }
+    return std::move(graph_);
+  }
+
+ private:
+  static bool starts_elsewhere(const std::vector<StagePlace>& places) {
+    return !places.front().everywhere && places.front().hosts[0].has_value();
+  }
+  static bool ends_here(const std::vector<StagePlace>& places) {
+    return !places.back().everywhere && !places.back().hosts[0].has_value();
+  }
+
+  void add_stage(const StagePlace& place, std::size_t stage) {
+    bool continues =
+        stage > 0 && last_.size() == 1 && place.hosts.size() == 1 && graph_.parts[last_[0]].host == place.hosts[0];
+    if (continues) {
+      graph_.parts[last_[0]].stages.push_back(stage);
+      return;
+    }
+    std::vector<std::size_t> added;
+    for (const Host& host : place.hosts) {
+      std::size_t part = add({.host = host, .stages = {stage}});
+      if (stage == 0 && client_input_) connect(*client_input_, part);
+      for (std::size_t before : last_) connect(before, part);
+      added.push_back(part);
+    }
+    last_ = std::move(added);
+  }
+
+  std::size_t add(Part part) {
+    graph_.parts.push_back(std::move(part));
+    return graph_.parts.size() - 1;
+  }
+
+  void connect(std::size_t from, std::size_t to) {
+    std::size_t link = graph_.links.size();
+    graph_.links.push_back({from, to});
+    graph_.parts[from].output = link;
+    graph_.parts[to].inputs.push_back(link);
+  }
+
+  PartGraph graph_;
+  std::optional<std::size_t> client_input_;
+  std::vector<std::size_t> last_;  // the parts of the stage before
+  bool after_everywhere_ = false;
+};
+
+}  // namespace
+
+std::vector<StagePlace> place_stages(const std::vector<Whereabouts>& wanted, const PlacementContext& context) {
+  Placer placer(context);
+  std::vector<StagePlace> places;
+  places.reserve(wanted.size());
+  for (std::size_t i = 0; i < wanted.size(); ++i)
+    places.push_back(placer.place(wanted[i], i == 0 ? nullptr : &places[i - 1], i));
+  return places;
+}
+
+PartGraph make_parts(const std::vector<StagePlace>& places, const PartOptions& options) {
+  REQUIRE(!places.empty());
+  for (const StagePlace& place : places) REQUIRE(place.problem.empty() && !place.hosts.empty());
+  return PartMaker().make(places, options);
+}
+
+}  // namespace sluice::flow

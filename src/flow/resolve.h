@@ -1,0 +1,50 @@
+#pragma once
+// Which program runs a stage: the file that its first word names, or a shell if the words need one.
+// Threading: pure, but for the look at the file system that finds a program.
+#include <cstddef>
+#include <optional>
+#include <string>
+
+#include "exec/environment.h"
+#include "exec/spawn_protocol.h"
+#include "flow/graph.h"
+#include "flow/shell.h"
+
+namespace sluice::flow {
+
+/// Why a stage can't run. `status` is what a shell would exit with, or 125 for our own refusal.
+struct PlanProblem {
+  std::size_t stage = 0;
+  int status = 125;
+  std::string message;
+};
+
+struct PlanContext {
+  Shell shell;
+  const exec::Environment& environment;
+  bool inner_pipefail = true;  // for the shells of the stages
+  bool exact = false;          // count every byte by a relay
+};
+
+struct ResolvedStage {
+  std::string how;        // "exec /usr/bin/sort", "bash: 'echo' is its own"
+  exec::Program program;  // without its streams
+  std::optional<PlanProblem> problem;
+};
+
+class Resolver final {
+ public:
+  explicit Resolver(const PlanContext& context);
+
+  /// `index` is the stage's place in the flow, for messages.
+  ResolvedStage resolve(const Stage& stage, std::size_t index) const;
+
+ private:
+  std::string reason_for_shell(const Stage& stage) const;
+
+  const PlanContext& context_;
+  std::string_view search_path_;
+  bool customised_;
+};
+
+}  // namespace sluice::flow

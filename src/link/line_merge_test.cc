@@ -1,0 +1,117 @@
+#include "link/line_merge.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <future>
+
+namespace sluice::link {
+namespace {
+
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
+
+TEST(LineMergeMachine, LinesAreWholeAndMarked) {
+  LineMergeMachine merge({"n1: ", "n2: "});
+  merge.on_bytes(0, "hel");
+  merge.on_bytes(1, "one\ntwo\n");
+  EXPECT_EQ(merge.take_output(), "n2: one\nn2: two\n");
+  merge.on_bytes(0, "lo\n");
+  EXPECT_EQ(merge.take_output(), "n1: hello\n");
+}
+
+TEST(LineMergeMachine, AnUnfinishedLineGetsItsEnd) {
+  LineMergeMachine merge({"", ""});
+  merge.on_bytes(0, "last");
+  merge.on_end(0);
+  EXPECT_EQ(merge.take_output(), "last\n");
+  merge.on_end(1);
+  EXPECT_TRUE(merge.finished());
+}
+
+TEST(LineMergeMachine, ALongLineHoldsTheOthersBackUntilItEnds) {
+  LineMergeMachine merge({"a:", "b:"});
+  merge.on_bytes(0, std::string(kLineBufferMax, 'x'));
+  EXPECT_FALSE(merge.wants(1));
+  EXPECT_EQ(merge.take_output().size(), kLineBufferMax + 2);
+  merge.on_bytes(0, "yy\nz");
+  EXPECT_TRUE(merge.wants(1));
+  EXPECT_EQ(merge.take_output(), "yy\n");
+  merge.on_bytes(1, "b\n");
+  EXPECT_EQ(merge.take_output(), "b:b\n");
+}
+
+TEST(LineMergeMachine, ALongLineThatIsCutOffByTheEndLetsTheOthersGoOn) {
+  LineMergeMachine merge({"", ""});
+  merge.on_bytes(0, std::string(kLineBufferMax, 'x'));
+  merge.on_end(0);
+  EXPECT_TRUE(merge.wants(1));
+  EXPECT_TRUE(merge.take_output().ends_with("x\n"));
+}
+
+struct Pipe {
+  UniqueFd read_end, write_end;
+  Pipe() {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) == 0) read_end.reset(ends[0]), write_end.reset(ends[1]);
+  }
+};
+
+void write_text(int fd, std::string_view text) {
+  ASSERT_EQ(::write(fd, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+}
+
+TEST(LineMerge, MergesPipesUntilAllHaveEnded) {
+  Pipe a, b, out;
+  std::vector<UniqueFd> inputs;
+  inputs.push_back(std::move(a.read_end));
+  inputs.push_back(std::move(b.read_end));
+  std::promise<MergeEnd> ended;
+  LineMerge merge(std::move(inputs), {"a ", "b "}, std::move(out.write_end),
+                  [&](MergeEnd end) { ended.set_value(end); });
+  write_text(a.write_end.get(), "1\n2\n");
+  write_text(b.write_end.get(), "3");
+  a.write_end.reset();
+  b.write_end.reset();
+  auto end = ended.get_future();
+  ASSERT_EQ(end.wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  EXPECT_EQ(end.get(), MergeEnd::ended);
+  char buffer[64];
+  ssize_t got = ::read(out.read_end.get(), buffer, sizeof buffer);
+  std::vector<std::string> lines;
+  std::string text(buffer, static_cast<std::size_t>(got));
+  while (!text.empty()) {
+    lines.push_back(text.substr(0, text.find('\n')));
+    text.erase(0, text.find('\n') + 1);
+  }
+  EXPECT_THAT(lines, UnorderedElementsAre("a 1", "a 2", "b 3"));
+}
+
+TEST(LineMerge, NoticesThatItsReaderHasGoneWithoutAnyInput) {
+  Pipe a, out;
+  std::vector<UniqueFd> inputs;
+  inputs.push_back(std::move(a.read_end));
+  std::promise<MergeEnd> ended;
+  LineMerge merge(std::move(inputs), {""}, std::move(out.write_end), [&](MergeEnd end) { ended.set_value(end); });
+  out.read_end.reset();
+  auto end = ended.get_future();
+  ASSERT_EQ(end.wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  EXPECT_EQ(end.get(), MergeEnd::reader_gone);
+}
+
+TEST(LineMerge, CanBeStoppedWhileItsReaderIsStuck) {
+  Pipe a, out;
+  std::vector<UniqueFd> inputs;
+  inputs.push_back(std::move(a.read_end));
+  {
+    LineMerge merge(std::move(inputs), {""}, std::move(out.write_end), [](MergeEnd) {});
+    std::string lines;
+    while (lines.size() < 60000) lines += "a line that fills the pipe\n";
+    write_text(a.write_end.get(), lines);
+  }
+  SUCCEED();
+}
+
+}  // namespace
+}  // namespace sluice::link

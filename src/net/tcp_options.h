@@ -1,0 +1,12 @@
+#pragma once
+// How a TCP socket of ours behaves.
+// Threading: pure functions on a socket.
+
+namespace sluice::net {
+
+/// Small messages leave at once (RFC 896 would hold them back for the acknowledgement of the one before).
+void set_no_delay(int socket);
+/// A silent peer is noticed after 15 s: asked after 5 s of silence, and twice more 5 s apart.
+void set_keepalive(int socket);
+
+}  // namespace sluice::net

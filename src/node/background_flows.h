@@ -1,0 +1,59 @@
+#pragma once
+// The flows in the background that this node orchestrates, as its data directory remembers them: one folder a flow, with
+// its record (flow.json) and, for each of its parts that run here, what the spawner keeps (exec/kept_flow.h).
+//
+//   DATA/flows/ID/flow.json    DATA/flows/ID/0/...
+//
+// What a flow is is asked of its spawner each time, so a daemon that was restarted knows as much as the one before.
+// Threading: belongs to the control loop; reads small files.
+#include <cstdint>
+#include <expected>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/id.h"
+#include "base/log.h"
+#include "exec/bounded_output.h"
+#include "exec/spawner_client.h"
+
+namespace sluice::v1 {
+class Flow;
+}
+
+namespace sluice::node {
+
+/// The cgroups of the flows that go on there without a daemon: to be spared when leftovers are ended.
+std::vector<std::string> kept_cgroups(const std::string& data_directory);
+
+class BackgroundFlows final {
+ public:
+  BackgroundFlows(std::string data_directory, NodeId self, Logger& log);
+
+  /// Errors: a sentence; the flow would be forgotten with the daemon.
+  std::expected<void, std::string> save(const v1::Flow& flow);
+  /// Every flow that has a record, as it is now.
+  std::vector<v1::Flow> list() const;
+  std::optional<v1::Flow> find(const std::string& id) const;
+  /// Its output included. Requires that it has ended.
+  std::expected<void, std::string> remove(const std::string& id);
+
+  /// The spawner of a part that goes on without an orchestrator: after a restart of the daemon. Nothing: it has none.
+  std::optional<exec::SpawnerClient> attach(const std::string& id, std::uint32_t part) const;
+  std::expected<exec::OutputChunk, std::string> read_output(const std::string& id, std::uint32_t part,
+                                                            exec::OutputName name, std::uint64_t offset) const;
+  /// A program of the part may still write.
+  bool part_runs(const std::string& id, std::uint32_t part) const;
+
+ private:
+  std::string folder(const std::string& id) const;
+  std::string part_folder(const std::string& id, std::uint32_t part) const;
+  std::optional<v1::Flow> read(const std::string& id) const;
+  void look_at_parts(v1::Flow& flow) const;
+
+  std::string flows_;
+  NodeId self_;
+  Logger& log_;
+};
+
+}  // namespace sluice::node

@@ -1,0 +1,53 @@
+#pragma once
+// `sluice dev`: a cluster of nodes on this host that belongs to one terminal, and is gone when that is done with it.
+//
+// Each node is a process of its own, started as `sluice start` would be, with a fresh key and its data in a temporary folder.
+// If we are killed, the nodes end by themselves (parent-death signal); only the folder stays behind.
+// Threading: one thread, poll(2).
+#include <cstddef>
+#include <expected>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+
+namespace sluice::node {
+
+struct DevNode {
+  std::string name;
+  std::string url;
+  std::string data;
+  int pid = 0;
+  UniqueFd log;          // its stderr, JSON lines
+  std::string log_rest;  // of a line that has not ended
+};
+
+class DevCluster final {
+ public:
+  /// Starts `count` nodes, n1, n2, ..., that all know each other when this returns. Errors: a sentence; nothing is left.
+  static std::expected<DevCluster, std::string> start(std::size_t count);
+  DevCluster(DevCluster&&) noexcept = default;
+  DevCluster& operator=(DevCluster&&) = delete;
+  /// Ends the nodes and removes the folder.
+  ~DevCluster();
+
+  const std::vector<DevNode>& nodes() const { return nodes_; }
+  const std::string& key_file() const { return key_file_; }
+
+  /// Tells `on_event` of joins, leaves and flows, until a signal that ends us (its number is returned) or, with 0, until the
+  /// last node has ended.
+  int watch(const std::function<void(const std::string& event)>& on_event);
+
+ private:
+  DevCluster() = default;
+  std::expected<void, std::string> add_node(const std::string& name);
+  void read_log(DevNode& node, const std::function<void(const std::string&)>& on_event);
+  void end();
+
+  std::string folder_;
+  std::string key_file_;
+  std::vector<DevNode> nodes_;
+};
+
+}  // namespace sluice::node

@@ -1,0 +1,134 @@
+#include "node/flow_messages.h"
+
+#include "sluice/v1/flows.pb.h"
+#include "sluice/v1/host.pb.h"
+
+namespace sluice::node {
+
+void to_message(const flow::Stage& stage, std::size_t index, v1::StageText& text) {
+  text.set_command(stage.command);
+  if (stage.plain_words)
+    for (const std::string& word : *stage.plain_words) text.add_plain_words(word);
+  text.set_first_word_quoted(stage.first_word_quoted);
+  text.set_without_shell(stage.without_shell);
+  text.set_shell_text(stage.shell_text);
+  text.set_error_joins_output(stage.error_joins_output);
+  text.set_index(static_cast<std::uint32_t>(index));
+}
+
+std::optional<flow::Stage> stage_from(const v1::StageText& text) {
+  if (text.plain_words().empty() && text.shell_text().empty()) return std::nullopt;
+  flow::Stage stage{.command = text.command(),
+                    .first_word_quoted = text.first_word_quoted(),
+                    .without_shell = text.without_shell(),
+                    .shell_text = text.shell_text(),
+                    .error_joins_output = text.error_joins_output()};
+  if (!text.plain_words().empty()) stage.plain_words.emplace(text.plain_words().begin(), text.plain_words().end());
+  if (stage.without_shell && !stage.plain_words) return std::nullopt;
+  return stage;
+}
+
+void to_message(const flow::Stage& stage, std::size_t index, v1::StageRequest& request) {
+  using Kind = flow::Whereabouts::Kind;
+  to_message(stage, index, *request.mutable_text());
+  v1::Whereabouts& where = *request.mutable_where();
+  switch (stage.words.where.kind) {
+    case Kind::beside_neighbour:
+      where.set_kind(v1::Whereabouts::KIND_BESIDE_NEIGHBOUR);
+      break;
+    case Kind::here:
+      where.set_kind(v1::Whereabouts::KIND_HERE);
+      break;
+    case Kind::every_node:
+      where.set_kind(v1::Whereabouts::KIND_EVERY_NODE);
+      break;
+    case Kind::node:
+      where.set_kind(v1::Whereabouts::KIND_NODE);
+      break;
+    case Kind::label:
+      where.set_kind(v1::Whereabouts::KIND_LABEL);
+      break;
+  }
+  where.set_node(stage.words.where.node);
+  for (const auto& [key, value] : stage.words.where.labels) (*where.mutable_labels())[key] = value;
+  for (const std::string& word : stage.words.written) request.add_at_words(word);
+}
+
+flow::Whereabouts whereabouts_from(const v1::StageRequest& request) {
+  using Kind = flow::Whereabouts::Kind;
+  flow::Whereabouts where{.node = request.where().node()};
+  switch (request.where().kind()) {
+    case v1::Whereabouts::KIND_HERE:
+      where.kind = Kind::here;
+      break;
+    case v1::Whereabouts::KIND_EVERY_NODE:
+      where.kind = Kind::every_node;
+      break;
+    case v1::Whereabouts::KIND_NODE:
+      where.kind = Kind::node;
+      break;
+    case v1::Whereabouts::KIND_LABEL:
+      where.kind = Kind::label;
+      break;
+    default:
+      where.kind = Kind::beside_neighbour;
+      break;
+  }
+  for (const auto& [key, value] : request.where().labels()) where.labels.emplace_back(key, value);
+  return where;
+}
+
+flow::StageEnd stage_end_from(const v1::Exited& exited) {
+  return {.status = exec::ProcessStatus::from_wait(exited.wait_status()), .reader_done = exited.reader_done()};
+}
+
+std::vector<flow::Straggler> stragglers_from(const v1::SurveyResult& survey) {
+  std::vector<flow::Straggler> stragglers;
+  for (const v1::Stray& stray : survey.strays())
+    stragglers.push_back({.pid = stray.pid(), .name = stray.name(), .drains_pipe = stray.drains_pipe()});
+  return stragglers;
+}
+
+namespace {
+constexpr std::pair<std::string_view, flow::PipefailRule> kRules[] = {{"lenient", flow::PipefailRule::lenient},
+                                                                      {"strict", flow::PipefailRule::strict},
+                                                                      {"last", flow::PipefailRule::last}};
+}  // namespace
+
+std::string_view pipefail_name(flow::PipefailRule rule) {
+  for (const auto& [name, known] : kRules)
+    if (known == rule) return name;
+  return "lenient";
+}
+
+std::optional<flow::PipefailRule> pipefail_from(std::string_view name) {
+  if (name.empty()) return flow::PipefailRule::lenient;
+  for (const auto& [known, rule] : kRules)
+    if (name == known) return rule;
+  return std::nullopt;
+}
+
+void fill_end(const flow::DistributedRun& run, v1::FlowEnded& ended) {
+  switch (run.end()) {
+    case flow::DistributedEnd::completed:
+      ended.set_end(v1::FlowEnded::END_COMPLETED);
+      break;
+    case flow::DistributedEnd::timed_out:
+      ended.set_end(v1::FlowEnded::END_TIMED_OUT);
+      break;
+    case flow::DistributedEnd::signalled:
+      ended.set_end(v1::FlowEnded::END_SIGNALLED);
+      break;
+    case flow::DistributedEnd::not_started:
+      ended.set_end(v1::FlowEnded::END_NOT_STARTED);
+      break;
+    case flow::DistributedEnd::link_lost:
+      ended.set_end(v1::FlowEnded::END_LINK_LOST);
+      break;
+  }
+  ended.set_status(run.status());
+  ended.set_signal(run.signal());
+  ended.set_message(run.message());
+}
+
+}  // namespace sluice::node

@@ -1,0 +1,33 @@
+#pragma once
+// The flows of this node: those that it orchestrates, in the foreground and in the background, and those in the background
+// that an earlier daemon left behind. Calls about a flow of another node are passed on to that.
+// Threading: belongs to the control loop.
+#include <memory>
+#include <string>
+
+#include "link/data_loops.h"
+#include "node/flow_orchestrator.h"
+#include "node/node_core.h"
+#include "node/worker_service.h"
+
+namespace sluice::node {
+
+class FlowService final {
+ public:
+  FlowService(NodeCore core, WorkerService& workers, link::DataLoops& loops, std::string data_directory);
+  ~FlowService();
+
+  void register_methods(rpc::DispatchTable& table);
+  void on_node_lost(const NodeId& node, const std::string& reason);
+
+  /// How many flows run here.
+  std::size_t running() const;
+  /// Ends what runs, and returns when it has ended. With `keep_background`, what can go on without a daemon does.
+  net::Awaitable<void> close(bool keep_background);
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::node

@@ -1,0 +1,9 @@
+#pragma once
+// What this host calls itself, for people.
+#include <string>
+
+namespace sluice::node {
+
+std::string host_name();
+
+}  // namespace sluice::node

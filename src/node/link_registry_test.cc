@@ -1,0 +1,56 @@
+#include "node/link_registry.h"
+
+#include <gmock/gmock.h>
+
+namespace sluice::node {
+namespace {
+
+link::LinkClaim some_claim() {
+  return {.link = LinkId::random(), .generation = 1, .token = link::random_token(), .side = link::Side::consumer};
+}
+
+TEST(LinkRegistry, TheRightClaimTakesTheEndOnce) {
+  LinkRegistry registry;
+  link::LinkClaim claim = some_claim();
+  int arrived = 0;
+  ASSERT_TRUE(registry.expect(claim, [&](net::Connection::Parts) { ++arrived; }));
+  auto taken = registry.claim(claim);
+  ASSERT_TRUE(taken);
+  (*taken)({});
+  EXPECT_EQ(arrived, 1);
+  EXPECT_FALSE(registry.claim(claim));
+}
+
+TEST(LinkRegistry, AnotherTokenGenerationOrSideIsRefusedAndTheEndStays) {
+  LinkRegistry registry;
+  link::LinkClaim claim = some_claim();
+  registry.expect(claim, [](net::Connection::Parts) {});
+  link::LinkClaim other = claim;
+  other.token[31] ^= 1;
+  EXPECT_FALSE(registry.claim(other));
+  other = claim;
+  other.generation = 2;
+  EXPECT_FALSE(registry.claim(other));
+  other = claim;
+  other.side = link::Side::producer;
+  EXPECT_FALSE(registry.claim(other));
+  EXPECT_TRUE(registry.claim(claim));
+}
+
+TEST(LinkRegistry, WhatWasForgottenIsRefused) {
+  LinkRegistry registry;
+  link::LinkClaim claim = some_claim();
+  registry.expect(claim, [](net::Connection::Parts) {});
+  registry.forget(claim.link, claim.side);
+  EXPECT_FALSE(registry.claim(claim));
+}
+
+TEST(LinkRegistry, IsBounded) {
+  LinkRegistry registry;
+  for (std::size_t i = 0; i < LinkRegistry::kExpectedMax; ++i)
+    ASSERT_TRUE(registry.expect(some_claim(), [](net::Connection::Parts) {}));
+  EXPECT_FALSE(registry.expect(some_claim(), [](net::Connection::Parts) {}));
+}
+
+}  // namespace
+}  // namespace sluice::node

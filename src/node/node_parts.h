@@ -1,0 +1,59 @@
+#pragma once
+// What a node gives to the parts of flows that run on it: spawners, folders, an environment, a user, and links.
+// Threading: belongs to the control loop; folders are removed on a thread of their own.
+#include <expected>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "exec/spawner_pool.h"
+#include "exec/user_account.h"
+#include "node/node_core.h"
+#include "node/part_host.h"
+
+namespace sluice::node {
+
+class NodeParts final : public PartSurroundings {
+ public:
+  struct Options {
+    std::string data_directory;
+    exec::UserAccount user;  // whom stages run as
+    bool changes_user = false;
+    std::function<const net::TlsContext*()> tls;
+  };
+  /// Errors: a sentence; the folder below which stages work can't be made.
+  static std::expected<std::unique_ptr<NodeParts>, std::string> open(NodeCore core, exec::SpawnerPool& pool,
+                                                                     link::DataLoops& loops, Options options);
+  ~NodeParts() override;
+
+  net::asio::any_io_executor executor() override { return core_.executor; }
+  Logger& log() override { return core_.log; }
+  link::DataLoops& loops() override { return loops_; }
+  LinkRegistry* registry() override { return &core_.links; }
+  net::Awaitable<std::expected<net::Connection::Parts, net::NetError>> dial(LinkAddress to, link::LinkClaim claim,
+                                                                            TimePoint deadline) override;
+  std::expected<std::unique_ptr<SpawnerUse>, std::string> spawner() override;
+  exec::Environment environment() override;
+  bool is_client() const override { return false; }
+  int process_group() const override { return 0; }
+  std::optional<exec::RunAs> run_as() const override;
+  std::expected<std::string, std::string> make_folder() override;
+  void remove_folder(const std::string& folder) override;
+  std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part) override;
+
+  /// Waits for the folders that are being removed.
+  void close();
+
+ private:
+  struct Remover;
+  NodeParts(NodeCore core, exec::SpawnerPool& pool, link::DataLoops& loops, Options options, std::string work_folder);
+
+  NodeCore core_;
+  exec::SpawnerPool& pool_;
+  link::DataLoops& loops_;
+  Options options_;
+  std::string work_folder_;
+  std::unique_ptr<Remover> remover_;
+};
+
+}  // namespace sluice::node

@@ -1,0 +1,80 @@
+#include "node/plan_messages.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "flow/quoting.h"
+#include "sluice/v1/flows.pb.h"
+
+namespace sluice::node {
+namespace {
+
+constexpr std::size_t kCommandColumns = 60;
+
+std::string describe_links(const v1::FlowPlan& plan) {
+  std::string text = "links:";
+  for (const v1::PlannedLink& link : plan.links()) {
+    std::string from = link.from() < 0 ? "stdin" : std::to_string(link.from() + 1);
+    std::string to = link.to() < 0 ? "stdout" : std::to_string(link.to() + 1);
+    text += fmt::format(" {} => {} ({});", from, to, link.carrier());
+  }
+  if (plan.links().empty()) text += " none between hosts;";
+  return text + " kernel pipes between the other stages\n";
+}
+
+std::string describe_ships(const v1::FlowPlan& plan) {
+  if (plan.ships().empty()) return "ships: nothing\n";
+  std::string text = "ships:";
+  for (const v1::ShippedFile& file : plan.ships()) text += fmt::format(" {} ({} bytes)", file.path(), file.size());
+  return text + "\n";
+}
+
+}  // namespace
+
+std::string describe_plan(const v1::FlowPlan& plan) {
+  std::size_t place = 5, reason = 3, how = 3;
+  for (const v1::PlannedStage& stage : plan.stages()) {
+    place = std::max(place, stage.place().size());
+    reason = std::max(reason, stage.place_reason().size());
+    how = std::max(how, stage.how().size());
+  }
+  std::string text =
+      fmt::format("{:>5}  {:{}}  {:{}}  {:{}}  {}\n", "STAGE", "WHERE", place, "WHY", reason, "HOW", how, "COMMAND");
+  for (const v1::PlannedStage& stage : plan.stages())
+    text += fmt::format("{:>5}  {:{}}  {:{}}  {:{}}  {}\n", stage.index() + 1, stage.place(), place,
+                        stage.place_reason(), reason, stage.how().empty() ? "?" : stage.how(), how,
+                        flow::on_one_line(stage.command(), kCommandColumns));
+  text += describe_links(plan) + describe_ships(plan);
+  return text + "promise: every byte in order; if a stage, a link or a host fails or dies, the flow fails\n";
+}
+
+std::string plan_as_json(const v1::FlowPlan& plan) {
+  using Json = nlohmann::ordered_json;
+  Json json;
+  json["stages"] = Json::array();
+  for (const v1::PlannedStage& stage : plan.stages())
+    json["stages"].push_back({{"stage", stage.index() + 1},
+                              {"at_words", std::vector<std::string>(stage.at_words().begin(), stage.at_words().end())},
+                              {"command", stage.command()},
+                              {"place", stage.place()},
+                              {"place_reason", stage.place_reason()},
+                              {"how", stage.how()},
+                              {"nodes", std::vector<std::string>(stage.node_ids().begin(), stage.node_ids().end())}});
+  json["links"] = Json::array();
+  for (const v1::PlannedLink& link : plan.links())
+    json["links"].push_back({{"from", link.from() < 0 ? Json("stdin") : Json(link.from() + 1)},
+                             {"to", link.to() < 0 ? Json("stdout") : Json(link.to() + 1)},
+                             {"carrier", link.carrier()}});
+  json["ships"] = Json::array();
+  for (const v1::ShippedFile& file : plan.ships())
+    json["ships"].push_back({{"path", file.path()}, {"bytes", file.size()}});
+  json["problems"] = Json::array();
+  for (const v1::PlanProblem& problem : plan.problems())
+    json["problems"].push_back({{"stage", problem.stage() + 1}, {"message", problem.message()}});
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace sluice::node

@@ -1,0 +1,32 @@
+#pragma once
+// Runs parts of flows on this node for orchestrators, this node's own among them.
+// Threading: belongs to the control loop.
+#include <memory>
+
+#include "node/flow_orchestrator.h"
+#include "node/node_core.h"
+#include "node/part_host.h"
+
+namespace sluice::node {
+
+class WorkerService final {
+ public:
+  WorkerService(NodeCore core, PartSurroundings& surroundings);
+  ~WorkerService();
+
+  void register_methods(rpc::DispatchTable& table);
+
+  /// A line to a part on this node.
+  std::unique_ptr<HostSession> open_local(std::size_t part, HostListener& listener);
+  /// A line to a part on another node.
+  std::unique_ptr<HostSession> open_remote(const NodeId& node, std::size_t part, HostListener& listener);
+
+  /// Ends what runs, and returns when nothing is left.
+  net::Awaitable<void> close();
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::node
