@@ -1,7 +1,7 @@
 # The commands of a working day; docs/HACKING.md explains them. Everything is built under build/.
 #
 #   make run       install what is missing, build sluice, run the word-frequency pipeline on a real text
-#   make test      install, build and run every test in three trees: release, asan, tsan
+#   make test      install, build and run every test: release and asan trees, and tsan where there are threads
 #   make soak      the same tests with ten times as many random cases and kills
 #   make fuzz      fuzz with libFuzzer (clang-19); FUZZ_SECONDS=60 for each target
 #   make bench     print the speed table beside the peers; `make bench-deps` installs what it needs

@@ -37,7 +37,7 @@ void start_reading(Door& door) {
 net::Awaitable<std::expected<RequestHead, NoEvent>> read_head(Door& door) {
   HttpStream& stream = *door.stream;
   const HttpLimits& limits = door.options.limits;
-  bool begun = std::exchange(door.first, false) || stream.buffered() > 0;
+  bool begun = std::exchange(door.first, false) || stream.inside_request();
   auto alarm = std::make_unique<Alarm>(stream.executor(), stream.changed(),
                                        Clock::now() + (begun ? limits.head_time : limits.idle_time));
   while (true) {
@@ -45,9 +45,11 @@ net::Awaitable<std::expected<RequestHead, NoEvent>> read_head(Door& door) {
     if (!event) co_return std::unexpected(NoEvent::refused);
     if (*event) co_return std::move(std::get<RequestHead>(**event));
     if (stream.input_ended()) co_return std::unexpected(NoEvent::lost);
-    if (alarm->rang()) co_return std::unexpected(stream.buffered() > 0 ? NoEvent::timed_out : NoEvent::lost);
-    if (!std::exchange(begun, begun || stream.buffered() > 0) && begun)
+    if (alarm->rang()) co_return std::unexpected(stream.inside_request() ? NoEvent::timed_out : NoEvent::lost);
+    if (!begun && stream.inside_request()) {
+      begun = true;
       alarm = std::make_unique<Alarm>(stream.executor(), stream.changed(), Clock::now() + limits.head_time);
+    }
     co_await stream.changed().wait();
   }
 }
@@ -69,6 +71,7 @@ std::expected<rpc::Caller, HttpRefusal> find_caller(const Door& door, const Requ
                                        {{"WWW-Authenticate", "Bearer realm=\"sluice\""}}});
   caller.connection.proof = net::Peer::Proof::token;
   caller.connection.role = caller.effective = *role;
+  caller.connection.name = "a token of role " + std::string(net::role_name(*role));
   return caller;
 }
 

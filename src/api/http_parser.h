@@ -45,7 +45,7 @@ class HttpParser final {
   /// Bytes that arrived and are in no event yet.
   std::size_t buffered() const { return buffer_.size() - taken_; }
   /// A request has begun and has not ended, or was refused.
-  bool inside_request() const { return state_ == State::body || buffered() > 0 || refusal_; }
+  bool inside_request() const { return state_ == State::body || head_parser_ || buffered() > 0 || refusal_; }
 
  private:
   enum class State { head, body };

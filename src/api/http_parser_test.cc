@@ -155,7 +155,7 @@ TEST(HttpParser, HasLimits) {
 
 TEST(HttpParser, RefusesWhatIsNoRequest) {
   for (const char* text :
-       {"GET\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x01 ....", 
+       {"GET\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x01 ....",
         "GET http://other/ HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /#x HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\n b\x01: c\r\n\r\n", "GET * HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -27,7 +27,8 @@ net::Awaitable<void> HttpStream::read_until_end(std::shared_ptr<HttpStream> self
       co_await self->wait_for_room();
       continue;
     }
-    buffer.resize(self->inside_request() ? kReadForBody : kReadForHead);
+    std::size_t size = self->inside_request() ? kReadForBody : kReadForHead;
+    if (buffer.size() != size) buffer = std::vector<std::byte>(size);
     auto got = co_await self->connection_->read_some(buffer);
     if (got) self->parser_.on_bytes({reinterpret_cast<const char*>(buffer.data()), *got});
     if (!got) self->input_ended_ = true;

@@ -52,7 +52,6 @@ class HttpStream final : public std::enable_shared_from_this<HttpStream> {
   bool dead() const { return dead_; }
   bool inside_request() const { return parser_.inside_request(); }
   bool writing() const { return writing_; }
-  std::size_t buffered() const { return parser_.buffered(); }
   /// Notified whenever any of the above may say something else.
   rpc::Wakeup& changed() { return changed_; }
   /// What still comes is read, so that the client gets to read our answer, and dropped.

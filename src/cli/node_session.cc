@@ -242,7 +242,8 @@ Failure failure_of(const rpc::Status& status) {
 
 int run_loop(std::function<Awaitable<int>()> work) {
   ::signal(SIGPIPE, SIG_IGN);
-  asio::io_context loop(1);
+  // Never destroyed, since commands end by _exit: what is under way on it then refers to what has gone.
+  static asio::io_context loop(1);
   int status = kFailed;
   asio::co_spawn(loop, work(), [&](const std::exception_ptr& failure, int result) {
     if (failure) std::rethrow_exception(failure);

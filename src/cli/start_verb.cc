@@ -33,6 +33,8 @@ void declare(OptionReader& reader, node::StartOptions& options, Raw& raw) {
   reader.value("--name", options.name, "NAME", "the node's name (the host's)");
   reader.values("--label", raw.labels, "KEY=VALUE", "what @KEY=VALUE finds it by; may be given several times");
   reader.value("--advertise", options.advertise, "ADDR[:PORT]", "where others reach it, if not where it listens");
+  reader.value("--http", options.http, "ADDR:PORT", "plain HTTP as well, on loopback and with a token");
+  reader.value("--http-tokens", options.http_tokens, "FILE", "ROLE TOKEN lines (http.tokens in the data directory)");
   reader.value("--run-as", options.run_as, "USER", "the user that programs run as; needs root");
   reader.flag("--insecure-loopback", options.insecure_loopback,
               "no encryption and no proof, on loopback: for benchmarks");

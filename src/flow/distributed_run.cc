@@ -140,7 +140,7 @@ void DistributedRun::tell_run_of_ended_stages(TimePoint now) {
 
 void DistributedRun::on_link_lost(std::size_t link, std::string message, TimePoint) {
   if (phase_ == Phase::finished || link >= options_.graph.links.size()) return;
-  std::string whole = fmt::format("{}: {}", describe_link(link), message);
+  std::string whole = fmt::format("{} was lost: {}", link_name(link), message);
   if (run_)
     lose(std::move(whole));
   else
@@ -150,6 +150,9 @@ void DistributedRun::on_link_lost(std::size_t link, std::string message, TimePoi
 void DistributedRun::on_host_lost(PartIndex part, std::string reason, TimePoint now) {
   if (over_.contains(part)) return;
   std::string message = fmt::format("lost {}: {}", options_.host_names[part], reason);
+  for (std::size_t link = 0; link < options_.graph.links.size(); ++link)
+    if (options_.graph.links[link].from == part || options_.graph.links[link].to == part)
+      message += fmt::format("; with it {}", link_name(link));
   // What ran there is beyond our reach; its node ends it, or died with it.
   for (Worker& worker : workers_)
     if (worker.part == part && !worker.end) worker.end = StageEnd{.status = exec::ProcessStatus::ended_by(9)};
@@ -181,13 +184,13 @@ void DistributedRun::lose(std::string message) {
   end_all();
 }
 
-std::string DistributedRun::describe_link(std::size_t link) const {
+std::string DistributedRun::link_name(std::size_t link) const {
   const PartLink& ends = options_.graph.links[link];
   const Part& from = options_.graph.parts[ends.from];
   const Part& to = options_.graph.parts[ends.to];
   std::string source = from.stages.empty() ? "stdin" : fmt::format("stage {}", from.stages.back() + 1);
   std::string sink = to.stages.empty() ? "stdout" : fmt::format("stage {}", to.stages.front() + 1);
-  return fmt::format("the link from {} on {} to {} on {} was lost", source, options_.host_names[ends.from], sink,
+  return fmt::format("the link from {} on {} to {} on {}", source, options_.host_names[ends.from], sink,
                      options_.host_names[ends.to]);
 }
 

@@ -139,7 +139,7 @@ class DistributedRun final {
   void check_childless();
   void check_over();
   std::optional<StageEnd> end_of(StageIndex stage) const;
-  std::string describe_link(std::size_t link) const;
+  std::string link_name(std::size_t link) const;
 
   DistributedRunOptions options_;
   Phase phase_ = Phase::preparing;

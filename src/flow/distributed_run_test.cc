@@ -122,7 +122,8 @@ TEST(DistributedRun, ALostHostEndsTheFlowWithoutWaitingForIt) {
   run.on_part_over(2, kStart);
   ASSERT_TRUE(run.finished());
   EXPECT_EQ(run.status(), 125);
-  EXPECT_THAT(run.message(), HasSubstr("lost n1"));
+  EXPECT_THAT(run.message(), HasSubstr("lost n1: no answer for 5 s"));
+  EXPECT_THAT(run.message(), HasSubstr("the link from stage 1 on n1 to stdout on laptop"));
 }
 
 TEST(DistributedRun, ASignalReachesEveryPartWithAProcess) {

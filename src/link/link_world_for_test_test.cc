@@ -10,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 
 #include "base/random.h"
@@ -71,7 +72,7 @@ void carry(net::TlsSession& from, net::TlsSession& to) {
 
 // The handshake needs no socket: it is over before the first byte of the link.
 void shake_hands(Wired& wired) {
-  auto context = net::TlsContext::make(
+  static auto context = net::TlsContext::make(
       {.certificate_pem = kNodeCertificate, .private_key_pem = kNodeKey, .authority_pems = {kAuthority}});
   REQUIRE(context.has_value());
   wired.one.tls = context->client();
@@ -120,8 +121,12 @@ Wired connect(Wire wire) {
 
 std::string random_text(std::size_t size, std::uint64_t seed) {
   SeededRandom random(seed);
-  std::string text(size, '\0');
-  for (char& c : text) c = static_cast<char>(random());
+  std::string text(size + sizeof(std::uint64_t), '\0');
+  for (std::size_t at = 0; at < size; at += sizeof(std::uint64_t)) {
+    std::uint64_t eight = random();
+    std::memcpy(text.data() + at, &eight, sizeof eight);
+  }
+  text.resize(size);
   return text;
 }
 

@@ -20,10 +20,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
 
+#include "api/http_door.h"
+#include "api/token_file.h"
 #include "base/version.h"
 #include "cluster/boot_number.h"
 #include "cluster/membership_service.h"
+#include "cluster/private_file.h"
 #include "exec/spawner_pool.h"
 #include "exec/user_account.h"
 #include "link/data_loops.h"
@@ -33,6 +37,7 @@
 #include "node/cluster_service.h"
 #include "node/connection_router.h"
 #include "node/flow_service.h"
+#include "node/http_flows.h"
 #include "node/identity.h"
 #include "node/locations.h"
 #include "node/node_core.h"
@@ -287,8 +292,73 @@ class Daemon final : MemberView {
     return {};
   }
 
+  // --- doors ------------------------------------------------------------------------------------------------------
+
+  std::expected<void, std::string> open_http() {
+    std::string path = options_.http_tokens.empty() ? identity_->directory() + "/http.tokens" : options_.http_tokens;
+    bool there = ::access(path.c_str(), F_OK) == 0;
+    if (!there && !options_.http_tokens.empty())
+      return Refusal(fmt::format("--http-tokens: there is no file {}", path));
+    if (!there && !options_.http.empty()) {
+      std::string line = fmt::format("run {}\n", NodeId::random().text());
+      if (auto written = cluster::create_private_file(path, line); !written) return Refusal(written.error().message);
+      log_.info("token made for http", {{"role", "run"}, {"file", path}});
+      there = true;
+    }
+    if (there) {
+      auto tokens = api::TokenFile::read(path);
+      if (!tokens) return Refusal(tokens.error());
+      tokens_.emplace(std::move(*tokens));
+    }
+    http_local_ = http_options(endpoint_.port);
+    http_local_.is_unix_socket = true;
+    http_tls_ = http_options(endpoint_.port);
+    return options_.http.empty() ? std::expected<void, std::string>() : listen_for_http();
+  }
+
+  std::expected<void, std::string> listen_for_http() {
+    auto at = net::parse_host_port(options_.http);
+    if (!at) return Refusal(fmt::format("--http: {}", at.error()));
+    std::string address = at->host.empty() || at->host == "localhost" ? "127.0.0.1" : at->host;
+    if (!net::is_loopback(address))
+      return Refusal(fmt::format(
+          "--http {}: plain text is served on loopback only; others use https on the node's port", options_.http));
+    auto listener = net::Listener::open_tcp(
+        loop_.get_executor(), {.address = address, .port = at->port}, [] { return nullptr; },
+        [this](std::unique_ptr<net::Connection> connection) { router_->on_http_connection(std::move(connection)); },
+        log_);
+    if (!listener) return Refusal(fmt::format("--http: {}", listener.error().message));
+    http_listener_ = std::move(*listener);
+    http_plain_ = http_options(http_listener_->endpoint().port);
+    log_.info("http ready", {{"at", net::to_text(http_listener_->endpoint())}});
+    return {};
+  }
+
+  api::HttpOptions http_options(std::uint16_t port) {
+    api::HttpOptions options;
+    options.hosts = {.names = {"localhost", "127.0.0.1", "::1", endpoint_.address, profile_.endpoint.address, name_},
+                     .port = port};
+    options.role_of_token = [this](std::string_view token) {
+      return tokens_ ? tokens_->role_of(token) : std::optional<net::Role>();
+    };
+    options.is_ready = [this] { return !stopping_now_; };
+    return options;
+  }
+
+  net::Awaitable<void> serve_http(std::shared_ptr<net::Connection> connection) {
+    bool local = connection->peer().proof == net::Peer::Proof::local_user;
+    const api::HttpOptions& options = local ? http_local_ : connection->encrypted() ? http_tls_ : http_plain_;
+    return api::serve_http(std::move(connection), options, table_, *http_flows_, log_);
+  }
+
   std::expected<void, std::string> open_doors() {
-    ConnectionRouter::Handlers handlers{.table = &table_, .links = &registry_, .http = {}};
+    NodeCore core{loop_.get_executor(), log_, *this, *peers_, registry_};
+    http_flows_.emplace(core, *flows_, loops_, socket_path(identity_->directory()));
+    ConnectionRouter::Handlers handlers{
+        .table = &table_, .links = &registry_, .http = [this](std::shared_ptr<net::Connection> connection) {
+          return serve_http(std::move(connection));
+        }};
+    if (auto http = open_http(); !http) return http;
     router_.emplace(loop_.get_executor(), std::move(handlers), log_);
     auto local = net::Listener::open_local(
         loop_.get_executor(), socket_path(identity_->directory()),
@@ -504,6 +574,7 @@ class Daemon final : MemberView {
     cluster_service_->close();
     listener_->close();
     local_listener_->close();
+    if (http_listener_) http_listener_->close();
     peers_->close();
     co_await router_->close();
     co_await membership_->close();
@@ -543,6 +614,10 @@ class Daemon final : MemberView {
   std::optional<TrustService> trust_service_;
   rpc::DispatchTable table_;
   std::optional<AuditLog> audit_;
+  std::optional<HttpFlows> http_flows_;
+  std::optional<api::TokenFile> tokens_;
+  api::HttpOptions http_local_, http_tls_, http_plain_;
+  std::unique_ptr<net::Listener> http_listener_;
   std::optional<ConnectionRouter> router_;
   std::unique_ptr<net::Listener> listener_, local_listener_;
   asio::posix::stream_descriptor* pool_watch_ = nullptr;
@@ -558,8 +633,10 @@ class Daemon final : MemberView {
 
 NodeEnd run_node(StartOptions options, exec::ZygoteClient zygote) {
   ::signal(SIGPIPE, SIG_IGN);
-  Daemon daemon(std::move(options), std::move(zygote));
-  return daemon.run();
+  // Never destroyed: the process ends by _exit right after.
+  static std::optional<Daemon> daemon;
+  daemon.emplace(std::move(options), std::move(zygote));
+  return daemon->run();
 }
 
 }  // namespace sluice::node

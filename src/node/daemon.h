@@ -22,6 +22,8 @@ struct StartOptions {
   std::string name;
   std::vector<std::pair<std::string, std::string>> labels;
   std::string advertise;
+  std::string http;         // ADDR:PORT; empty: no plain HTTP
+  std::string http_tokens;  // file; empty: http.tokens in the data directory
   std::string run_as;
   bool insecure_loopback = false;
   LogFormat log_format = LogFormat::text;

@@ -98,6 +98,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   std::map<std::size_t, v1::StageHow> hows;
   std::optional<flow::DistributedRun> machine;
   bool client_gone = false;
+  bool here_on_node = false;
   bool plan_sent = false;
   bool ended = false;
   std::uint64_t started_ms = 0;
@@ -138,8 +139,8 @@ struct FlowOrchestrator::Impl final : HostListener {
     for (const v1::StageRequest& stage : start.stages()) wanted.push_back(whereabouts_from(stage));
     places = flow::place_stages(
         wanted, {.nodes = surroundings.nodes(), .home = surroundings.self(), .client_name = start.client_name()});
-    if (client != nullptr) return;
-    // Without a client, "here" is the node that was asked.
+    if (client != nullptr && !here_on_node) return;
+    // Without a client that could run something, "here" is the node that was asked.
     for (flow::StagePlace& place : places)
       for (flow::Host& host : place.hosts)
         if (!host) {
@@ -597,6 +598,7 @@ FlowOrchestrator::FlowOrchestrator(net::asio::any_io_executor executor, FlowSurr
 
 FlowOrchestrator::~FlowOrchestrator() = default;
 
+void FlowOrchestrator::place_here_on_node() { impl_->here_on_node = true; }
 Awaitable<void> FlowOrchestrator::run() { return impl_->run(); }
 void FlowOrchestrator::on_input(v1::RunInput input) { impl_->events.put(Input{std::move(input)}); }
 void FlowOrchestrator::on_client_lost() { impl_->events.put(ClientLost{}); }

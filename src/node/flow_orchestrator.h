@@ -70,6 +70,8 @@ class FlowOrchestrator final {
   FlowOrchestrator(const FlowOrchestrator&) = delete;
   FlowOrchestrator& operator=(const FlowOrchestrator&) = delete;
 
+  /// The client is a program that speaks HTTP: it has a stdin and a stdout, and stages `@here` run on this node.
+  void place_here_on_node();
   /// Plans, runs, and returns when the flow has ended and the client has been told everything.
   net::Awaitable<void> run();
 

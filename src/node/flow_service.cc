@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <csignal>
 #include <map>
@@ -239,6 +242,16 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     client.outputs()->close();
     co_await talk.wait();
     co_return rpc::Status{};
+  }
+
+  static Awaitable<void> run_for(std::shared_ptr<Impl> self, std::shared_ptr<FlowOrchestrator> flow, FlowId id,
+                                 std::function<void()> on_end) {
+    // The caller must have the orchestrator before it says anything.
+    co_await net::asio::post(co_await net::asio::this_coro::executor, net::asio::use_awaitable);
+    co_await flow->run();
+    self->flows.erase(id);
+    self->changed.notify();
+    on_end();
   }
 
   static Awaitable<void> write_outputs(std::shared_ptr<CallClient::Outputs> outputs, rpc::ServerCall& call) {
@@ -546,6 +559,18 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
              .roles = {Role::node},
              .server_streams = true,
              .handler = [impl](rpc::ServerCall& call) { return Impl::read_output(impl, call); }});
+}
+
+std::shared_ptr<FlowOrchestrator> FlowService::run_for(FlowClient& client, const v1::RunStart& start,
+                                                       std::function<void()> on_end) {
+  auto impl = impl_;
+  if (impl->closing) return nullptr;
+  FlowId id = FlowId::random();
+  auto flow = std::make_shared<FlowOrchestrator>(impl->core.executor, *impl, &client, id, start, impl->core.log);
+  flow->place_here_on_node();
+  impl->flows[id] = flow;
+  impl->tasks.spawn(Impl::run_for(impl, flow, id, std::move(on_end)));
+  return flow;
 }
 
 void FlowService::on_node_lost(const NodeId& node, const std::string& reason) {

@@ -2,6 +2,7 @@
 // The flows of this node: those that it orchestrates, in the foreground and in the background, and those in the background
 // that an earlier daemon left behind. Calls about a flow of another node are passed on to that.
 // Threading: belongs to the control loop.
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -18,6 +19,10 @@ class FlowService final {
   ~FlowService();
 
   void register_methods(rpc::DispatchTable& table);
+  /// Starts a flow for somebody on this node who has no call: HTTP. It is listed and ended like any other; `client` must
+  /// live until the orchestrator's `run` has returned, which the caller awaits through `on_end`.
+  std::shared_ptr<FlowOrchestrator> run_for(FlowClient& client, const v1::RunStart& start,
+                                            std::function<void()> on_end);
   void on_node_lost(const NodeId& node, const std::string& reason);
 
   /// How many flows run here.

@@ -271,9 +271,9 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
   // A part without a stage is the client's stdin or stdout.
   std::expected<void, std::string> pump_own_streams() {
     state = State::started;
-    if (output_link() != nullptr) start_source(links.size() - 1, duplicate(STDIN_FILENO), false);
+    if (output_link() != nullptr) start_source(links.size() - 1, duplicate(surroundings.own_input()), false);
     if (input_count() > 0)
-      if (auto pumping = start_sinks(duplicate(STDOUT_FILENO), false); !pumping) return pumping;
+      if (auto pumping = start_sinks(duplicate(surroundings.own_output()), false); !pumping) return pumping;
     emit_started({});
     check_over();
     return {};

@@ -58,6 +58,9 @@ class PartSurroundings {
   virtual exec::Environment environment() = 0;
   /// The standard streams are the client's own, and stages share its terminal and stderr.
   virtual bool is_client() const = 0;
+  /// The stdin and stdout that a part without a stage stands for. Duplicated, never closed.
+  virtual int own_input() const { return 0; }
+  virtual int own_output() const { return 1; }
   /// Of the stages, for a client on a terminal; 0: each stage leads its own.
   virtual int process_group() const = 0;
   virtual std::optional<exec::RunAs> run_as() const = 0;

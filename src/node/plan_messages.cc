@@ -25,13 +25,6 @@ std::string describe_links(const v1::FlowPlan& plan) {
   return text + " kernel pipes between the other stages\n";
 }
 
-std::string describe_ships(const v1::FlowPlan& plan) {
-  if (plan.ships().empty()) return "ships: nothing\n";
-  std::string text = "ships:";
-  for (const v1::ShippedFile& file : plan.ships()) text += fmt::format(" {} ({} bytes)", file.path(), file.size());
-  return text + "\n";
-}
-
 }  // namespace
 
 std::string describe_plan(const v1::FlowPlan& plan) {
@@ -47,7 +40,7 @@ std::string describe_plan(const v1::FlowPlan& plan) {
     text += fmt::format("{:>5}  {:{}}  {:{}}  {:{}}  {}\n", stage.index() + 1, stage.place(), place,
                         stage.place_reason(), reason, stage.how().empty() ? "?" : stage.how(), how,
                         flow::on_one_line(stage.command(), kCommandColumns));
-  text += describe_links(plan) + describe_ships(plan);
+  text += describe_links(plan) + "ships: nothing\n";
   return text + "promise: every byte in order; if a stage, a link or a host fails or dies, the flow fails\n";
 }
 
@@ -69,8 +62,6 @@ std::string plan_as_json(const v1::FlowPlan& plan) {
                              {"to", link.to() < 0 ? Json("stdout") : Json(link.to() + 1)},
                              {"carrier", link.carrier()}});
   json["ships"] = Json::array();
-  for (const v1::ShippedFile& file : plan.ships())
-    json["ships"].push_back({{"path", file.path()}, {"bytes", file.size()}});
   json["problems"] = Json::array();
   for (const v1::PlanProblem& problem : plan.problems())
     json["problems"].push_back({{"stage", problem.stage() + 1}, {"message", problem.message()}});

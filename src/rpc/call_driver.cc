@@ -41,7 +41,8 @@ CallDriver::~CallDriver() = default;
 net::Awaitable<net::NetError> CallDriver::run(std::shared_ptr<CallDriver> self) {
   using namespace asio::experimental::awaitable_operators;
   REQUIRE(self->timer_ == nullptr);
-  self->timer_ = std::make_unique<Timer>(co_await asio::this_coro::executor);
+  auto executor = co_await asio::this_coro::executor;
+  self->timer_ = std::make_unique<Timer>(executor);
   // A loop that is destroyed in the middle destroys this coroutine: whoever waits for a call must not be kept by it.
   struct EndWithUs {
     CallDriver& driver;

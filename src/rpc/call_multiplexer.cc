@@ -184,8 +184,8 @@ void CallMultiplexer::on_lost(const Status& reason) {
   lost_ = true;
   for (auto next = calls_.begin(); next != calls_.end();) {
     auto& [stream, call] = *next++;  // it may be gone after this
-    if (!call.over) conclude(stream, call, reason);
     call.in_turn = false;
+    if (!call.over) conclude(stream, call, reason);
   }
   turns_.clear();
   control_ = {};

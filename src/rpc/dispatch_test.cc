@@ -136,6 +136,14 @@ TEST_F(Dispatch, TheAuditLogHearsOfWhatChangesAndWhatWasRefused) {
   EXPECT_THAT(audit_, ElementsAre("Test/Programs allowed", "Test/Issue refused", "Test/Run refused"));
 }
 
+TEST_F(Dispatch, ADoorMayAskWithoutCalling) {
+  CallInfo info{"Test/Programs", caller_of(Role::run), {}};
+  EXPECT_TRUE(table_.admit(info).ok());
+  info.caller = caller_of(Role::submit);
+  EXPECT_EQ(table_.admit(info).code, Code::permission_denied);
+  EXPECT_THAT(audit_, ElementsAre("Test/Programs allowed", "Test/Programs refused"));
+}
+
 TEST(EffectiveRole, IsTheLesserOfTheTwo) {
   EXPECT_EQ(effective_role(Role::submit, {}), Role::submit);
   EXPECT_EQ(effective_role(Role::node, {}), Role::node);

@@ -116,13 +116,17 @@ def test_service_manager_is_told_when_the_node_is_ready_and_when_it_stops(cluste
 
 def assert_refused(cluster, *arguments, named):
     """The node does not start; one line says why."""
-    result = cluster.household.run_sluice("start", *arguments)
+    result = cluster.household.run_sluice("start", *arguments, deadline=10)
     assert result.returncode not in (0, -6, -11), result
     assert result.stdout == b""
     line = result.stderr.decode()
     assert line.startswith("sluice: start: ") and line.count("\n") == 1, line
     for word in named:
         assert word in line, line
+
+
+RESERVED_LABELS = pytest.mark.xfail(strict=True, reason="a label whose key is an @ word (`here`, `x8`) is taken at "
+                                    "start, against section 4 of the design; the stage word can then never mean it")
 
 
 def new_node(cluster, *options, key=None, listen="127.0.0.1:0"):
@@ -155,8 +159,8 @@ def test_port_that_is_open_for_datagrams_only_is_refused(cluster):
     (["--name", "Upper_Case"], ["Upper_Case"]),
     (["--name", "all"], ["all"]),
     (["--name", "x8"], ["x8"]),
-    (["--label", "here=1"], ["here"]),
-    (["--label", "x8=1"], ["x8"]),
+    pytest.param(["--label", "here=1"], ["here"], marks=RESERVED_LABELS),
+    pytest.param(["--label", "x8=1"], ["x8"], marks=RESERVED_LABELS),
     (["--label", "nothing"], ["nothing"]),
     (["--run-as", "nobody-of-that-name"], ["nobody-of-that-name"]),
     (["--join", "http://127.0.0.1:1/"], ["http://127.0.0.1:1/"]),
@@ -403,7 +407,15 @@ def start_dev(household, *options):
         line = process.stdout.readline().decode()
         assert line, household.finish(process)
         lines.append(line)
+    wait_until(lambda: handles_signal(process.pid, signal.SIGINT), "that it takes signals")
     return process, lines
+
+
+def handles_signal(pid, number):
+    """The process has said what a signal shall do: it blocks it, to read it from a descriptor, or catches it."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        masks = dict(line.split(":\t") for line in file if line.startswith(("SigBlk", "SigCgt")))
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks.values())
 
 
 def names_of_nodes(household):
@@ -453,6 +465,18 @@ def test_dev_leaves_nothing_when_it_is_told_to_end(household, home, own_temporar
     assert list(own_temporary_folder.iterdir()) == []
 
 
+@pytest.mark.xfail(strict=True, reason="dev blocks the signals only when all its nodes are up (DevCluster::watch): "
+                   "one that comes before ends it by its default action, and the folder with the key stays")
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_dev_leaves_nothing_when_it_is_told_to_end_while_it_starts(household, home, own_temporary_folder, sign):
+    process = household.start_sluice("dev", "--nodes", "20")
+    wait_until(lambda: list(own_temporary_folder.glob("*/n1/sluice.sock")), "the first node")
+    process.send_signal(sign)
+    household.finish(process)
+    household.assert_clean()
+    assert list(own_temporary_folder.iterdir()) == []
+
+
 def test_dev_gives_back_the_context_that_was_there(household, home, closed_port, own_temporary_folder):
     added = household.run_sluice("context", "add", "mine", "--node", closed_port, "--use")
     assert added.returncode == 0, added
@@ -481,8 +505,16 @@ def test_dev_tells_when_a_node_dies(household, home, own_temporary_folder):
         line = process.stdout.readline()
         assert line
     assert b"ended" in line, line
-    wait_until(lambda: victim not in children_of(process.pid), "the dead node is waited for")
+    wait_until(lambda: names_of_nodes(household) == ["n1", "n3"], "the cluster goes on without it")
     process.send_signal(signal.SIGINT)
     household.finish(process)
     household.assert_clean()
     assert list(own_temporary_folder.iterdir()) == []
+
+
+@pytest.mark.xfail(strict=True, reason="dev waits for its nodes only when it ends: one that died before is a zombie")
+def test_dev_waits_for_a_node_that_died(household, home, own_temporary_folder):
+    process, _ = start_dev(household, "--nodes", "2")
+    victim = max(children_of(process.pid))
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: victim not in children_of(process.pid), "the dead node is waited for", deadline=5)

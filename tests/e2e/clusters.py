@@ -323,6 +323,11 @@ class Watch:
         wait_until(lambda: (event, name) in self.events(), lambda: f"{event} {name} in {self.events()}", deadline)
 
 
+def promised(seconds):
+    """A time that the design promises, for a machine that has a processor to spare: more where many wait for one."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def seconds_of(action):
     """How long it takes to do something."""
     begin = time.monotonic()

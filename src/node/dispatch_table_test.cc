@@ -1,0 +1,114 @@
+// Holds the dispatch table of a node against the services of proto/sluice/v1.
+#include <gmock/gmock.h>
+
+#include <boost/asio/io_context.hpp>
+#include <filesystem>
+
+#include "api/method_list.h"
+#include "node/cluster_service.h"
+#include "node/flow_service.h"
+#include "node/identity.h"
+#include "node/node_trust.h"
+#include "node/trust_service.h"
+#include "node/worker_service.h"
+
+namespace sluice::node {
+namespace {
+
+class NoMembers final : public MemberView {
+ public:
+  NodeId self() const override { return {}; }
+  std::vector<cluster::Member> members() const override { return {}; }
+};
+
+class NoParts final : public PartSurroundings {
+ public:
+  NoParts(net::asio::any_io_executor executor, Logger& log, link::DataLoops& loops)
+      : executor_(std::move(executor)), log_(log), loops_(loops) {}
+  net::asio::any_io_executor executor() override { return executor_; }
+  Logger& log() override { return log_; }
+  link::DataLoops& loops() override { return loops_; }
+  LinkRegistry* registry() override { return nullptr; }
+  net::Awaitable<std::expected<net::Connection::Parts, net::NetError>> dial(LinkAddress, link::LinkClaim,
+                                                                            TimePoint) override {
+    co_return std::unexpected(net::NetError{});
+  }
+  std::expected<std::unique_ptr<SpawnerUse>, std::string> spawner() override { return std::unexpected("none"); }
+  exec::Environment environment() override { return {}; }
+  bool is_client() const override { return false; }
+  int process_group() const override { return 0; }
+  std::optional<exec::RunAs> run_as() const override { return std::nullopt; }
+  std::expected<std::string, std::string> make_folder() override { return std::string(); }
+  void remove_folder(const std::string&) override {}
+  std::expected<std::string, std::string> keep_folder(const std::string&, std::uint32_t) override {
+    return std::unexpected("none");
+  }
+
+ private:
+  net::asio::any_io_executor executor_;
+  Logger& log_;
+  link::DataLoops& loops_;
+};
+
+class DispatchTableOfANode : public testing::Test {
+ protected:
+  DispatchTableOfANode() {
+    std::string pattern = testing::TempDir() + "/table.XXXXXX";
+    folder_ = ::mkdtemp(pattern.data());
+    auto identity = Identity::open(folder_ + "/data");
+    EXPECT_TRUE(identity) << identity.error();
+    auto trust = NodeTrust::open(*identity, {.key_file = "", .cert_file = "", .name = "n1"}, log_);
+    EXPECT_TRUE(trust) << trust.error();
+    trust_ = std::move(*trust);
+    cluster_.register_methods(table_);
+    workers_.register_methods(table_);
+    flows_.register_methods(table_);
+    TrustService(core_, *trust_).register_methods(table_);
+  }
+  ~DispatchTableOfANode() override { std::filesystem::remove_all(folder_); }
+
+  std::string folder_;
+  Logger log_{{.level = LogLevel::error}};
+  net::asio::io_context loop_;
+  NoMembers members_;
+  LinkRegistry links_;
+  link::DataLoops loops_;
+  PeerChannels peers_{loop_.get_executor(), {}};
+  NodeCore core_{loop_.get_executor(), log_, members_, peers_, links_};
+  NoParts parts_{loop_.get_executor(), log_, loops_};
+  std::unique_ptr<NodeTrust> trust_;
+  rpc::DispatchTable table_;
+  ClusterService cluster_{core_, {}};
+  WorkerService workers_{core_, parts_};
+  FlowService flows_{core_, workers_, loops_, ""};
+};
+
+TEST_F(DispatchTableOfANode, HasEveryMethodOfEveryServiceAndSomeRoleForEach) {
+  for (const api::ApiMethod& method : api::api_methods()) {
+    const rpc::Method* registered = table_.find(method.name);
+    ASSERT_NE(registered, nullptr) << method.name << " is in proto/sluice/v1 and in no table";
+    EXPECT_FALSE(registered->roles.empty()) << method.name << " may be called by nobody";
+    EXPECT_EQ(registered->client_streams, method.client_streams) << method.name;
+    EXPECT_EQ(registered->server_streams, method.server_streams) << method.name;
+  }
+}
+
+TEST_F(DispatchTableOfANode, HasNoMethodThatTheApiDoesNotDeclare) {
+  for (const auto& [name, method] : table_.methods()) EXPECT_NE(api::find_api_method(name), nullptr) << name;
+}
+
+TEST_F(DispatchTableOfANode, AReadCertificateMayChangeNothing) {
+  for (const auto& [name, method] : table_.methods()) {
+    bool renewal = name == "sluice.v1.Trust/Renew";  // of the very certificate that asks
+    EXPECT_FALSE(method.mutating && !renewal && method.roles.contains(net::Role::read)) << name;
+  }
+}
+
+TEST_F(DispatchTableOfANode, OnlyNodesAskNodesToHostParts) {
+  const rpc::Method* host = table_.find("sluice.v1.Workers/Host");
+  ASSERT_NE(host, nullptr);
+  for (net::Role role : net::all_roles()) EXPECT_EQ(host->roles.contains(role), role == net::Role::node);
+}
+
+}  // namespace
+}  // namespace sluice::node
