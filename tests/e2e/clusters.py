@@ -14,9 +14,8 @@ import time
 
 import pytest
 
-from household import Result
-from processes import (DEADLINE_SECONDS, MARKER_VARIABLE, POLL_SECONDS, children_of, describe_processes,
-                       find_processes_by_marker, is_alive, process_name, processes_below, wait_until)
+from processes import (DEADLINE_SECONDS, MARKER_VARIABLE, children_of, describe_processes, find_processes_by_marker,
+                       is_alive, process_name, wait_until)
 from settings import SLUICE
 
 _URL = re.compile(r"sluice://(?P<address>\S+:(?P<port>\d+))/(?P<name>[a-z0-9-]+)\n")
@@ -231,9 +230,9 @@ class Cluster:
 
         wait_until(settled, lambda: f"all know the same: {self.those_who_list_others_than(names, pending)}", deadline)
 
-    def watch(self, by="n1", *options):
+    def watch(self, by="n1", reach=None):
         """Follows what a node tells of changes."""
-        self._watches.append(Watch(self.household, [*self.at(by), *options], len(self._watches)))
+        self._watches.append(Watch(self.household, reach or self.at(by), len(self._watches)))
         return self._watches[-1].wait_until_it_follows()
 
     # --- flows ----------------------------------------------------------------------------------------------------
