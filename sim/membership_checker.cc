@@ -13,7 +13,8 @@ double seconds(TimePoint time) { return std::chrono::duration<double>(time.time_
 
 }  // namespace
 
-MembershipChecker::MembershipChecker(MembershipWorld& world, const Options& options) : world_(world), options_(options) {
+MembershipChecker::MembershipChecker(MembershipWorld& world, const Options& options)
+    : world_(world), options_(options) {
   network_whole_since_ = world.now();
   on_fault(world);
   world.observe(*this);
@@ -52,7 +53,8 @@ void MembershipChecker::on_event(MembershipWorld& world, NodeIndex observer, con
   if (const auto* suspicion = std::get_if<cluster::MemberSuspected>(&event.what)) {
     auto subject = world.index_of(suspicion->member.id);
     // One suspicion is counted once, where it began.
-    if (subject && suspicion->accuser == world.id(observer) && both_healthy(world, observer, *subject)) ++false_suspicions_;
+    if (subject && suspicion->accuser == world.id(observer) && both_healthy(world, observer, *subject))
+      ++false_suspicions_;
   }
 }
 
@@ -62,13 +64,14 @@ void MembershipChecker::joined(MembershipWorld& world, NodeIndex observer, const
   const Truth& truth = truth_[*subject];
   bool ended = truth.state != ProcessState::running && truth.state != ProcessState::paused;
   if (ended && world.now() - truth.ended > options_.resurrection_max)
-    violate(fmt::format("at {:.3f} s node {} sees node {} join, which ended at {:.3f} s", seconds(world.now()), observer,
-                        *subject, seconds(truth.ended)));
+    violate(fmt::format("at {:.3f} s node {} sees node {} join, which ended at {:.3f} s", seconds(world.now()),
+                        observer, *subject, seconds(truth.ended)));
   check_revision(observer, *subject, member);
   missing_.erase({observer, *subject});
 }
 
-void MembershipChecker::gone(MembershipWorld& world, NodeIndex observer, const cluster::Member& member, bool by_itself) {
+void MembershipChecker::gone(MembershipWorld& world, NodeIndex observer, const cluster::Member& member,
+                             bool by_itself) {
   auto subject = world.index_of(member.id);
   if (!subject) return violate(fmt::format("node {} loses a member {} that never was", observer, member.id.text()));
   check_revision(observer, *subject, member);
@@ -97,8 +100,8 @@ bool MembershipChecker::both_healthy(MembershipWorld& world, NodeIndex observer,
 const std::vector<std::string>& MembershipChecker::violations() {
   for (const auto& [pair, since] : missing_) {
     if (world_.now() - since <= options_.return_max || !both_healthy(world_, pair.first, pair.second)) continue;
-    violate(fmt::format("node {} lost the healthy node {} at {:.3f} s, and has not got it back", pair.first, pair.second,
-                        seconds(since)));
+    violate(fmt::format("node {} lost the healthy node {} at {:.3f} s, and has not got it back", pair.first,
+                        pair.second, seconds(since)));
   }
   return violations_;
 }
@@ -131,8 +134,8 @@ std::optional<std::string> disagreement(MembershipWorld& world) {
 
 bool counts_agree(MembershipWorld& world) {
   std::vector<NodeIndex> running = world.running_nodes();
-  return std::ranges::all_of(
-      running, [&](NodeIndex node) { return world.membership(node).present_count() == running.size(); });
+  return std::ranges::all_of(running,
+                             [&](NodeIndex node) { return world.membership(node).present_count() == running.size(); });
 }
 
 bool agrees_within(MembershipWorld& world, Duration limit) {

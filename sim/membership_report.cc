@@ -117,7 +117,8 @@ class Laboratory {
       watch_.start(world_, node);
       TimePoint start = world_.now();
       world_.start(node, {other_than(node)});
-      world_.run_until([&] { return world_.membership(node).present_count() == world_.running_nodes().size(); }, 20s, 1ms);
+      world_.run_until([&] { return world_.membership(node).present_count() == world_.running_nodes().size(); }, 20s,
+                       1ms);
       complete.times.push_back(world_.now() - start);
       await_others(10s);
       seen.times.insert(seen.times.end(), watch_.there.times.begin(), watch_.there.times.end());
@@ -194,7 +195,9 @@ int run(bool large, std::uint64_t seed) {
   std::vector<Size> sizes{{10, 50, 60s, 3600s}, {30, 50, 60s, 3600s}, {100, 30, 60s, 1200s}, {1000, 10, 20s, 120s}};
   if (large) sizes.push_back({10'000, 3, 5s, 15s});
   fmt::print("Simulated, seed {}. Times in ms: p50 / p99 / maximum, over all observers of all trials.\n\n", seed);
-  fmt::print("| nodes | killed, known | stopped, known | continued, known | join, known | list complete | idle B/s a node |\n");
+  fmt::print(
+      "| nodes | killed, known | stopped, known | continued, known | join, known | list complete | idle B/s a node "
+      "|\n");
   fmt::print("|---|---|---|---|---|---|---|\n");
   for (const Size& size : sizes) report(size, seed);
   fmt::print("\nWrong, a node and hour: suspicions / deaths / B/s a node, with so much of all datagrams lost.\n\n");

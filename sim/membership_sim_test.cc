@@ -21,13 +21,14 @@ class EventCounter final : public Observer {
   void on_event(MembershipWorld& world, NodeIndex observer, const cluster::MembershipEvent& event) override {
     if (const auto* loss = std::get_if<cluster::MemberLost>(&event.what)) {
       lost.push_back(fmt::format("{} loses {}: {}", observer, loss->member.profile.name,
-                                       cluster::reason_name(loss->member.reason)));
+                                 cluster::reason_name(loss->member.reason)));
     }
     if (std::holds_alternative<cluster::MemberLeft>(event.what)) ++left;
     if (std::holds_alternative<cluster::MemberJoined>(event.what)) ++joined;
     if (const auto* suspicion = std::get_if<cluster::MemberSuspected>(&event.what))
       if (suspicion->accuser == world.id(observer)) ++accused_by[observer];
-    if (const auto* conflict = std::get_if<cluster::IdConflict>(&event.what)) id_conflicts.push_back(conflict->we_yield);
+    if (const auto* conflict = std::get_if<cluster::IdConflict>(&event.what))
+      id_conflicts.push_back(conflict->we_yield);
     if (std::holds_alternative<cluster::NameConflict>(event.what)) ++name_conflicts;
     if (std::holds_alternative<cluster::AdvertisedInVain>(event.what)) ++advertised_in_vain;
     if (std::holds_alternative<cluster::SharedStateDiffers>(event.what)) ++shared_differs;

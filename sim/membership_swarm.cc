@@ -44,14 +44,14 @@ MembershipSwarm::MembershipSwarm(const SwarmOptions& options)
 
 std::string MembershipSwarm::description() const {
   std::string faults;
-  for (auto [name, on] : {std::pair("kills", plan_.kills), std::pair("power cuts", plan_.power_cuts),
-                          std::pair("pauses", plan_.pauses), std::pair("starvation", plan_.starvation),
-                          std::pair("leaves", plan_.leaves), std::pair("cuts", plan_.cuts),
-                          std::pair("one-way cuts", plan_.one_way_cuts)})
+  for (auto [name, on] :
+       {std::pair("kills", plan_.kills), std::pair("power cuts", plan_.power_cuts), std::pair("pauses", plan_.pauses),
+        std::pair("starvation", plan_.starvation), std::pair("leaves", plan_.leaves), std::pair("cuts", plan_.cuts),
+        std::pair("one-way cuts", plan_.one_way_cuts)})
     if (on) faults += fmt::format(" {},", name);
   return fmt::format("{} nodes, a fault every {} ms:{} loss {:.0f} %, duplicates {:.0f} %, stragglers {:.0f} %, {}",
-                     plan_.nodes, std::chrono::duration_cast<std::chrono::milliseconds>(plan_.fault_gap).count(), faults,
-                     100 * plan_.loss, 100 * plan_.duplicate, 100 * plan_.stragglers,
+                     plan_.nodes, std::chrono::duration_cast<std::chrono::milliseconds>(plan_.fault_gap).count(),
+                     faults, 100 * plan_.loss, 100 * plan_.duplicate, 100 * plan_.stragglers,
                      plan_.persists_incarnation ? "incarnations persist" : "incarnations start at 1");
 }
 

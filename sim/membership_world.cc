@@ -173,7 +173,8 @@ void MembershipWorld::deliver(Node& node, NodeIndex index, const Event& event) {
       // What the dialled process has become meanwhile counts.
       bool reached = event.result == cluster::RedialResult::reached && running(event.peer);
       if (reached) connect(index, event.peer);
-      auto result = event.result == cluster::RedialResult::reached && !reached ? cluster::RedialResult::silent : event.result;
+      auto result =
+          event.result == cluster::RedialResult::reached && !reached ? cluster::RedialResult::silent : event.result;
       node.membership->on_redial(nodes_[event.peer]->id, result, now());
       break;
     }

@@ -26,7 +26,7 @@ namespace sluice::sim {
 inline constexpr std::size_t kDatagramOverhead = 28 + 51;
 
 enum class ProcessState : std::uint8_t {
-  none,     // never started, or gone in good order
+  none,  // never started, or gone in good order
   running,
   paused,   // SIGSTOP: the kernel goes on taking in datagrams and connections
   killed,   // the host lives and refuses connections
@@ -117,8 +117,8 @@ class MembershipWorld final {
   struct Event {
     Kind kind = Kind::timer;
     NodeIndex node = 0;
-    std::uint32_t life = 0;   // of the node: what was meant for a former life is dropped
-    std::uint32_t slot = 0;   // of a datagram or an action; which timer
+    std::uint32_t life = 0;  // of the node: what was meant for a former life is dropped
+    std::uint32_t slot = 0;  // of a datagram or an action; which timer
     NodeIndex peer = 0;
     cluster::RedialResult result = cluster::RedialResult::silent;
   };
@@ -136,8 +136,8 @@ class MembershipWorld final {
     std::uint32_t life = 0;
     std::unique_ptr<cluster::Membership> membership;
     std::optional<TimePoint> armed;
-    std::uint32_t timer = 0;  // the last that was set; earlier ones are void
-    std::deque<Event> waiting;  // while paused
+    std::uint32_t timer = 0;          // the last that was set; earlier ones are void
+    std::deque<Event> waiting;        // while paused
     std::set<NodeIndex> connections;  // that it holds
     std::set<NodeIndex> watchers;     // that hold one to it
     std::uint64_t watch_version = 0;

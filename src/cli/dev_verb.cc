@@ -7,6 +7,7 @@
 #include "cli/context_file.h"
 #include "cli/option_reader.h"
 #include "cli/verbs.h"
+#include "exec/entry_state.h"
 #include "node/dev_cluster.h"
 #include "node/signals.h"
 
@@ -62,6 +63,12 @@ std::string lines_to_try(const node::DevCluster& cluster) {
       last, last);
 }
 
+// Ctrl-C is how one is done with it.
+int end_by(int signal) {
+  if (signal != 0 && signal != SIGINT) node::die_by(signal);
+  return kSuccess;
+}
+
 }  // namespace
 
 int dev_verb(const Arguments& arguments) {
@@ -77,10 +84,12 @@ int dev_verb(const Arguments& arguments) {
   auto [end, error] = std::from_chars(count_text.data(), count_text.data() + count_text.size(), count);
   if (error != std::errc() || end != count_text.data() + count_text.size() || count < 1 || count > kNodesMax)
     return refuse(kUsage, fmt::format("dev: --nodes {}: a number from 1 to {}", count_text, kNodesMax));
+  node::Signals signals(exec::EntryState::capture());
   int signal = 0;
   {
-    auto cluster = node::DevCluster::start(count);
-    if (!cluster) return refuse(kFailed, "dev: " + cluster.error());
+    auto cluster = node::DevCluster::start(count, signals);
+    if (!cluster && cluster.error().signal != 0) return end_by(cluster.error().signal);
+    if (!cluster) return refuse(kFailed, "dev: " + cluster.error().message);
     auto context = DevContext::set(cluster->nodes().front());
     if (!context) return refuse(kFailed, "dev: " + context.error());
     std::string ready;
@@ -88,8 +97,7 @@ int dev_verb(const Arguments& arguments) {
     if (int printed = print(ready + lines_to_try(*cluster)); printed != kSuccess) return printed;
     signal = cluster->watch([](const std::string& event) { print(event + "\n"); });
   }
-  if (signal != 0 && signal != SIGINT) node::die_by(signal);
-  return kSuccess;
+  return end_by(signal);
 }
 
 }  // namespace sluice::cli

@@ -159,7 +159,7 @@ net::Awaitable<int> show_logs(NodeSession& session, v1::ReadLogsRequest request)
     if (!piece.ParseFromString(*bytes)) break;
     if (piece.dropped_bytes() > 0)
       refuse(kSuccess, fmt::format("{} bytes are missing here: more was written than is kept", piece.dropped_bytes()));
-    if (int printed = print(piece.bytes()); printed != kSuccess) co_return printed;
+    if (int printed = print(piece.bytes()); printed != kSuccess || !stdout_has_reader()) co_return printed;
   }
   rpc::Status status = co_await call.finish();
   co_return status.ok() ? kSuccess : fail(status);

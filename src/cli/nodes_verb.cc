@@ -129,7 +129,8 @@ net::Awaitable<int> watch_nodes(NodeSession& session, NodesOptions options) {
   while (auto bytes = co_await call.read()) {
     v1::NodeEvent event;
     if (!event.ParseFromString(*bytes) || event.kind() == v1::NodeEvent::KIND_READY) continue;
-    if (int printed = print(event_text(event, options.json)); printed != kSuccess) co_return printed;
+    if (int printed = print(event_text(event, options.json)); printed != kSuccess || !stdout_has_reader())
+      co_return printed;
   }
   rpc::Status status = co_await call.finish();
   if (status.ok()) co_return kSuccess;

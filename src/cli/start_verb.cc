@@ -8,6 +8,7 @@
 #include "cli/verbs.h"
 #include "exec/entry_state.h"
 #include "exec/zygote_client.h"
+#include "flow/stage_words.h"
 #include "node/daemon.h"
 
 namespace sluice::cli {
@@ -47,6 +48,9 @@ std::string judge(const Raw& raw, node::StartOptions& options) {
     std::size_t equals = label.find('=');
     if (equals == std::string::npos || equals == 0 || equals + 1 == label.size())
       return fmt::format("--label '{}': a label has a name and a value: KEY=VALUE", label);
+    if (flow::is_reserved_word(label.substr(0, equals)))
+      return fmt::format("--label '{}': @{} means something else in a pipeline; choose another name", label,
+                         label.substr(0, equals));
     options.labels.emplace_back(label.substr(0, equals), label.substr(equals + 1));
   }
   if (!raw.log_format.empty()) {

@@ -1,6 +1,7 @@
 #include "cli/verbs.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -73,6 +74,11 @@ int print(const std::string& text) {
     rest.remove_prefix(static_cast<std::size_t>(written));
   }
   return kSuccess;
+}
+
+bool stdout_has_reader() {
+  pollfd polled{.fd = STDOUT_FILENO, .events = 0, .revents = 0};
+  return ::poll(&polled, 1, 0) <= 0 || (polled.revents & POLLERR) == 0;
 }
 
 int refuse(int status, const std::string& message) {

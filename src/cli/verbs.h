@@ -53,6 +53,9 @@ int help_verb(const Arguments& arguments);
 /// that went away is no failure.
 int print(const std::string& text);
 
+/// Whether somebody may still read what `print` writes.
+bool stdout_has_reader();
+
 /// Prints "sluice: MESSAGE" to stderr and returns `status`.
 int refuse(int status, const std::string& message);
 

@@ -305,7 +305,8 @@ std::optional<Update> get_announcement(WireReader& reader) {
 
 LossReason reason_from(std::uint8_t value) {
   // A later version may know reasons that we do not; that the member is gone is what counts.
-  return value <= static_cast<std::uint8_t>(LossReason::restarted) ? static_cast<LossReason>(value) : LossReason::silent;
+  return value <= static_cast<std::uint8_t>(LossReason::restarted) ? static_cast<LossReason>(value)
+                                                                   : LossReason::silent;
 }
 
 std::optional<Update> get_accusation(WireReader& reader) {

@@ -157,8 +157,8 @@ struct Records {
   bool operator==(const Records&) const = default;
 };
 
-using GossipBody = std::variant<Ping, Ack, RelayRequest, RelayAnswer, Rumours, Join, JoinRefused, Digest, Summary, Request,
-                                Pull, Records>;
+using GossipBody = std::variant<Ping, Ack, RelayRequest, RelayAnswer, Rumours, Join, JoinRefused, Digest, Summary,
+                                Request, Pull, Records>;
 
 struct GossipMessage {
   GossipBody body;

@@ -18,8 +18,10 @@ bool is_printable(char c) { return static_cast<unsigned char>(c) >= 0x20 && c !=
 std::optional<std::string> label_problem(std::string_view key, std::string_view value) {
   if (key.empty() || key.size() > kLabelKeyMax || !std::ranges::all_of(key, is_key_character))
     return fmt::format("the key of a label has letters, digits, '-', '_' and '.', at most {} of them", kLabelKeyMax);
-  if (value.size() > kLabelValueMax) return fmt::format("the value of label '{}' is longer than {} bytes", key, kLabelValueMax);
-  if (!std::ranges::all_of(value, is_printable)) return fmt::format("the value of label '{}' has control characters", key);
+  if (value.size() > kLabelValueMax)
+    return fmt::format("the value of label '{}' is longer than {} bytes", key, kLabelValueMax);
+  if (!std::ranges::all_of(value, is_printable))
+    return fmt::format("the value of label '{}' has control characters", key);
   return std::nullopt;
 }
 
@@ -36,7 +38,8 @@ std::optional<std::string> endpoint_problem(const net::Endpoint& endpoint) {
   if (!is_v4 && ::inet_pton(AF_INET6, endpoint.address.c_str(), bytes.data()) != 1)
     return fmt::format("'{}' is no IP address; nodes are advertised under one", endpoint.address);
   if (!is_unicast(std::span(bytes).first(is_v4 ? 4 : 16)))
-    return fmt::format("'{}' is not the address of one host; advertise one that the others can reach", endpoint.address);
+    return fmt::format("'{}' is not the address of one host; advertise one that the others can reach",
+                       endpoint.address);
   return std::nullopt;
 }
 
@@ -54,14 +57,16 @@ constexpr std::size_t kLabelsRoom = kProfileMax - (1 + 16 + 2) - (1 + kNameMax) 
 std::optional<std::string> profile_problem(const Profile& profile) {
   if (profile.name.empty()) return "a node needs a name";
   if (profile.name.size() > kNameMax) return fmt::format("the node's name is longer than {} characters", kNameMax);
-  if (!std::ranges::all_of(profile.name, is_name_character)) return "a node's name has lower-case letters, digits and '-' only";
+  if (!std::ranges::all_of(profile.name, is_name_character))
+    return "a node's name has lower-case letters, digits and '-' only";
   if (auto problem = endpoint_problem(profile.endpoint)) return problem;
   if (profile.version.size() > kVersionMax || !std::ranges::all_of(profile.version, is_printable))
     return fmt::format("the version is not at most {} printable characters", kVersionMax);
   if (profile.labels.size() > kLabelsMax) return fmt::format("a node has at most {} labels", kLabelsMax);
   for (const auto& [key, value] : profile.labels)
     if (auto problem = label_problem(key, value)) return problem;
-  if (labels_size(profile) > kLabelsRoom) return fmt::format("the labels are longer than {} bytes together", kLabelsRoom);
+  if (labels_size(profile) > kLabelsRoom)
+    return fmt::format("the labels are longer than {} bytes together", kLabelsRoom);
   return std::nullopt;
 }
 

@@ -45,7 +45,7 @@ struct Member {
   Profile profile;
   MemberState state = MemberState::alive;
   std::uint64_t incarnation = 0;
-  std::uint64_t instance = 0;              // which start of the node: it grows with each
+  std::uint64_t instance = 0;            // which start of the node: it grows with each
   LossReason reason = LossReason::none;  // of a member that is dead or has left
 };
 

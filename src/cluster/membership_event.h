@@ -51,9 +51,8 @@ struct Paused {
   Duration duration{};
 };
 
-using MembershipNews =
-    std::variant<MemberJoined, MemberChanged, MemberSuspected, MemberLost, MemberLeft, IdConflict, NameConflict,
-                 SharedStateDiffers, AdvertisedInVain, Paused>;
+using MembershipNews = std::variant<MemberJoined, MemberChanged, MemberSuspected, MemberLost, MemberLeft, IdConflict,
+                                    NameConflict, SharedStateDiffers, AdvertisedInVain, Paused>;
 
 struct MembershipEvent {
   TimePoint at;

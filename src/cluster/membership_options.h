@@ -30,7 +30,7 @@ struct MembershipOptions {
   Duration probe_timeout = std::chrono::milliseconds(800);
   /// What a relay waits for the target before it says no: its answer must arrive before the requester's next step.
   Duration relay_timeout = std::chrono::milliseconds(150);
-  unsigned relays = 3;        // at each of the two steps, as in SWIM
+  unsigned relays = 3;          // at each of the two steps, as in SWIM
   std::size_t probes_max = 64;  // under way at once: some 4 are in peace; beyond it, the list is walked more slowly
   std::size_t relayed_max = 256;
   unsigned neighbours = 3;  // whom we watch: two may die together with the watched
@@ -98,7 +98,8 @@ struct MembershipOptions {
   Duration dead_memory = std::chrono::hours(24);
   Duration left_memory = std::chrono::hours(1);
   std::size_t gone_max = 8192;
-  std::size_t members_max = 20'000;  // twice the largest cluster that was simulated; the key does not protect from its holders
+  std::size_t members_max =
+      20'000;  // twice the largest cluster that was simulated; the key does not protect from its holders
 
   // --- connections ---
   Duration redial_interval_min = std::chrono::seconds(1);

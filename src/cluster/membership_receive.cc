@@ -96,7 +96,8 @@ void Membership::receive_join(const Origin& origin, const GossipMessage& message
   if (candidate == nullptr) return;
   const net::Endpoint& advertised = candidate->profile.endpoint;
   const PresentMember* known = table_.find_present(origin.sender);
-  bool reached = advertised == origin.endpoint || (known != nullptr && known->announcement->profile.endpoint == advertised);
+  bool reached =
+      advertised == origin.endpoint || (known != nullptr && known->announcement->profile.endpoint == advertised);
   if (reached)
     admit(origin, join, *candidate);
   else
@@ -105,13 +106,15 @@ void Membership::receive_join(const Origin& origin, const GossipMessage& message
 
 void Membership::verify_address(const Origin& origin, const Join& join, AnnouncementRef candidate) {
   // The candidate asks again and again; so it is on one of its later tries that the first is seen to have failed.
-  bool failed = std::erase_if(admissions_, [&](const auto& entry) {
-                  const Admission& admission = entry.second;
-                  return admission.candidate->id == origin.sender && now_ - admission.since >= options_.admission_timeout;
-                }) > 0;
+  bool failed =
+      std::erase_if(admissions_, [&](const auto& entry) {
+        const Admission& admission = entry.second;
+        return admission.candidate->id == origin.sender && now_ - admission.since >= options_.admission_timeout;
+      }) > 0;
   if (failed) send(origin.endpoint, GossipWriter(JoinRefused{}).take());
   if (admissions_.size() >= options_.admissions_max)
-    std::erase_if(admissions_, [&](const auto& entry) { return now_ - entry.second.since >= options_.admission_timeout; });
+    std::erase_if(admissions_,
+                  [&](const auto& entry) { return now_ - entry.second.since >= options_.admission_timeout; });
   if (admissions_.size() >= options_.admissions_max) return;
   net::Endpoint advertised = candidate->profile.endpoint;
   std::uint32_t sequence = new_sequence();
@@ -178,8 +181,7 @@ void Membership::compare_shared(const NodeId& sender, std::uint64_t theirs) {
 
 void Membership::handle(const Origin& origin, const Digest& digest) {
   compare_shared(origin.sender, digest.shared);
-  for (const Summary& summary :
-       summarize_differences(table_, shared_, digest, options_.sync_datagrams_max, random_))
+  for (const Summary& summary : summarize_differences(table_, shared_, digest, options_.sync_datagrams_max, random_))
     send(origin.endpoint, GossipWriter(summary).take());
 }
 

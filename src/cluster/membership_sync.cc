@@ -81,7 +81,8 @@ class SummaryPacker {
 
  private:
   bool make_room() {
-    bool fits = size_ + kSummaryRangeOverhead + kSummaryEntrySize <= kGossipPayloadMax && summaries_.back().ranges.size() < 255;
+    bool fits =
+        size_ + kSummaryRangeOverhead + kSummaryEntrySize <= kGossipPayloadMax && summaries_.back().ranges.size() < 255;
     if (fits) return true;
     if (summaries_.size() == max_) return false;
     add_summary(summaries_.back().shared);
@@ -128,9 +129,9 @@ void compare_range(const MembershipTable& table, const SummaryRange& theirs, Com
   std::ranges::sort(told, {}, &Located::position);
   for (const Located& own : ours) {
     const SummaryEntry* entry = find_entry(told, own.position, own.entry.id);
-    if (entry == nullptr ? is_present(own.entry.state)
-                         : precedence(*entry) < precedence(own.entry) &&
-                               (is_present(own.entry.state) || is_present(entry->state)))
+    if (entry == nullptr
+            ? is_present(own.entry.state)
+            : precedence(*entry) < precedence(own.entry) && (is_present(own.entry.state) || is_present(entry->state)))
       result.offered.push_back(own.entry.id);
   }
 }

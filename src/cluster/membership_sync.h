@@ -79,7 +79,7 @@ class MembershipPull final {
   bool active_ = false;
   NodeId source_;
   net::Endpoint endpoint_;
-  std::uint64_t position_ = 0;  // everything before it has come
+  std::uint64_t position_ = 0;              // everything before it has come
   std::map<std::uint64_t, Records> ahead_;  // by their first position, until the gap before them is filled
   unsigned tries_ = 0;
   TimePoint due_;

@@ -157,8 +157,9 @@ void MembershipTable::forget_gone(const Memory& memory, TimePoint now) {
 }
 
 std::size_t MembershipTable::index_from(std::uint64_t position) const {
-  auto place = std::lower_bound(present_.begin(), present_.end(), position,
-                                [](const PresentMember& member, std::uint64_t wanted) { return member.position < wanted; });
+  auto place =
+      std::lower_bound(present_.begin(), present_.end(), position,
+                       [](const PresentMember& member, std::uint64_t wanted) { return member.position < wanted; });
   return place == present_.end() ? 0 : static_cast<std::size_t>(place - present_.begin());
 }
 
@@ -174,7 +175,8 @@ std::vector<const PresentMember*> MembershipTable::pick(
     std::size_t count, SeededRandom& random, const std::function<bool(const PresentMember&)>& accepts) const {
   std::vector<const PresentMember*> picked;
   auto fits = [&](const PresentMember& member) {
-    return member.id() != self_->id && (!accepts || accepts(member)) && std::ranges::find(picked, &member) == picked.end();
+    return member.id() != self_->id && (!accepts || accepts(member)) &&
+           std::ranges::find(picked, &member) == picked.end();
   };
   for (std::size_t tries = 0; tries < kPickTries && picked.size() < count; ++tries) {
     const PresentMember& member = present_[random.below(present_.size())];

@@ -67,7 +67,8 @@ void Membership::welcome(AnnouncementRef announcement, Source source) {
 void Membership::ask_unspoken(const GoneMember& member) {
   auto asked = revivals_.find(member.id());
   if (asked != revivals_.end() && now_ - asked->second.second < options_.dead_probe_interval_alone) return;
-  std::erase_if(revivals_, [this](const auto& entry) { return now_ - entry.second.second > options_.dead_probe_interval; });
+  std::erase_if(revivals_,
+                [this](const auto& entry) { return now_ - entry.second.second > options_.dead_probe_interval; });
   std::uint32_t sequence = new_sequence();
   revivals_.insert_or_assign(member.id(), std::pair(sequence, now_));
   send_ping(member.announcement->profile.endpoint, member.id(), sequence);
@@ -118,10 +119,9 @@ void Membership::apply_to_gone(const GoneMember& member, const Accusation& accus
   bool more = accusation.revision == member.revision &&
               (member.unspoken || (accusation.state == MemberState::left && member.state == MemberState::dead));
   if (accusation.state == MemberState::suspect || !(later || more)) return;
-  table_.put_gone(accusation.subject, {.revision = accusation.revision,
-                                       .since = now_,
-                                       .state = accusation.state,
-                                       .reason = accusation.reason});
+  table_.put_gone(
+      accusation.subject,
+      {.revision = accusation.revision, .since = now_, .state = accusation.state, .reason = accusation.reason});
 }
 
 void Membership::suspect(const NodeId& subject, const Revision& revision, const NodeId& accuser) {
@@ -145,10 +145,8 @@ void Membership::suspect(const NodeId& subject, const Revision& revision, const 
 }
 
 void Membership::lose(const Accusation& verdict) {
-  table_.put_gone(verdict.subject, {.revision = verdict.revision,
-                                    .since = now_,
-                                    .state = verdict.state,
-                                    .reason = verdict.reason});
+  table_.put_gone(verdict.subject,
+                  {.revision = verdict.revision, .since = now_, .state = verdict.state, .reason = verdict.reason});
   changed_at_ = now_;
   suspicions_.erase(verdict.subject);
   probes_.erase(verdict.subject);
@@ -170,8 +168,7 @@ void Membership::lose_everybody() {
     member.reason = LossReason::silent;
     tell(MemberLost{std::move(member)});
   }
-  table_.put_all_gone(
-      {.since = now_, .state = MemberState::dead, .reason = LossReason::silent, .unspoken = true});
+  table_.put_all_gone({.since = now_, .state = MemberState::dead, .reason = LossReason::silent, .unspoken = true});
   probes_.erase_all();
   changed_at_ = now_;
   seeds_.hurry(now_);

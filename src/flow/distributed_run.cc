@@ -243,6 +243,11 @@ void DistributedRun::on_signal(int signal, SignalSource source, bool terminal_ra
     give_up(128 + signal, "ended by a signal before it had started");
 }
 
+void DistributedRun::set_grace(Duration grace) {
+  options_.grace = grace;
+  if (run_) run_->set_grace(grace);
+}
+
 void DistributedRun::on_deadline(bool terminal_raw, TimePoint now) {
   if (phase_ == Phase::running) {
     run_->on_deadline(terminal_raw, now);

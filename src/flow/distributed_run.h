@@ -100,6 +100,8 @@ class DistributedRun final {
   void on_part_over(PartIndex part, TimePoint now);
   void on_host_lost(PartIndex part, std::string reason, TimePoint now);
   void on_signal(int signal, SignalSource source, bool terminal_raw, TimePoint now);
+  /// Of what begins to end from now on.
+  void set_grace(Duration grace);
   /// The client is gone: everything is ended at once.
   void on_client_lost(TimePoint now);
   void on_deadline(bool terminal_raw, TimePoint now);

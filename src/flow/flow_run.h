@@ -100,6 +100,8 @@ class FlowRun final {
   /// `terminal_raw`: a stage keeps the terminal in a mode in which keys and signals are its own.
   void on_signal(int signal, SignalSource source, bool terminal_raw, TimePoint now);
   void on_deadline(bool terminal_raw, TimePoint now);  // early calls do nothing
+  /// Of what begins to end from now on.
+  void set_grace(Duration grace) { options_.grace = grace; }
 
   std::optional<FlowAction> poll_action();
   std::optional<TimePoint> poll_deadline() const;

@@ -69,8 +69,8 @@ TEST(StageWords, RefusesWhatMakesNoSense) {
 }
 
 TEST(StageWords, SaysWhatCannotRunYet) {
-  for (const char* word : {"@x8", "@map", "@each", "@each=5", "@lines", "@null",
-                           "@json", "@len", "@ordered", "@by=1", "@sandbox", "@image=a", "@fn"}) {
+  for (const char* word : {"@x8", "@map", "@each", "@each=5", "@lines", "@null", "@json", "@len", "@ordered", "@by=1",
+                           "@sandbox", "@image=a", "@fn"}) {
     auto reason = not_yet_runnable(*read({word}));
     ASSERT_TRUE(reason.has_value()) << word;
     EXPECT_TRUE(reason->contains(word)) << *reason << ", but the user wrote " << word;

@@ -90,7 +90,7 @@ class Merger final {
     while (!machine_.finished()) {
       if (!wait_for_input()) return MergeEnd::reader_gone;
       for (std::size_t i = 0; i < inputs_.size(); ++i)
-        if (ready_[i]) read(i);
+        if (ready_[i] && machine_.wants(i)) read(i);  // not if one before it has just begun a long line
       std::string output = machine_.take_output();
       if (auto end = write(output); end != MergeEnd::ended) return end;
     }

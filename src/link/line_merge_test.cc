@@ -88,6 +88,30 @@ TEST(LineMerge, MergesPipesUntilAllHaveEnded) {
   EXPECT_THAT(lines, UnorderedElementsAre("a 1", "a 2", "b 3"));
 }
 
+TEST(LineMerge, ALineThatGrowsLongBesideABusyInputIsWhole) {
+  constexpr std::size_t kSize = 2 * kLineBufferMax;
+  Pipe a, b, out;
+  for (Pipe* pipe : {&a, &b, &out})
+    ASSERT_GE(::fcntl(pipe->write_end.get(), F_SETPIPE_SZ, 1 << 20), static_cast<int>(kSize));
+  std::string long_line(kSize - 1, 'x'), lines;
+  while (lines.size() + 5 <= kSize) lines += "line\n";
+  write_text(a.write_end.get(), long_line + "\n");
+  write_text(b.write_end.get(), lines);
+  a.write_end.reset();
+  b.write_end.reset();
+  std::vector<UniqueFd> inputs;
+  inputs.push_back(std::move(a.read_end));
+  inputs.push_back(std::move(b.read_end));
+  LineMerge merge(std::move(inputs), {"", ""}, std::move(out.write_end), [](MergeEnd) {});
+  std::string merged;
+  char buffer[65536];
+  for (ssize_t got = 1; got > 0; merged.append(buffer, static_cast<std::size_t>(got)))
+    got = ::read(out.read_end.get(), buffer, sizeof buffer);
+  EXPECT_EQ(merged.size(), kSize + lines.size());
+  std::size_t begin = merged.find('x');
+  EXPECT_EQ(merged.substr(begin, kSize), long_line + "\n");
+}
+
 TEST(LineMerge, NoticesThatItsReaderHasGoneWithoutAnyInput) {
   Pipe a, out;
   std::vector<UniqueFd> inputs;

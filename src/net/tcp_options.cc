@@ -17,8 +17,8 @@ void set_no_delay(int socket) { set(socket, IPPROTO_TCP, TCP_NODELAY, 1); }
 void set_keepalive(int socket) {
   set(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
   set(socket, IPPROTO_TCP, TCP_KEEPIDLE, 5);
-  set(socket, IPPROTO_TCP, TCP_KEEPINTVL, 5);
-  set(socket, IPPROTO_TCP, TCP_KEEPCNT, 2);
+  set(socket, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+  set(socket, IPPROTO_TCP, TCP_KEEPCNT, 10);
 }
 
 }  // namespace sluice::net

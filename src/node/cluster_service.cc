@@ -126,14 +126,17 @@ struct ClusterService::Impl {
                                          : find_member(self->core.members, request.node());
     if (!member) co_return std::unexpected(member.error());
     if (member->id == self->core.members.self()) {
-      self->on_leave(request.grace_ms(), request.wait());
+      std::optional<Duration> grace = std::chrono::milliseconds(request.grace_ms());
+      if (request.wait()) grace.reset();
+      co_await self->on_leave(grace);
       co_return v1::LeaveResponse();
     }
     TimePoint deadline = Clock::now() + kForwardTime;
     auto channel = co_await self->core.peers.get(member->id, deadline);
     if (!channel) co_return std::unexpected(status_of(channel.error(), member->profile.name));
     request.clear_node();
-    rpc::CallOptions options{.on_behalf_of = info.caller.connection.name, .on_behalf_role = info.caller.effective};
+    rpc::CallOptions options{
+        .timeout = std::nullopt, .on_behalf_of = info.caller.connection.name, .on_behalf_role = info.caller.effective};
     co_return co_await rpc::call<v1::LeaveResponse>(**channel, "sluice.v1.Cluster/Leave", request, std::move(options));
   }
 };

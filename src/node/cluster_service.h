@@ -3,6 +3,7 @@
 // Threading: belongs to the control loop.
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "node/node_core.h"
 
@@ -12,7 +13,8 @@ enum class MemberChange { joined, changed, suspected, left, lost };
 
 class ClusterService final {
  public:
-  using OnLeave = std::function<void(std::uint64_t grace_ms, bool wait)>;
+  /// Returns when nothing runs on this node any more; it leaves then. `grace`: what runs is told to end; none: awaited.
+  using OnLeave = std::function<net::Awaitable<void>(std::optional<Duration> grace)>;
 
   ClusterService(NodeCore core, OnLeave on_leave);
   ~ClusterService();

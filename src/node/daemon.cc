@@ -279,7 +279,7 @@ class Daemon final : MemberView {
     parts_ = std::move(*parts);
     workers_.emplace(core, *parts_);
     flows_.emplace(core, *workers_, loops_, identity_->directory());
-    cluster_service_.emplace(core, [this](std::uint64_t grace_ms, bool wait) { leave(grace_ms, wait); });
+    cluster_service_.emplace(core, [this](std::optional<Duration> grace) { return leave(*this, grace); });
     trust_service_.emplace(core, *trust_);
     workers_->register_methods(table_);
     flows_->register_methods(table_);
@@ -401,6 +401,7 @@ class Daemon final : MemberView {
     log_.warn("node lost",
               {{"node", event.member.profile.name}, {"reason", cluster::reason_name(event.member.reason)}});
     tell(MemberChange::lost, event.member);
+    if (peers_) peers_->on_lost(event.member.id);
     on_gone(event.member, event.member.reason == cluster::LossReason::refused
                               ? "its process ended; its host refuses connections"
                               : "it does not answer any more");
@@ -408,10 +409,9 @@ class Daemon final : MemberView {
   void on_member(const cluster::MemberLeft& event) {
     log_.info("node left", {{"node", event.member.profile.name}});
     tell(MemberChange::left, event.member);
-    on_gone(event.member, "it has left the cluster");
+    on_gone(event.member, "it has left the cluster");  // its connections end with it: an answer may be under way
   }
   void on_gone(const cluster::Member& member, const std::string& reason) {
-    if (peers_) peers_->on_lost(member.id);
     if (flows_) flows_->on_node_lost(member.id, reason);
   }
   void on_member(const cluster::IdConflict& event) {
@@ -555,9 +555,12 @@ class Daemon final : MemberView {
   // --- going ------------------------------------------------------------------------------------------------------
 
   // A node that leaves takes its flows along; one that is restarted finds those in the background again.
-  void leave(std::uint64_t, bool) {
-    leaving_ = true;
-    stop();
+  static Awaitable<void> leave(Daemon& daemon, std::optional<Duration> grace) {
+    daemon.leaving_ = true;
+    daemon.log_.info("about to leave", {{"awaits", grace ? "the grace" : "what runs"}});
+    co_await daemon.flows_->drain(grace);
+    co_await daemon.workers_->drain(grace);
+    daemon.stop();
   }
 
   void stop() {

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/time.h"
 #include "cluster/cluster_key.h"
@@ -24,7 +24,7 @@ namespace sluice::node {
 namespace {
 
 using namespace std::chrono_literals;
-using Refusal = std::unexpected<std::string>;
+using Refusal = std::unexpected<DevStop>;
 
 constexpr Duration kStartTime = 10s;
 constexpr Duration kEndTime = 10s;  // nodes end within their own grace; beyond this they are killed
@@ -56,21 +56,6 @@ Pipe make_pipe() {
   ::_exit(127);
 }
 
-// The first line, or what arrived before the other end closed or the time was over.
-std::string read_line(int fd, TimePoint deadline) {
-  std::string line;
-  while (line.find('\n') == std::string::npos) {
-    auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    pollfd polled{.fd = fd, .events = POLLIN, .revents = 0};
-    if (left <= 0 || ::poll(&polled, 1, static_cast<int>(left)) <= 0) break;
-    char buffer[512];
-    ssize_t got = ::read(fd, buffer, sizeof buffer);
-    if (got <= 0) break;
-    line.append(buffer, static_cast<std::size_t>(got));
-  }
-  return line.substr(0, line.find('\n'));
-}
-
 std::string text_of(const nlohmann::json& line, const char* key) {
   return line.contains(key) && line[key].is_string() ? line[key].get<std::string>() : "";
 }
@@ -92,22 +77,22 @@ std::string describe(const nlohmann::json& line, const std::string& whose, bool 
 
 }  // namespace
 
-std::expected<DevCluster, std::string> DevCluster::start(std::size_t count) {
-  DevCluster cluster;
+std::expected<DevCluster, DevStop> DevCluster::start(std::size_t count, Signals& signals) {
+  DevCluster cluster(signals);
   const char* temporary = std::getenv("TMPDIR");
   std::string folder = fmt::format("{}/sluice-dev-XXXXXX", temporary == nullptr ? "/tmp" : temporary);
   if (::mkdtemp(folder.data()) == nullptr)
-    return Refusal(fmt::format("cannot make a folder like {}: {}", folder, std::strerror(errno)));
+    return Refusal(DevStop{fmt::format("cannot make a folder like {}: {}", folder, std::strerror(errno))});
   cluster.folder_ = folder;
   cluster.key_file_ = folder + "/cluster.key";
   if (auto written = cluster::write_key_file(cluster.key_file_, cluster::ClusterKey::generate()); !written)
-    return Refusal(written.error().message);
+    return Refusal(DevStop{written.error().message});
   for (std::size_t i = 1; i <= count; ++i)
     if (auto added = cluster.add_node(fmt::format("n{}", i)); !added) return Refusal(added.error());
   return cluster;
 }
 
-std::expected<void, std::string> DevCluster::add_node(const std::string& name) {
+std::expected<void, DevStop> DevCluster::add_node(const std::string& name) {
   DevNode node{.name = name, .data = folder_ + "/" + name};
   std::vector<std::string> arguments = {"sluice",       "start", "--listen",    "127.0.0.1:0", "--data",
                                         node.data,      "--key", key_file_,     "--name",      name,
@@ -115,34 +100,49 @@ std::expected<void, std::string> DevCluster::add_node(const std::string& name) {
   if (!nodes_.empty()) arguments.insert(arguments.end(), {"--join", nodes_[0].url});
   Pipe output = make_pipe(), log = make_pipe();
   pid_t pid = ::fork();
-  if (pid < 0) return Refusal(fmt::format("cannot start {}: {}", name, std::strerror(errno)));
+  if (pid < 0) return Refusal(DevStop{fmt::format("cannot start {}: {}", name, std::strerror(errno))});
   if (pid == 0) become_node(arguments, output.write_end.get(), log.write_end.get());
   output.write_end.reset();
   log.write_end.reset();
   node.pid = pid;
   node.log = std::move(log.read_end);
-  node.url = read_line(output.read_end.get(), Clock::now() + kStartTime);
-  bool ready = node.url.starts_with("sluice://");
   nodes_.push_back(std::move(node));
-  if (ready) return {};
-  return Refusal(fmt::format("{} did not come up: {}", name, read_line(nodes_.back().log.get(), Clock::now() + 1s)));
+  auto url = read_url(output.read_end.get());
+  if (!url) return Refusal(url.error());
+  nodes_.back().url = *url;
+  if (url->starts_with("sluice://")) return {};
+  std::string why(4096, '\0');
+  ssize_t got = ::read(nodes_.back().log.get(), why.data(), why.size());
+  why.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+  return Refusal(DevStop{fmt::format("{} did not come up: {}", name, why.substr(0, why.find('\n')))});
+}
+
+// The first line, or what arrived of it before the node ended or the time was over.
+std::expected<std::string, DevStop> DevCluster::read_url(int fd) {
+  TimePoint deadline = Clock::now() + kStartTime;
+  std::string line;
+  while (line.find('\n') == std::string::npos) {
+    auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    pollfd polled[] = {{.fd = signals_->descriptor(), .events = POLLIN, .revents = 0},
+                       {.fd = fd, .events = POLLIN, .revents = 0}};
+    if (left <= 0 || ::poll(polled, 2, static_cast<int>(left)) <= 0) break;
+    if (auto signal = signals_->next())
+      return Refusal(DevStop{.message = "ended by a signal", .signal = signal->number});
+    if (polled[1].revents == 0) continue;
+    char buffer[512];
+    ssize_t got = ::read(fd, buffer, sizeof buffer);
+    if (got <= 0) break;
+    line.append(buffer, static_cast<std::size_t>(got));
+  }
+  return line.substr(0, line.find('\n'));
 }
 
 int DevCluster::watch(const std::function<void(const std::string& event)>& on_event) {
-  sigset_t ending;
-  ::sigemptyset(&ending);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::sigaddset(&ending, signal);
-  ::sigprocmask(SIG_BLOCK, &ending, nullptr);
-  UniqueFd signals(::signalfd(-1, &ending, SFD_CLOEXEC));
   while (true) {
-    std::vector<pollfd> polled = {{.fd = signals.get(), .events = POLLIN, .revents = 0}};
+    std::vector<pollfd> polled = {{.fd = signals_->descriptor(), .events = POLLIN, .revents = 0}};
     for (const DevNode& node : nodes_) polled.push_back({.fd = node.log.get(), .events = POLLIN, .revents = 0});
     if (::poll(polled.data(), polled.size(), -1) < 0) continue;
-    if (polled[0].revents != 0) {
-      signalfd_siginfo info{};
-      (void)!::read(signals.get(), &info, sizeof info);
-      return static_cast<int>(info.ssi_signo);
-    }
+    if (auto signal = signals_->next()) return signal->number;
     for (std::size_t i = 0; i < nodes_.size(); ++i)
       if (polled[i + 1].revents != 0) read_log(nodes_[i], on_event);
     if (std::ranges::none_of(nodes_, [](const DevNode& node) { return static_cast<bool>(node.log); })) return 0;
@@ -154,6 +154,7 @@ void DevCluster::read_log(DevNode& node, const std::function<void(const std::str
   ssize_t got = ::read(node.log.get(), buffer, sizeof buffer);
   if (got <= 0) {
     node.log.reset();
+    ::waitpid(std::exchange(node.pid, 0), nullptr, 0);
     on_event(fmt::format("{} has ended", node.name));
     return;
   }
@@ -172,6 +173,7 @@ void DevCluster::end() {
     if (node.pid > 0) ::kill(node.pid, SIGTERM);
   TimePoint patience = Clock::now() + kEndTime;
   for (DevNode& node : nodes_) {
+    if (node.pid == 0) continue;
     // A node that ends closes its log; nobody reads it any more, and it must not block on that.
     while (node.log && Clock::now() < patience) {
       pollfd polled{.fd = node.log.get(), .events = POLLIN, .revents = 0};

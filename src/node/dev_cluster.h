@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "node/signals.h"
 
 namespace sluice::node {
 
@@ -18,15 +19,22 @@ struct DevNode {
   std::string name;
   std::string url;
   std::string data;
-  int pid = 0;
+  int pid = 0;           // 0: it has ended, and was waited for
   UniqueFd log;          // its stderr, JSON lines
   std::string log_rest;  // of a line that has not ended
 };
 
+/// Why there is no cluster: what went wrong, or the signal that ended us first.
+struct DevStop {
+  std::string message;
+  int signal = 0;
+};
+
 class DevCluster final {
  public:
-  /// Starts `count` nodes, n1, n2, ..., that all know each other when this returns. Errors: a sentence; nothing is left.
-  static std::expected<DevCluster, std::string> start(std::size_t count);
+  /// Starts `count` nodes, n1, n2, ..., that all know each other when this returns. `signals` end it early, and outlive it.
+  /// Errors: nothing is left.
+  static std::expected<DevCluster, DevStop> start(std::size_t count, Signals& signals);
   DevCluster(DevCluster&&) noexcept = default;
   DevCluster& operator=(DevCluster&&) = delete;
   /// Ends the nodes and removes the folder.
@@ -35,16 +43,18 @@ class DevCluster final {
   const std::vector<DevNode>& nodes() const { return nodes_; }
   const std::string& key_file() const { return key_file_; }
 
-  /// Tells `on_event` of joins, leaves and flows, until a signal that ends us (its number is returned) or, with 0, until the
-  /// last node has ended.
+  /// Tells `on_event` of joins, leaves and flows, until a signal (its number is returned) or, with 0, until the last node
+  /// has ended.
   int watch(const std::function<void(const std::string& event)>& on_event);
 
  private:
-  DevCluster() = default;
-  std::expected<void, std::string> add_node(const std::string& name);
+  explicit DevCluster(Signals& signals) : signals_(&signals) {}
+  std::expected<void, DevStop> add_node(const std::string& name);
+  std::expected<std::string, DevStop> read_url(int fd);
   void read_log(DevNode& node, const std::function<void(const std::string&)>& on_event);
   void end();
 
+  Signals* signals_;
   std::string folder_;
   std::string key_file_;
   std::vector<DevNode> nodes_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <map>
 #include <set>
 #include <utility>
@@ -22,6 +23,7 @@ namespace {
 using net::Awaitable;
 
 constexpr std::uint32_t kGeneration = 1;
+constexpr unsigned kLinkAttemptsMax = 5;  // of both ends together
 
 struct PartEvent {
   std::size_t part = 0;
@@ -62,6 +64,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     LinkId id;
     link::LinkToken token{};
     bool relayed = false;
+    unsigned attempts = 0;  // to make it that have failed
   };
   struct PartState {
     std::unique_ptr<HostSession> session;  // none: the client's, or closed
@@ -243,13 +246,51 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   std::expected<void, std::string> set_up_relays() {
-    for (std::size_t i = 0; i < graph.links.size(); ++i) {
-      if (!needs_relay(graph.links[i])) continue;
-      if (!surroundings.relay_link(links[i].id, bytes_text(links[i].token), kGeneration))
+    for (std::size_t i = 0; i < graph.links.size(); ++i)
+      if (needs_relay(graph.links[i]) && !set_up_relay(links[i]))
         return std::unexpected("too many links wait on this node; try again later");
-      links[i].relayed = true;
-    }
     return {};
+  }
+
+  bool set_up_relay(Link& link) {
+    link.relayed = surroundings.relay_link(link.id, bytes_text(link.token), kGeneration);
+    return link.relayed;
+  }
+
+  // The consumer could not dial: the producer does. If neither can, both dial this node, which reaches both. Whoever must
+  // dial this node and fails tries again: packets may get lost.
+  void on_unreached(std::size_t part, const v1::Unreached& unreached, TimePoint now) {
+    auto link =
+        std::ranges::find(links, unreached.link_id(), [](const Link& each) { return bytes_text(each.id.bytes); });
+    if (link == links.end()) return;
+    auto index = static_cast<std::size_t>(link - links.begin());
+    const flow::PartLink& ends = graph.links[index];
+    bool between_nodes = graph.parts[ends.from].host && graph.parts[ends.to].host;
+    ++link->attempts;
+    if (between_nodes && link->attempts == 1) return redial(ends.from, *link, *graph.parts[ends.to].host);
+    if (between_nodes && link->attempts == 2 && !is_at_home(ends) && set_up_relay(*link)) {
+      note(fmt::format("{} and {} cannot reach each other: {} relays between them", host_names[ends.from],
+                       host_names[ends.to], name_of(surroundings.self())));
+      redial(ends.from, *link, surroundings.self());
+      return redial(ends.to, *link, surroundings.self());
+    }
+    if ((link->relayed || !between_nodes) && link->attempts <= kLinkAttemptsMax)
+      return redial(part, *link, surroundings.self());
+    machine->on_link_lost(index, unreached.message(), now);
+  }
+
+  bool is_at_home(const flow::PartLink& link) const {
+    flow::Host home = surroundings.self();
+    return graph.parts[link.from].host == home || graph.parts[link.to].host == home;
+  }
+
+  void redial(std::size_t part, const Link& link, const NodeId& to) {
+    v1::HostCommand command;
+    v1::Redial& redial = *command.mutable_redial();
+    redial.set_link_id(bytes_text(link.id.bytes));
+    redial.set_address(surroundings.address_of(to));
+    redial.set_node_id(to.text());
+    send(part, command);
   }
 
   void forget_relays() {
@@ -401,7 +442,11 @@ struct FlowOrchestrator::Impl final : HostListener {
     client_gone = true;
     machine->on_client_lost(Clock::now());
   }
-  void handle(StopRequest&) { machine->on_signal(15, flow::SignalSource::process, false, Clock::now()); }
+  void handle(StopRequest& stop) {
+    if (stop.grace_ms) machine->set_grace(std::chrono::milliseconds(*stop.grace_ms));
+    note(stop.reason);
+    machine->on_signal(SIGTERM, flow::SignalSource::process, false, Clock::now());
+  }
   void handle(Input& input) {
     if (input.input.has_signal()) {
       const v1::UserSignal& signal = input.input.signal();
@@ -446,7 +491,7 @@ struct FlowOrchestrator::Impl final : HostListener {
         return on_started(part, event.started(), now);
       case v1::HostEvent::kFailed:
         parts[part].over = true;
-        return machine->on_part_failed(part, event.failed().status(), event.failed().message(), now);
+        return machine->on_part_failed(part, event.failed().status(), on_host(part, event.failed().message()), now);
       case v1::HostEvent::kExited:
         return on_exited(part, event.exited(), now);
       case v1::HostEvent::kLinkEnded:
@@ -460,6 +505,10 @@ struct FlowOrchestrator::Impl final : HostListener {
       case v1::HostEvent::kOver:
         parts[part].over = true;
         return machine->on_part_over(part, now);
+      case v1::HostEvent::kUnreached:
+        return on_unreached(part, event.unreached(), now);
+      case v1::HostEvent::kLeaving:
+        return note(fmt::format("{} is about to leave the cluster; what runs there was told to end", host_names[part]));
       case v1::HostEvent::kMoved:
       case v1::HostEvent::EVENT_NOT_SET:
         return;
@@ -472,7 +521,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     for (const v1::StageHow& how : prepared.stages()) {
       hows[how.index()] = how;
       if (how.problem().empty() || !problem.empty()) continue;
-      problem = graph.parts[part].host ? fmt::format("{} (on {})", how.problem(), host_names[part]) : how.problem();
+      problem = on_host(part, how.problem());
       status = how.problem_status();
     }
     prepared_.insert(part);
@@ -489,6 +538,10 @@ struct FlowOrchestrator::Impl final : HostListener {
       machine->on_part_failed(part, status, problem, now);
       parts[part].over = true;
     }
+  }
+
+  std::string on_host(std::size_t part, const std::string& message) const {
+    return graph.parts[part].host ? fmt::format("{} (on {})", message, host_names[part]) : message;
   }
 
   // A look at the plan ends when every part has been looked at.

@@ -81,6 +81,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
   Condition changed;
   std::map<FlowId, std::shared_ptr<FlowOrchestrator>> flows;
   std::map<LinkId, Relay> relays;
+  bool draining = false;  // no new flows
   bool closing = false;
 
   // --- what orchestrators need ------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     v1::RunInput input;
     if (!*first || !input.ParseFromString(**first) || !input.has_start())
       co_return rpc::Status{rpc::Code::invalid_argument, "the first message must say what to run"};
-    if (self->closing) co_return rpc::Status{rpc::Code::unavailable, "this node is about to leave"};
+    if (self->draining || self->closing) co_return rpc::Status{rpc::Code::unavailable, "this node is about to leave"};
     if (input.start().background()) co_return co_await run_in_background(self, call, input.start());
     co_return co_await run_in_foreground(self, call, input.start());
   }
@@ -398,7 +399,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     auto id = FlowId::parse(flow->id());
     auto orchestrated = self->flows.find(*id);
     if (orchestrated != self->flows.end()) {
-      orchestrated->second->stop(request.grace_ms(), "stopped");
+      orchestrated->second->stop(request.grace_ms(), "the flow was told to stop");
       bool background = flow->background();
       if (!background) co_return *flow;
     } else if (flow->state() == v1::FLOW_STATE_RUNNING) {
@@ -564,7 +565,7 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
 std::shared_ptr<FlowOrchestrator> FlowService::run_for(FlowClient& client, const v1::RunStart& start,
                                                        std::function<void()> on_end) {
   auto impl = impl_;
-  if (impl->closing) return nullptr;
+  if (impl->draining || impl->closing) return nullptr;
   FlowId id = FlowId::random();
   auto flow = std::make_shared<FlowOrchestrator>(impl->core.executor, *impl, &client, id, start, impl->core.log);
   flow->place_here_on_node();
@@ -579,6 +580,25 @@ void FlowService::on_node_lost(const NodeId& node, const std::string& reason) {
 
 std::size_t FlowService::running() const { return impl_->flows.size(); }
 
+Awaitable<void> FlowService::drain(std::optional<Duration> grace) {
+  auto impl = impl_;
+  impl->draining = true;
+  auto grace_ms =
+      grace ? std::optional<std::uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(*grace).count()) : std::nullopt;
+  if (grace)
+    for (const auto& [id, flow] : impl->flows) flow->stop(grace_ms, "the node that runs the flow is about to leave");
+  for (v1::Flow& flow : impl->own_flows()) {
+    auto id = FlowId::parse(flow.id());
+    bool left_behind = flow.state() == v1::FLOW_STATE_RUNNING && id && !impl->flows.contains(*id);
+    if (!left_behind) continue;
+    if (grace)
+      co_await Impl::stop_spawners(impl, flow, *grace);
+    else
+      (void)co_await Impl::wait_here(impl, flow.id());
+  }
+  while (!impl->flows.empty()) co_await impl->changed.wait();
+}
+
 Awaitable<void> FlowService::close(bool keep_background) {
   auto impl = impl_;
   impl->closing = true;
@@ -586,7 +606,7 @@ Awaitable<void> FlowService::close(bool keep_background) {
     if (keep_background && flow->survives_daemon())
       flow->let_go();
     else
-      flow->stop({}, "the node is about to leave");
+      flow->stop({}, "the node that runs the flow ends");
   }
   impl->changed.notify();
   while (!impl->flows.empty()) co_await impl->changed.wait();

@@ -4,6 +4,7 @@
 // Threading: belongs to the control loop.
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "link/data_loops.h"
@@ -27,6 +28,9 @@ class FlowService final {
 
   /// How many flows run here.
   std::size_t running() const;
+  /// Takes no new flows, and returns when those that run have ended, in the background too. `grace`: they are told to end,
+  /// and killed after it; none: they end by themselves.
+  net::Awaitable<void> drain(std::optional<Duration> grace);
   /// Ends what runs, and returns when it has ended. With `keep_background`, what can go on without a daemon does.
   net::Awaitable<void> close(bool keep_background);
 

@@ -24,7 +24,8 @@ class LinkRegistry final {
   std::expected<OnArrived, std::string> claim(const link::LinkClaim& claim);
 
   std::size_t size() const { return expected_.size(); }
-  static constexpr std::size_t kExpectedMax = 4096;  // links of one flow at most; a node's share of many is below that
+  static constexpr std::size_t kExpectedMax =
+      16384;  // both ends of a link may wait, and a flow has at most 4,096 links
 
  private:
   struct Expected {

@@ -36,7 +36,9 @@ namespace asio = net::asio;
 using net::Awaitable;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 
-constexpr std::chrono::seconds kConnectTime{10};
+constexpr std::chrono::seconds kConnectTime{20};
+constexpr std::chrono::seconds kDialTime{3};                     // then the other end dials, or somebody relays
+constexpr unsigned kClientTries = 3;                             // to a client nobody can dial: it tries again itself
 constexpr std::size_t kErrorOutputSize = std::size_t{32} << 10;  // of one message
 constexpr int kRefusedStatus = 125;
 
@@ -64,6 +66,7 @@ std::optional<link::LinkClaim> claim_from(const v1::LinkEnd& end, link::Side dia
 struct LinkState {
   v1::LinkEnd end;
   bool is_input = false;
+  bool expected = false;                        // it may be the other end that dials
   std::optional<net::Connection::Parts> parts;  // connected, and not pumping yet
   std::optional<link::ByteLink> pump;
   bool over = false;
@@ -169,9 +172,11 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
   std::expected<void, std::string> take_links() {
     for (const v1::LinkEnd& end : prepare_message.inputs()) links.push_back({.end = end, .is_input = true});
     if (prepare_message.has_output()) links.push_back({.end = prepare_message.output()});
-    for (std::size_t i = 0; i < links.size(); ++i)
-      if (links[i].end.how() == v1::LinkEnd::HOW_LISTEN && !expect(i))
+    for (std::size_t i = 0; i < links.size(); ++i) {
+      links[i].expected = expect(i);
+      if (links[i].end.how() == v1::LinkEnd::HOW_LISTEN && !links[i].expected)
         return std::unexpected("this link can't wait here: too many do, or its description is damaged");
+    }
     return {};
   }
 
@@ -192,17 +197,15 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
     });
   }
 
-  void forget_expected() {
-    LinkRegistry* registry = surroundings.registry();
-    if (registry == nullptr) return;
-    for (const LinkState& link : links)
-      if (link.end.how() == v1::LinkEnd::HOW_LISTEN)
-        if (auto claim = claim_from(link.end, other_side(link))) registry->forget(claim->link, claim->side);
+  void forget_expected(LinkState& link) {
+    if (!std::exchange(link.expected, false)) return;
+    if (auto claim = claim_from(link.end, other_side(link))) surroundings.registry()->forget(claim->link, claim->side);
   }
 
   void on_link(std::size_t index, net::Connection::Parts parts) {
     if (state == State::over || links_given_up) return;
     links[index].parts = std::move(parts);
+    forget_expected(links[index]);
     changed.notify();
   }
 
@@ -216,7 +219,7 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
   static Awaitable<void> connect_all(std::shared_ptr<Impl> self) {
     TimePoint deadline = Clock::now() + kConnectTime;
     for (std::size_t i = 0; i < self->links.size(); ++i)
-      if (self->links[i].end.how() == v1::LinkEnd::HOW_DIAL) self->tasks.spawn(dial(self, i, deadline));
+      if (self->links[i].end.how() == v1::LinkEnd::HOW_DIAL) self->tasks.spawn(dial(self, i));
     while (!self->all_connected() && !self->failed && !self->links_given_up && Clock::now() < deadline)
       co_await self->changed.wait(deadline);
     if (self->failed || self->links_given_up || self->state != State::prepared) co_return;
@@ -238,7 +241,17 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
     return "no connection";
   }
 
-  static Awaitable<void> dial(std::shared_ptr<Impl> self, std::size_t index, TimePoint deadline) {
+  void redial(const v1::Redial& redial) {
+    for (std::size_t i = 0; i < links.size(); ++i) {
+      v1::LinkEnd& end = links[i].end;
+      if (end.link_id() != redial.link_id() || links[i].parts || state != State::prepared) continue;
+      end.set_address(redial.address());
+      end.set_node_id(redial.node_id());
+      tasks.spawn(dial(shared_from_this(), i));
+    }
+  }
+
+  static Awaitable<void> dial(std::shared_ptr<Impl> self, std::size_t index) {
     const v1::LinkEnd& end = self->links[index].end;
     auto claim = claim_from(end, own_side(self->links[index]));
     LinkAddress to{.node = NodeId::parse(end.node_id())};
@@ -248,13 +261,25 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
       to.at = *at;
     }
     if (!claim) co_return self->fail(kRefusedStatus, "the description of a link is damaged");
-    auto parts = co_await self->surroundings.dial(std::move(to), *claim, deadline);
-    if (parts) co_return self->on_link(index, std::move(*parts));
-    const LinkState& link = self->links[index];
-    self->fail(kRefusedStatus,
-               fmt::format("cannot reach {} for a link ({}): {}", link.end.peer_name(),
-                           link.end.address().empty() ? "the node" : link.end.address(), parts.error().message));
-    self->changed.notify();
+    unsigned tries = self->surroundings.registry() == nullptr ? kClientTries : 1;
+    for (unsigned tried = 1;; ++tried) {
+      auto parts = co_await self->surroundings.dial(to, *claim, Clock::now() + kDialTime);
+      if (parts) co_return self->on_link(index, std::move(*parts));
+      bool again = parts.error().kind == net::NetErrorKind::timed_out && tried < tries && !self->links_given_up;
+      if (!again) co_return self->on_unreached(self->links[index], parts.error().message);
+    }
+  }
+
+  void on_unreached(const LinkState& link, const std::string& why) {
+    if (link.parts) return;  // the other end was quicker
+    const std::string& address = link.end.address();
+    v1::HostEvent event;
+    event.mutable_unreached()->set_link_id(link.end.link_id());
+    event.mutable_unreached()->set_message(
+        fmt::format("cannot reach {} ({}): {}", link.end.peer_name(), address.empty() ? "the node" : address, why));
+    if (surroundings.registry() != nullptr) return emit(std::move(event));
+    fail(kRefusedStatus, event.unreached().message());
+    changed.notify();
   }
 
   // --- starting ---------------------------------------------------------------------------------------------------
@@ -678,8 +703,8 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
   void give_up(bool links_too) {
     if (links_too && !std::exchange(links_given_up, true)) {
       links_cut = true;
-      forget_expected();
       for (LinkState& link : links) {
+        forget_expected(link);
         link.parts.reset();
         if (link.pump)
           link.pump->cancel("the flow was ended");
@@ -734,10 +759,24 @@ void PartHost::on_command(const v1::HostCommand& command) {
       return impl_->give_up(command.end_all().links_too());
     case v1::HostCommand::kDetach:
       return impl_->detach();
+    case v1::HostCommand::kRedial:
+      return impl_->redial(command.redial());
     case v1::HostCommand::kFinish:
     case v1::HostCommand::COMMAND_NOT_SET:
       return;
   }
+}
+
+void PartHost::leave() {
+  v1::HostEvent event;
+  event.mutable_leaving();
+  impl_->emit(std::move(event));
+  v1::Signal signal;
+  signal.set_number(SIGTERM);
+  signal.set_strays_too(true);
+  signal.set_then_continue(true);
+  for (const v1::StageText& stage : impl_->prepare_message.stages()) signal.add_stages(stage.index());
+  impl_->signal(signal);
 }
 
 void PartHost::abandon() {

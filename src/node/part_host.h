@@ -84,6 +84,8 @@ class PartHost final {
   PartHost& operator=(const PartHost&) = delete;
 
   void on_command(const v1::HostCommand& command);
+  /// This host is about to leave: what runs is told to end.
+  void leave();
   /// The orchestrator is lost, or done: what still runs is killed, and no event is emitted any more.
   void abandon();
   /// As abandon, but a part that is kept goes on under its spawner.

