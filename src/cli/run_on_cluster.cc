@@ -73,7 +73,11 @@ int run_on_cluster(flow::FlowGraph graph, RunOptions options, exec::Environment 
     spawners.push_back(std::move(*another));
   }
   NodeOptions where = node_options(options);
+  node::ShipOptions ship{.extra = options.ship, .size_max = options.ship_bytes_max, .nothing_here = options.background};
   node::ClusterRunRequest request = make_request(std::move(graph), std::move(options), std::move(environment));
+  auto files = node::look_for_files(request.graph, ship);
+  if (!files) return refuse(request.dry_run ? kFailed : node::kRefused, "run: " + files.error());
+  request.files = std::move(*files);
   node::RunResult result;
   int status = run_loop([&] { return run(where, &request, &spawners, &entry, &result); });
   if (result.signal != 0) node::die_by(result.signal);

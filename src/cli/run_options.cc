@@ -41,8 +41,6 @@ constexpr FutureOption kFuture[] = {
     {"-f,--file", "FILE", "flow files", "run the flow of a file; - reads stdin"},
     {"-d,--deploy", nullptr, "services", "deploy the pipeline as a service"},
     {"--discover", "GROUP:PORT", "discovery", "find a node by multicast"},
-    {"--ship", "FILE", "file shipping", "a file that stages elsewhere need"},
-    {"--ship-max", "SIZE", "file shipping", "the largest file that is shipped"},
     {"--rate", "N", "record links", "records a second at most"},
     {"--max-record", "SIZE", "record links", "the largest record"},
     {"--retries", "N", "record links", "tries for a record that fails"},
@@ -54,7 +52,7 @@ constexpr FutureOption kFuture[] = {
 
 // The strings that CLI11 fills; they are judged afterwards, with messages of ours.
 struct Raw {
-  std::string timeout, grace, pipefail, progress, cwd, keep_max;
+  std::string timeout, grace, pipefail, progress, cwd, keep_max, ship_max;
   bool mark = false, no_mark = false;
   std::vector<std::string> future_values = std::vector<std::string>(std::size(kFuture));
 };
@@ -70,6 +68,11 @@ void add_cluster_options(CLI::App& app, RunOptions& options, Raw& raw) {
   app.add_option("--output-max", raw.keep_max, "of the output that a background flow keeps (10M)")
       ->type_name("SIZE")
       ->group(group);
+  app.add_option("--ship", options.ship, "a file that stages elsewhere need beside those that they name as ./FILE")
+      ->allow_extra_args(false)
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--ship-max", raw.ship_max, "the largest file that is shipped (64M)")->type_name("SIZE")->group(group);
   app.add_flag("--mark", raw.mark, "mark each line of @all with its node")->group(group);
   app.add_flag("--no-mark", raw.no_mark, "mark none")->group(group);
 }
@@ -192,6 +195,7 @@ std::expected<void, std::string> judge_values(const Raw& raw, RunOptions& option
   if (raw.mark) options.marks = node::OutputMarks::always;
   if (raw.no_mark) options.marks = node::OutputMarks::never;
   if (auto read = read_size("--output-max", raw.keep_max, options.keep_bytes_max); !read) return read;
+  if (auto read = read_size("--ship-max", raw.ship_max, options.ship_bytes_max); !read) return read;
   for (const std::string& variable : options.environment)
     if (variable.empty() || variable[0] == '=')
       return Refusal(fmt::format("run: --env '{}': a variable has a name: NAME=VALUE", variable));

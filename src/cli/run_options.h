@@ -36,6 +36,8 @@ struct RunOptions {
   std::string node, key, cert;  // which node, and the proof for it
   node::OutputMarks marks = node::OutputMarks::automatic;
   std::uint64_t keep_bytes_max = std::uint64_t{10} << 20;
+  std::vector<std::string> ship;  // files for stages elsewhere, beside those that they name
+  std::uint64_t ship_bytes_max = std::uint64_t{64} << 20;
   std::vector<std::string> not_yet;  // options that need what this version lacks, with what they need
 };
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "flow/shell_text.h"
 #include "flow/stage_words.h"
 
 namespace sluice::flow {
@@ -14,6 +15,7 @@ struct Stage {
   StageWords words;
   // The words to execute, when no shell would change them; `shell_text` says the same for a shell.
   std::optional<std::vector<std::string>> plain_words;
+  std::vector<PathWord> path_words;  // files that it may need with it
   bool first_word_quoted = false;
   bool without_shell = false;  // `run -- CMD`: even a builtin's name is a file's
   std::string shell_text;

@@ -109,6 +109,7 @@ std::expected<Stage, std::string> read_stage(std::string_view text, const Parsed
   return Stage{.command = std::string(text.substr(command.range.begin, command.range.end - command.range.begin)),
                .words = std::move(*read),
                .plain_words = command.plain_words,
+               .path_words = command.path_words,
                .first_word_quoted = command.first_word_quoted || command.first_word_is_time,
                .shell_text = stage_text(text, command),
                .error_joins_output = command.stderr_joins_pipe};
@@ -138,6 +139,8 @@ FlowGraph single_command(std::vector<std::string> words) {
   Stage& stage = graph.stages.emplace_back();
   stage.command = quote_words(words);
   stage.shell_text = stage.command;
+  for (const std::string& word : words)
+    if (word.starts_with("./") || word.starts_with("../")) stage.path_words.push_back({.path = word});
   stage.plain_words = std::move(words);
   stage.without_shell = true;
   return graph;

@@ -45,15 +45,22 @@ ResolvedStage Resolver::resolve(const Stage& stage, std::size_t index) const {
   resolved.program.arguments = *stage.plain_words;
   resolved.program.script_shell = context_.shell.path;
   resolved.program.error = stage.error_joins_output ? exec::Stream::as_stdout : exec::Stream::inherited;
-  auto path = exec::find_program(name, search_path_);
+  auto path = find(name);
   if (path) {
-    resolved.how = "exec " + *path;
+    resolved.how = "exec " + (name.find('/') == std::string::npos ? *path : name);
     resolved.program.path = *path;
     return resolved;
   }
   resolved.how = "exec ?";
   resolved.problem = lookup_problem(index, name, path.error());
   return resolved;
+}
+
+std::expected<std::string, exec::LookupError> Resolver::find(const std::string& name) const {
+  bool elsewhere = context_.directory && !name.starts_with('/') && name.find('/') != std::string::npos;
+  if (!elsewhere) return exec::find_program(name, search_path_);
+  if (context_.directory->empty()) return std::unexpected(exec::LookupError::not_found);
+  return exec::find_program(*context_.directory + "/" + name, search_path_);
 }
 
 std::string Resolver::reason_for_shell(const Stage& stage) const {

@@ -2,10 +2,12 @@
 // Which program runs a stage: the file that its first word names, or a shell if the words need one.
 // Threading: pure, but for the look at the file system that finds a program.
 #include <cstddef>
+#include <expected>
 #include <optional>
 #include <string>
 
 #include "exec/environment.h"
+#include "exec/program_lookup.h"
 #include "exec/spawn_protocol.h"
 #include "flow/graph.h"
 #include "flow/shell.h"
@@ -24,6 +26,8 @@ struct PlanContext {
   const exec::Environment& environment;
   bool inner_pipefail = true;  // for the shells of the stages
   bool exact = false;          // count every byte by a relay
+  /// Where the stages will work, if not where we do: relative names are looked up there. An empty one holds nothing yet.
+  std::optional<std::string> directory = std::nullopt;
 };
 
 struct ResolvedStage {
@@ -41,6 +45,7 @@ class Resolver final {
 
  private:
   std::string reason_for_shell(const Stage& stage) const;
+  std::expected<std::string, exec::LookupError> find(const std::string& name) const;
 
   const PlanContext& context_;
   std::string_view search_path_;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "flow/shell_parser.h"
+#include "flow/shell_word.h"
 
 namespace sluice::flow {
 
@@ -32,6 +33,7 @@ bool ShellParser::parse_simple_command(Level level, CommandFacts& facts) {
     if (kind == TokenKind::word) {
       facts.first_is_word = facts.first_is_word || first;
       facts.words.push_back(take());
+      note_path_word(facts.words.back(), PathUse::read);
       lexer_.set_only_redirections(false);
       if (first && peek() == TokenKind::left_paren) {
         facts = {.words = {}, .only_words = false, .first_is_word = false};
@@ -55,6 +57,11 @@ bool ShellParser::parse_simple_command(Level level, CommandFacts& facts) {
   }
 }
 
+void ShellParser::note_path_word(const Token& word, PathUse use) {
+  if (word.quoted || !(word.raw.starts_with("./") || word.raw.starts_with("../"))) return;
+  if (auto path = literal_shell_word(word.raw)) path_words_.emplace_back(std::move(*path), use);
+}
+
 bool ShellParser::parse_redirections() {
   while (peek_is({TokenKind::number, TokenKind::redirect_variable}) || is_redirection_operator(peek())) {
     if (!parse_redirection()) return false;
@@ -76,6 +83,8 @@ bool ShellParser::parse_redirection() {
   if (kind == TokenKind::less_less || kind == TokenKind::less_less_dash) {
     lexer_.expect_here_document(command_index_, target, kind == TokenKind::less_less_dash);
   }
+  bool reads = kind == TokenKind::less || kind == TokenKind::less_greater;
+  note_path_word(target, reads ? PathUse::read : PathUse::written);
   return !scanner_.failed();
 }
 

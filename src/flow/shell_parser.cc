@@ -216,6 +216,11 @@ void ShellParser::record_command(std::size_t begin, std::vector<AtWord> at_words
   command.range = {begin, last_end_};
   if (!facts.words.empty()) command.first_word_quoted = facts.words.front().quoted;
   if (facts.only_words) command.plain_words = plain_words(facts.words);
+  for (const auto& [path, use] : path_words_) {
+    bool made_here = std::ranges::find(path_words_, std::pair(path, PathUse::written)) != path_words_.end();
+    if (use == PathUse::read) command.path_words.push_back({path, made_here});
+  }
+  path_words_.clear();
   command.first_word_is_time = facts.first_is_word && facts.words.front().raw == "time";
   result_.commands.push_back(std::move(command));
 }

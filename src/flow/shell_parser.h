@@ -70,6 +70,8 @@ class ShellParser final : private SubstitutionReader {
   // Commands.
   bool parse_command(Level level, CommandFacts& facts);
   bool parse_simple_command(Level level, CommandFacts& facts);
+  enum class PathUse { read, written };
+  void note_path_word(const Token& word, PathUse use);
   bool parse_redirection();
   bool parse_redirections();
   bool parse_function_body();
@@ -108,8 +110,9 @@ class ShellParser final : private SubstitutionReader {
   ShellScanner scanner_;
   ShellLexer lexer_;
   ParsedText result_;
-  std::size_t command_index_ = 0;  // of the top-level pipeline's command that is being read
-  std::size_t last_end_ = 0;       // behind the last token that was taken
+  std::size_t command_index_ = 0;                            // of the top-level pipeline's command that is being read
+  std::vector<std::pair<std::string, PathUse>> path_words_;  // of that command
+  std::size_t last_end_ = 0;                                 // behind the last token that was taken
 };
 
 }  // namespace sluice::flow

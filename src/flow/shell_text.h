@@ -32,6 +32,13 @@ struct AtWord {
   bool operator==(const AtWord&) const = default;
 };
 
+/// An unquoted word that begins with ./ or ../ and in which nothing is expanded: a file that the command may read.
+struct PathWord {
+  std::string path;
+  bool made_by_command = false;  // it is the target of > or its like as well, and need not be there before
+  bool operator==(const PathWord&) const = default;
+};
+
 /// One command of the top-level pipeline.
 struct ParsedCommand {
   std::vector<AtWord> at_words;  // the leading ones, in order
@@ -43,7 +50,8 @@ struct ParsedCommand {
   // The words with their quotes removed, when the command is nothing but words that no shell would change: no
   // expansion, no pattern, no redirection, no assignment in front. Otherwise empty.
   std::optional<std::vector<std::string>> plain_words;
-  bool first_word_quoted = false;  // a quoted first word is never a keyword: 'if', \time
+  std::vector<PathWord> path_words;  // at any depth, in order; targets of > and its like are none
+  bool first_word_quoted = false;    // a quoted first word is never a keyword: 'if', \time
   // The command stands behind a pipe and its first word is an unquoted `time`: bash runs the program of that name
   // there, while the same text alone would be bash's keyword.
   bool first_word_is_time = false;

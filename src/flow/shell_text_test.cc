@@ -281,6 +281,24 @@ TEST(ShellText, KnowsAQuotedFirstWord) {
   }
 }
 
+TEST(ShellText, NamesTheUnquotedWordsThatAreRelativePaths) {
+  auto paths = [](const char* text, std::size_t command = 0) {
+    Strings found;
+    const ParsedText parsed = parse(text);
+    for (const PathWord& word : parsed.commands.at(command).path_words)
+      found.push_back(word.path + (word.made_by_command ? " made" : ""));
+    return found;
+  };
+  EXPECT_EQ(paths("./a -f ./b ../c/d e/f /g"), (Strings{"./a", "./b", "../c/d"}));
+  EXPECT_EQ(paths("sort < ./in > ./out 2>> ./log"), (Strings{"./in"}));
+  EXPECT_EQ(paths("{ ./a > ./b; cat ./b ./c; }"), (Strings{"./a", "./b made", "./c"}));
+  EXPECT_EQ(paths("{ cat ./a; (./b \"$(./c)\"); }"), (Strings{"./a", "./b", "./c"}));
+  for (const char* text : {"a './b' \"./c\" .\\/d", "a ./* ./$b ./`c`x", "a=./b c", "a .b ..c ."})
+    EXPECT_EQ(paths(text), Strings{}) << text;
+  EXPECT_EQ(paths("cat ./a | @n2 grep -f ./b", 0), (Strings{"./a"}));
+  EXPECT_EQ(paths("cat ./a | @n2 grep -f ./b", 1), (Strings{"./b"}));
+}
+
 // @ words.
 
 TEST(AtWords, LeadTheirStage) {

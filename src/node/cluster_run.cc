@@ -70,9 +70,13 @@ class ClusterRun final : public PartSurroundings {
 
   Awaitable<RunResult> run() {
     exec::become_subreaper();
-    auto sent = co_await call_.write(start_message());
-    if (sent) {
-      tasks_.spawn(watch_signals(*this));
+    tasks_.spawn(watch_signals(*this));
+    if (!co_await put_own_files()) {
+      co_await wind_up();
+      co_return RunResult{.status = forced_by_ != 0 ? 128 + forced_by_ : kRefused, .signal = forced_by_};
+    }
+    if (co_await call_.write(start_message())) {
+      started_ = true;
       while (!ended_) {
         auto bytes = co_await call_.read();
         if (!bytes) break;
@@ -110,6 +114,13 @@ class ClusterRun final : public PartSurroundings {
     return std::unexpected("a client keeps no output");
   }
 
+  Awaitable<bool> put_own_files() {
+    if (request_.dry_run) co_return true;
+    auto put = co_await put_files(access_.channel(), request_.files.files, [this] { return forced_by_ != 0; });
+    if (!put && forced_by_ == 0) say(fmt::format("cannot ship {}; nothing was started", put.error()));
+    co_return put.has_value() && forced_by_ == 0;
+  }
+
   // --- the request ------------------------------------------------------------------------------------------------
 
   std::string start_message() const {
@@ -117,8 +128,14 @@ class ClusterRun final : public PartSurroundings {
     v1::RunStart& start = *input.mutable_start();
     start.set_name(request_.run.name);
     start.set_text(request_.text);
-    for (std::size_t i = 0; i < request_.graph.stages.size(); ++i)
-      to_message(request_.graph.stages[i], i, *start.add_stages());
+    for (std::size_t i = 0; i < request_.graph.stages.size(); ++i) add_stage(i, *start.add_stages());
+    for (const OutgoingFile& file : request_.files.files) {
+      v1::ShippedFile& message = *start.add_files();
+      message.set_path(file.path);
+      message.set_sha256(file.content.as_bytes());
+      message.set_size(file.size);
+      message.set_executable(file.executable);
+    }
     for (const auto& [name, value] : request_.stage_environment) (*start.mutable_environment())[name] = value;
     start.set_shell(request_.shell);
     start.set_inner_pipefail(request_.inner_pipefail);
@@ -135,6 +152,13 @@ class ClusterRun final : public PartSurroundings {
                     : request_.marks == OutputMarks::never ? v1::RunStart::MARKS_NEVER
                                                            : v1::RunStart::MARKS_UNSPECIFIED);
     return input.SerializeAsString();
+  }
+
+  void add_stage(std::size_t index, v1::StageRequest& stage) const {
+    to_message(request_.graph.stages[index], index, stage);
+    if (index >= request_.files.stages.size()) return;
+    for (const std::string& path : request_.files.stages[index].paths) stage.add_ships(path);
+    for (const std::string& problem : request_.files.stages[index].problems) stage.add_ship_problems(problem);
   }
 
   static std::uint64_t milliseconds(Duration duration) {
@@ -256,6 +280,10 @@ class ClusterRun final : public PartSurroundings {
   }
 
   void on_signal(const ReceivedSignal& signal) {
+    if (!started_) {  // files are on their way, and nothing else
+      if (is_ending(signal.number)) forced_by_ = signal.number;
+      return;
+    }
     v1::RunInput input;
     v1::UserSignal& message = *input.mutable_signal();
     message.set_number(signal.number);
@@ -277,6 +305,7 @@ class ClusterRun final : public PartSurroundings {
 
   Awaitable<void> wind_up() {
     if (!ended_) {
+      if (!started_) call_.cancel();
       for (auto& [part, host] : hosts_) host->abandon();
       status_ = co_await call_.finish();
     }
@@ -379,6 +408,7 @@ class ClusterRun final : public PartSurroundings {
   std::vector<std::string> problems_;
   v1::FlowEnded end_;
   rpc::Status status_;
+  bool started_ = false;
   bool ended_ = false;
   bool winding_up_ = false;
   bool told_to_end_ = false;

@@ -18,6 +18,7 @@
 #include "net/async.h"
 #include "net/connection.h"
 #include "node/embedded_run.h"
+#include "node/outgoing_files.h"
 #include "rpc/channel.h"
 
 namespace sluice::node {
@@ -45,6 +46,7 @@ struct ClusterRunRequest {
   bool background = false;
   std::size_t keep_bytes_max = std::size_t{10} << 20;
   OutputMarks marks = OutputMarks::automatic;
+  OutgoingFiles files;
 };
 
 /// How many parts of `graph` run on the client: each needs a spawner of its own.

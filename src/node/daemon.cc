@@ -36,6 +36,7 @@
 #include "node/background_flows.h"
 #include "node/cluster_service.h"
 #include "node/connection_router.h"
+#include "node/file_service.h"
 #include "node/flow_service.h"
 #include "node/http_flows.h"
 #include "node/identity.h"
@@ -43,6 +44,7 @@
 #include "node/node_core.h"
 #include "node/node_parts.h"
 #include "node/node_trust.h"
+#include "node/remembered_members.h"
 #include "node/service_manager.h"
 #include "node/task_group.h"
 #include "node/trust_service.h"
@@ -57,6 +59,7 @@ namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::minutes kHousekeeping{1};
+constexpr std::chrono::seconds kRememberAfter{1};
 constexpr int kPortTries = 32;  // for a port that is free for TCP and UDP alike
 
 using Refusal = std::unexpected<std::string>;
@@ -68,7 +71,8 @@ class Daemon final : MemberView {
         zygote_(std::move(zygote)),
         log_({.level = options_.log_level, .format = options_.log_format}),
         tasks_(loop_.get_executor(), log_),
-        stopping_(loop_.get_executor()) {}
+        stopping_(loop_.get_executor()),
+        members_changed_(loop_.get_executor()) {}
 
   NodeEnd run() {
     if (auto opened = open(); !opened) return {.status = 1, .message = opened.error()};
@@ -141,6 +145,7 @@ class Daemon final : MemberView {
     auto boot = cluster::next_boot(identity_->directory(), wall_time_now());
     if (!boot) return Refusal(boot.error().message);
     boot_ = *boot;
+    remembered_.emplace(identity_->directory());
     return {};
   }
 
@@ -270,10 +275,14 @@ class Daemon final : MemberView {
                    PeerChannels::Options{.address_of = [this](const NodeId& node) { return address_of(node); },
                                          .tls = [this] { return dialling_tls(); }});
     NodeCore core{loop_.get_executor(), log_, *this, *peers_, registry_};
-    NodeParts::Options options{
-        .data_directory = identity_->directory(), .user = user_, .changes_user = changes_user_, .tls = [this] {
-          return dialling_tls();
-        }};
+    auto store = FileStore::open(identity_->directory());
+    if (!store) return Refusal(store.error());
+    files_.emplace(core, std::move(*store));
+    NodeParts::Options options{.data_directory = identity_->directory(),
+                               .user = user_,
+                               .changes_user = changes_user_,
+                               .tls = [this] { return dialling_tls(); },
+                               .files = &*files_};
     auto parts = NodeParts::open(core, *pool_, loops_, std::move(options));
     if (!parts) return Refusal(parts.error());
     parts_ = std::move(*parts);
@@ -281,6 +290,7 @@ class Daemon final : MemberView {
     flows_.emplace(core, *workers_, loops_, identity_->directory());
     cluster_service_.emplace(core, [this](std::optional<Duration> grace) { return leave(*this, grace); });
     trust_service_.emplace(core, *trust_);
+    files_->register_methods(table_);
     workers_->register_methods(table_);
     flows_->register_methods(table_);
     cluster_service_->register_methods(table_);
@@ -383,6 +393,7 @@ class Daemon final : MemberView {
 
   void tell(MemberChange change, const cluster::Member& member) {
     if (cluster_service_) cluster_service_->on_change(change, member, member.reason);
+    members_changed_.notify();
   }
 
   void on_member(const cluster::MemberJoined& event) {
@@ -463,8 +474,10 @@ class Daemon final : MemberView {
     daemon.tasks_.spawn(watch_pool(daemon));
     daemon.tasks_.spawn(watch_signals(daemon));
     daemon.tasks_.spawn(keep_house(daemon));
+    daemon.tasks_.spawn(remember_members(daemon));
     daemon.membership_->set_shared_digest(daemon.trust_->revocations().digest());
     for (const net::HostPort& join : daemon.joins_) daemon.membership_->add_seed(join);
+    for (const net::HostPort& known : daemon.remembered_->read()) daemon.membership_->add_seed(known);
     daemon.announce();
     while (!daemon.stopping_now_) co_await daemon.stopping_.wait();
     co_await daemon.shut_down();
@@ -542,6 +555,18 @@ class Daemon final : MemberView {
     daemon.house_timer_ = nullptr;
   }
 
+  // Seldom: a thousand nodes may come at once.
+  static Awaitable<void> remember_members(Daemon& daemon) {
+    while (!daemon.shut_down_) {
+      co_await daemon.members_changed_.wait();
+      TimePoint due = Clock::now() + kRememberAfter;
+      while (!daemon.stopping_now_ && Clock::now() < due) co_await daemon.stopping_.wait(due);
+      if (daemon.stopping_now_) continue;  // from here on it is we who go
+      if (!daemon.remembered_->write(daemon.members(), daemon.self()))
+        daemon.log_.warn("members not remembered", {{"reason", std::strerror(errno)}});
+    }
+  }
+
   static Awaitable<void> renew(Daemon& daemon) {
     auto renewed = co_await daemon.trust_service_->renew_own();
     if (!renewed) {
@@ -570,6 +595,10 @@ class Daemon final : MemberView {
 
   Awaitable<void> shut_down() {
     notify_service_manager("STOPPING=1");
+    if (leaving_)
+      remembered_->forget();
+    else
+      (void)remembered_->write(members(), self());
     co_await membership_->leave();
     co_await flows_->close(!leaving_);
     co_await workers_->close();
@@ -583,6 +612,7 @@ class Daemon final : MemberView {
     co_await membership_->close();
     loops_.close();
     parts_->close();
+    members_changed_.notify();
     if (pool_watch_ != nullptr) pool_watch_->cancel();
     if (signals_ != nullptr) signals_->cancel();
     if (house_timer_ != nullptr) house_timer_->cancel();
@@ -595,10 +625,12 @@ class Daemon final : MemberView {
   asio::io_context loop_{1};
   TaskGroup tasks_;
   Condition stopping_;
+  Condition members_changed_;
   net::Endpoint listen_, endpoint_;
   std::vector<net::HostPort> joins_;
   std::optional<KeyLocation> key_;
   std::optional<Identity> identity_;
+  std::optional<RememberedMembers> remembered_;
   cluster::BootNumber boot_;
   std::string name_;
   cluster::Profile profile_;
@@ -610,6 +642,7 @@ class Daemon final : MemberView {
   LinkRegistry registry_;
   std::unique_ptr<cluster::MembershipService> membership_;
   std::optional<PeerChannels> peers_;
+  std::optional<FileService> files_;
   std::unique_ptr<NodeParts> parts_;
   std::optional<WorkerService> workers_;
   std::optional<FlowService> flows_;

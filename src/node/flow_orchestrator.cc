@@ -23,7 +23,8 @@ namespace {
 using net::Awaitable;
 
 constexpr std::uint32_t kGeneration = 1;
-constexpr unsigned kLinkAttemptsMax = 5;  // of both ends together
+constexpr std::uint64_t kSlowestShipping = std::uint64_t{256} << 10;  // bytes a second
+constexpr unsigned kLinkAttemptsMax = 5;                              // of both ends together
 
 struct PartEvent {
   std::size_t part = 0;
@@ -142,7 +143,15 @@ struct FlowOrchestrator::Impl final : HostListener {
     for (const v1::StageRequest& stage : start.stages()) wanted.push_back(whereabouts_from(stage));
     places = flow::place_stages(
         wanted, {.nodes = surroundings.nodes(), .home = surroundings.self(), .client_name = start.client_name()});
-    if (client != nullptr && !here_on_node) return;
+    if (client == nullptr || here_on_node) put_here_on_node();
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      const auto& problems = start.stages(static_cast<int>(i)).ship_problems();
+      bool elsewhere = std::ranges::any_of(places[i].hosts, [](const flow::Host& host) { return host.has_value(); });
+      if (elsewhere && !problems.empty() && places[i].problem.empty()) places[i].problem = problems[0];
+    }
+  }
+
+  void put_here_on_node() {
     // Without a client that could run something, "here" is the node that was asked.
     for (flow::StagePlace& place : places)
       for (flow::Host& host : place.hosts)
@@ -196,7 +205,18 @@ struct FlowOrchestrator::Impl final : HostListener {
       planned.set_to(to.stages.empty() ? -1 : static_cast<int>(to.stages.front()));
       planned.set_carrier(needs_relay(link) ? "byte link, relayed by " + name_of(surroundings.self()) : "byte link");
     }
+    for (const v1::ShippedFile& file : start.files())
+      if (std::ranges::any_of(graph.parts, [&](const flow::Part& part) { return needs(part, file.path()); }))
+        *plan.add_ships() = file;
     return plan;
+  }
+
+  // The client has its own files.
+  bool needs(const flow::Part& part, const std::string& path) const {
+    return part.host && std::ranges::any_of(part.stages, [&](std::size_t stage) {
+             const auto& ships = start.stages(static_cast<int>(stage)).ships();
+             return std::ranges::find(ships, path) != ships.end();
+           });
   }
 
   static void add_problem(v1::FlowPlan& plan, std::size_t stage, int status, const std::string& message) {
@@ -313,6 +333,9 @@ struct FlowOrchestrator::Impl final : HostListener {
       prepare.add_input_marks(marks_input(part) ? host_names[graph.links[link].from] + ": " : "");
     }
     if (part.output) *prepare.mutable_output() = link_end(*part.output, true);
+    for (const v1::ShippedFile& file : start.files())
+      if (needs(part, file.path())) *prepare.add_files() = file;
+    prepare.set_files_node_id(start.files_node_id().empty() ? surroundings.self().text() : start.files_node_id());
     *prepare.mutable_environment() = start.environment();
     prepare.set_shell(start.shell());
     prepare.set_inner_pipefail(start.inner_pipefail());
@@ -376,7 +399,8 @@ struct FlowOrchestrator::Impl final : HostListener {
                                         .stages = places.size(),
                                         .grace = std::chrono::milliseconds(start.grace_ms()),
                                         .keep = start.keep_stragglers(),
-                                        .rule = *pipefail_from(start.pipefail())};
+                                        .rule = *pipefail_from(start.pipefail()),
+                                        .start_time = start_time()};
     if (start.timeout_ms() != 0) options.timeout = std::chrono::milliseconds(start.timeout_ms());
     machine.emplace(std::move(options), Clock::now());
     open_parts();
@@ -385,6 +409,13 @@ struct FlowOrchestrator::Impl final : HostListener {
     close_parts();
     forget_relays();
     conclude();
+  }
+
+  // Files may take a while over a slow line.
+  Duration start_time() const {
+    std::uint64_t bytes = 0;
+    for (const v1::ShippedFile& file : start.files()) bytes += file.size();
+    return flow::DistributedRunOptions().start_time + std::chrono::seconds(bytes / kSlowestShipping);
   }
 
   Awaitable<void> drive() {

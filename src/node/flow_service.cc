@@ -210,6 +210,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
   static Awaitable<rpc::Status> hand_over(std::shared_ptr<Impl> self, rpc::ServerCall& call, v1::RunStart start,
                                           NodeId node) {
     for (v1::StageRequest& stage : *start.mutable_stages()) stage.mutable_where()->set_kind(v1::Whereabouts::KIND_HERE);
+    if (!start.files().empty() && start.files_node_id().empty()) start.set_files_node_id(self->self().text());
     auto channel = co_await self->core.peers.get(node, Clock::now() + kAskTime);
     if (!channel) co_return status_of(channel.error(), node.text());
     v1::RunInput input;

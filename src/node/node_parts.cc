@@ -14,6 +14,8 @@
 
 #include "exec/private_folder.h"
 #include "exec/program_lookup.h"
+#include "node/condition.h"
+#include "sluice/v1/host.pb.h"
 
 namespace sluice::node {
 
@@ -57,9 +59,14 @@ std::expected<void, std::string> make_work_folder(const std::string& path, mode_
 
 }  // namespace
 
-struct NodeParts::Remover {
+struct NodeParts::FolderWorker {
   asio::thread_pool thread{1};
 };
+
+NodeParts::FolderWorker& NodeParts::folder_worker() {
+  if (!folder_worker_) folder_worker_ = std::make_unique<FolderWorker>();
+  return *folder_worker_;
+}
 
 std::expected<std::unique_ptr<NodeParts>, std::string> NodeParts::open(NodeCore core, exec::SpawnerPool& pool,
                                                                        link::DataLoops& loops, Options options) {
@@ -112,11 +119,64 @@ std::expected<std::string, std::string> NodeParts::make_folder() {
   return *made;
 }
 
+namespace {
+
+using LayResult = std::expected<void, std::string>;
+
+struct Laying {
+  explicit Laying(asio::any_io_executor executor) : done(std::move(executor)) {}
+  Condition done;
+  std::optional<LayResult> result;
+};
+
+std::expected<std::vector<WantedFile>, std::string> wanted_files(const v1::Prepare& prepare) {
+  std::vector<WantedFile> files;
+  for (const v1::ShippedFile& file : prepare.files()) {
+    auto content = ContentId::from_bytes(file.sha256());
+    auto problem = shipped_path_problem(file.path());
+    if (!content || problem)
+      return Refusal(fmt::format("{}: {}", file.path(), problem.value_or("its hash is not 32 bytes")));
+    files.push_back({{.path = file.path(), .content = *content, .executable = file.executable()}, file.size()});
+  }
+  return files;
+}
+
+}  // namespace
+
+net::Awaitable<std::expected<LaidFolder, std::string>> NodeParts::lay_files(v1::Prepare prepare) {
+  auto files = wanted_files(prepare);
+  auto from = NodeId::parse(prepare.files_node_id());
+  if (!files) co_return Refusal(files.error());
+  if (!from || options_.files == nullptr) co_return Refusal("nobody is named who has it");
+  auto fetched = co_await options_.files->fetch(*files, *from);
+  if (!fetched) co_return Refusal(fetched.error());
+  auto root = make_folder();
+  if (!root) co_return Refusal(root.error());
+  std::vector<LaidFile> to_lay;
+  for (WantedFile& wanted : *files) to_lay.push_back(std::move(wanted.file));
+  std::string directory = work_directory_for(to_lay);
+  auto laying = std::make_shared<Laying>(core_.executor);
+  asio::post(folder_worker().thread, [laying, to_lay, directory, root = *root, store = options_.files,
+                                      owner = folder_owner(options_), executor = core_.executor] {
+    LayResult result;
+    for (const LaidFile& file : to_lay)
+      if (result) result = lay_file(store->path_of(file.content), file, root, directory, owner);
+    asio::post(executor, [laying, result = std::move(result)] {
+      laying->result = result;
+      laying->done.notify();
+    });
+  });
+  while (!laying->result) co_await laying->done.wait();
+  if (*laying->result)
+    co_return LaidFolder{.root = *root, .directory = directory.empty() ? *root : *root + "/" + directory};
+  remove_folder(*root);
+  co_return Refusal(laying->result->error());
+}
+
 // Most are empty, which one system call removes.
 void NodeParts::remove_folder(const std::string& folder) {
   if (::rmdir(folder.c_str()) == 0) return;
-  if (!remover_) remover_ = std::make_unique<Remover>();
-  asio::post(remover_->thread, [folder, owner = folder_owner(options_), &log = core_.log] {
+  asio::post(folder_worker().thread, [folder, owner = folder_owner(options_), &log = core_.log] {
     auto removed = exec::remove_private_folder(folder, owner);
     if (!removed)
       log.error("folder not removed",
@@ -133,7 +193,7 @@ std::expected<std::string, std::string> NodeParts::keep_folder(const std::string
 }
 
 void NodeParts::close() {
-  if (remover_) remover_->thread.join();
+  if (folder_worker_) folder_worker_->thread.join();
 }
 
 }  // namespace sluice::node

@@ -1,6 +1,6 @@
 #pragma once
 // What a node gives to the parts of flows that run on it: spawners, folders, an environment, a user, and links.
-// Threading: belongs to the control loop; folders are removed on a thread of their own.
+// Threading: belongs to the control loop; folders are filled and removed on a thread of their own.
 #include <expected>
 #include <memory>
 #include <optional>
@@ -8,6 +8,7 @@
 
 #include "exec/spawner_pool.h"
 #include "exec/user_account.h"
+#include "node/file_service.h"
 #include "node/node_core.h"
 #include "node/part_host.h"
 
@@ -20,6 +21,7 @@ class NodeParts final : public PartSurroundings {
     exec::UserAccount user;  // whom stages run as
     bool changes_user = false;
     std::function<const net::TlsContext*()> tls;
+    FileService* files = nullptr;
   };
   /// Errors: a sentence; the folder below which stages work can't be made.
   static std::expected<std::unique_ptr<NodeParts>, std::string> open(NodeCore core, exec::SpawnerPool& pool,
@@ -39,21 +41,24 @@ class NodeParts final : public PartSurroundings {
   std::optional<exec::RunAs> run_as() const override;
   std::expected<std::string, std::string> make_folder() override;
   void remove_folder(const std::string& folder) override;
+  net::Awaitable<std::expected<LaidFolder, std::string>> lay_files(v1::Prepare prepare) override;
   std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part) override;
 
   /// Waits for the folders that are being removed.
   void close();
 
  private:
-  struct Remover;
+  struct FolderWorker;
   NodeParts(NodeCore core, exec::SpawnerPool& pool, link::DataLoops& loops, Options options, std::string work_folder);
+
+  FolderWorker& folder_worker();
 
   NodeCore core_;
   exec::SpawnerPool& pool_;
   link::DataLoops& loops_;
   Options options_;
   std::string work_folder_;
-  std::unique_ptr<Remover> remover_;
+  std::unique_ptr<FolderWorker> folder_worker_;  // once it is needed
 };
 
 }  // namespace sluice::node

@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 #include <vector>
 
@@ -95,7 +96,8 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
   std::vector<LinkState> links;  // the inputs in order, then the output
   std::unique_ptr<SpawnerUse> spawner;
   std::unique_ptr<link::LineMerge> merge;
-  std::string folder;
+  std::string folder;     // to be removed in the end
+  std::string directory;  // where the stages work: `folder`, or below it
   bool abandoned = false;
   bool links_given_up = false;
   bool failed = false;
@@ -119,7 +121,7 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
     event.mutable_failed()->set_message(message);
     event.mutable_failed()->set_stage(stage);
     emit(std::move(event));
-    give_up(true);
+    give_up(true, message);
   }
 
   bool has_stages() const { return !prepare_message.stages().empty(); }
@@ -130,6 +132,25 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
     if (state != State::idle) return;
     prepare_message = prepare;
     state = State::prepared;
+    if (prepare.files().empty() || prepare.look_only()) return finish_preparing();
+    tasks.spawn(take_files(shared_from_this()));
+  }
+
+  static Awaitable<void> take_files(std::shared_ptr<Impl> self) {
+    v1::Prepare wanted = self->prepare_message;
+    auto laid = co_await self->surroundings.lay_files(std::move(wanted));
+    if (self->state == State::over || self->failed) {
+      if (laid) self->surroundings.remove_folder(laid->root);
+      co_return;
+    }
+    if (!laid) co_return self->fail(kRefusedStatus, "cannot take over a file: " + laid.error());
+    self->folder = laid->root;
+    self->directory = laid->directory;
+    self->finish_preparing();
+  }
+
+  void finish_preparing() {
+    const v1::Prepare& prepare = prepare_message;
     v1::HostEvent event;
     v1::Prepared& prepared = *event.mutable_prepared();
     if (auto resolved = resolve(prepared); !resolved) return fail(kRefusedStatus, resolved.error());
@@ -152,11 +173,13 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
     if (!shell) return std::unexpected(shell.error());
     flow::PlanContext context{
         .shell = std::move(*shell), .environment = variables, .inner_pipefail = prepare_message.inner_pipefail()};
+    if (!surroundings.is_client()) context.directory = directory;
     flow::Resolver resolver(context);
     for (const v1::StageText& text : prepare_message.stages()) {
       auto stage = stage_from(text);
       if (!stage) return std::unexpected("a stage without a command");
       flow::ResolvedStage resolved = resolver.resolve(*stage, text.index());
+      if (prepare_message.look_only()) allow_for_files(*stage, text.index(), resolved);
       v1::StageHow& how = *prepared.add_stages();
       how.set_index(text.index());
       how.set_how(resolved.how);
@@ -167,6 +190,21 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
       programs.push_back(std::move(resolved.program));
     }
     return {};
+  }
+
+  // A look takes no files over: what will be there then is known.
+  void allow_for_files(const flow::Stage& stage, std::size_t index, flow::ResolvedStage& resolved) const {
+    if (!resolved.problem || !stage.plain_words) return;
+    const std::string& name = stage.plain_words->front();
+    std::string path = std::filesystem::path(name).lexically_normal();
+    auto file = std::ranges::find(prepare_message.files(), path, &v1::ShippedFile::path);
+    if (file == prepare_message.files().end()) return;
+    resolved.how = "exec " + name;
+    resolved.problem.reset();
+    if (!file->executable())
+      resolved.problem = flow::PlanProblem{
+          index, 126,
+          fmt::format("stage {}: {}: found, but it may not be executed; nothing was started", index + 1, name)};
   }
 
   std::expected<void, std::string> take_links() {
@@ -339,12 +377,15 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
   }
 
   std::expected<void, std::string> fill(exec::Launch& launch) {
-    auto made = surroundings.make_folder();
-    if (!made) return std::unexpected(made.error());
-    folder = *made;
-    launch.directory = folder;
+    if (folder.empty()) {
+      auto made = surroundings.make_folder();
+      if (!made) return std::unexpected(made.error());
+      folder = *made;
+      directory = folder;
+    }
+    launch.directory = directory;
     exec::Environment variables = environment();
-    if (!folder.empty() && !surroundings.is_client()) variables.set("PWD", folder);
+    if (!folder.empty() && !surroundings.is_client()) variables.set("PWD", directory);
     launch.environment = variables.entries();
     launch.process_group = surroundings.process_group();
     launch.account_io = prepare_message.account_io();
@@ -700,14 +741,15 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
   // --- the end ----------------------------------------------------------------------------------------------------
 
   // What is under way on the links is dropped; a link that does not run yet is closed.
-  void give_up(bool links_too) {
+  // The other ends of the links are told `why`: their word may reach the user first.
+  void give_up(bool links_too, const std::string& why = "the flow was ended") {
     if (links_too && !std::exchange(links_given_up, true)) {
       links_cut = true;
       for (LinkState& link : links) {
         forget_expected(link);
         link.parts.reset();
         if (link.pump)
-          link.pump->cancel("the flow was ended");
+          link.pump->cancel(why);
         else
           link.over = true;
       }
@@ -735,6 +777,10 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
     changed.notify();
   }
 };
+
+Awaitable<std::expected<LaidFolder, std::string>> PartSurroundings::lay_files(v1::Prepare) {
+  co_return std::unexpected("nothing is shipped to a client");
+}
 
 PartHost::PartHost(PartSurroundings& surroundings, Emit emit, Room room)
     : impl_(std::make_shared<Impl>(surroundings, std::move(emit), std::move(room))) {}

@@ -39,6 +39,11 @@ class SpawnerUse {
   virtual exec::SpawnerClient& client() = 0;
 };
 
+struct LaidFolder {
+  std::string root;       // to be removed in the end
+  std::string directory;  // where the stages work: `root`, or below it
+};
+
 /// What differs between a node and a client.
 class PartSurroundings {
  public:
@@ -67,6 +72,8 @@ class PartSurroundings {
   /// Where the stages work. A node makes a fresh folder; a client gives its own (empty: where it is).
   virtual std::expected<std::string, std::string> make_folder() = 0;
   virtual void remove_folder(const std::string& folder) = 0;
+  /// A fresh folder with the files of `prepare` in it. Errors: why not, for the user.
+  virtual net::Awaitable<std::expected<LaidFolder, std::string>> lay_files(v1::Prepare prepare);
   /// Where a background flow keeps its output and state. Errors: why it can't.
   virtual std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part) = 0;
 };

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/quantity.h"
 #include "flow/quoting.h"
 #include "sluice/v1/flows.pb.h"
 
@@ -25,6 +26,21 @@ std::string describe_links(const v1::FlowPlan& plan) {
   return text + " kernel pipes between the other stages\n";
 }
 
+std::string describe_files(const v1::FlowPlan& plan) {
+  std::string text = "ships:";
+  for (const v1::ShippedFile& file : plan.ships())
+    text +=
+        fmt::format(" {} ({}{});", file.path(), format_bytes({file.size()}), file.executable() ? ", executable" : "");
+  if (plan.ships().empty()) text += " nothing";
+  return text + "\n";
+}
+
+std::string hex(std::string_view bytes) {
+  std::string text;
+  for (char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
 }  // namespace
 
 std::string describe_plan(const v1::FlowPlan& plan) {
@@ -40,7 +56,7 @@ std::string describe_plan(const v1::FlowPlan& plan) {
     text += fmt::format("{:>5}  {:{}}  {:{}}  {:{}}  {}\n", stage.index() + 1, stage.place(), place,
                         stage.place_reason(), reason, stage.how().empty() ? "?" : stage.how(), how,
                         flow::on_one_line(stage.command(), kCommandColumns));
-  text += describe_links(plan) + "ships: nothing\n";
+  text += describe_links(plan) + describe_files(plan);
   return text + "promise: every byte in order; if a stage, a link or a host fails or dies, the flow fails\n";
 }
 
@@ -62,6 +78,11 @@ std::string plan_as_json(const v1::FlowPlan& plan) {
                              {"to", link.to() < 0 ? Json("stdout") : Json(link.to() + 1)},
                              {"carrier", link.carrier()}});
   json["ships"] = Json::array();
+  for (const v1::ShippedFile& file : plan.ships())
+    json["ships"].push_back({{"path", file.path()},
+                             {"bytes", file.size()},
+                             {"executable", file.executable()},
+                             {"sha256", hex(file.sha256())}});
   json["problems"] = Json::array();
   for (const v1::PlanProblem& problem : plan.problems())
     json["problems"].push_back({{"stage", problem.stage() + 1}, {"message", problem.message()}});

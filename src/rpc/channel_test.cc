@@ -114,6 +114,14 @@ struct World {
     table.add({.name = "Test/Race", .roles = all, .handler = [this](ServerCall& call) { return race(call, seen); }});
   }
 
+  ~World() {
+    // A socket must not outlive its loop.
+    kept.reset();
+    server_connection.reset();
+  }
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
   std::unique_ptr<net::Connection> connect(UniqueFd socket, net::Role role = net::Role::admin) {
     return connection_on(loop.get_executor(), std::move(socket), role);
   }
