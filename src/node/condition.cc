@@ -23,12 +23,30 @@ void Condition::notify() {
   for (asio::steady_timer* timer : state_->waiting) timer->cancel();
 }
 
+namespace {
+
+// Taken away however the wait ends: in a coroutine that was cancelled, Asio throws.
+class Registration final {
+ public:
+  Registration(std::set<asio::steady_timer*>& waiting, asio::steady_timer& timer) : waiting_(waiting), timer_(timer) {
+    waiting_.insert(&timer_);
+  }
+  ~Registration() { waiting_.erase(&timer_); }
+  Registration(const Registration&) = delete;
+  Registration& operator=(const Registration&) = delete;
+
+ private:
+  std::set<asio::steady_timer*>& waiting_;
+  asio::steady_timer& timer_;
+};
+
+}  // namespace
+
 net::Awaitable<void> Condition::wait(std::optional<TimePoint> deadline) {
   auto state = state_;
   asio::steady_timer timer(state->executor, deadline.value_or(TimePoint::max()));
-  state->waiting.insert(&timer);
+  Registration registration(state->waiting, timer);
   co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
-  state->waiting.erase(&timer);
 }
 
 }  // namespace sluice::node

@@ -44,6 +44,7 @@
 #include "node/node_core.h"
 #include "node/node_parts.h"
 #include "node/node_trust.h"
+#include "node/program_service.h"
 #include "node/remembered_members.h"
 #include "node/service_manager.h"
 #include "node/task_group.h"
@@ -60,6 +61,9 @@ namespace {
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::minutes kHousekeeping{1};
 constexpr std::chrono::seconds kRememberAfter{1};
+// A burst of small programs must not fork a spawner for each; what it leaves behind is memory, and goes soon.
+constexpr std::size_t kSpawnersAfterBurst = 64;
+constexpr std::size_t kSpawnersIdle = 2;
 constexpr int kPortTries = 32;  // for a port that is free for TCP and UDP alike
 
 using Refusal = std::unexpected<std::string>;
@@ -248,6 +252,7 @@ class Daemon final : MemberView {
       home = exec::make_cgroup_home(places, "sluice-" + identity_->id().text());
     }
     if (home) options.cgroup_home = *home;
+    options.idle_max = kSpawnersAfterBurst;
     pool_.emplace(std::move(zygote_), std::move(options));
     return {};
   }
@@ -291,6 +296,8 @@ class Daemon final : MemberView {
     cluster_service_.emplace(core, [this](std::optional<Duration> grace) { return leave(*this, grace); });
     trust_service_.emplace(core, *trust_);
     files_->register_methods(table_);
+    programs_.emplace(core, *parts_);
+    programs_->register_methods(table_);
     workers_->register_methods(table_);
     flows_->register_methods(table_);
     cluster_service_->register_methods(table_);
@@ -549,6 +556,7 @@ class Daemon final : MemberView {
       auto [error] = co_await timer.async_wait(kTuple);
       if (error) break;
       daemon.peers_->close_unused();
+      daemon.pool_->shrink_idle(kSpawnersIdle);
       daemon.trust_->revocations().on_time(wall_time_now());
       if (wall_time_now() >= daemon.trust_->renewal_due()) co_await renew(daemon);
     }
@@ -600,6 +608,7 @@ class Daemon final : MemberView {
     else
       (void)remembered_->write(members(), self());
     co_await membership_->leave();
+    programs_->close();
     co_await flows_->close(!leaving_);
     co_await workers_->close();
     shut_down_ = true;
@@ -644,6 +653,7 @@ class Daemon final : MemberView {
   std::optional<PeerChannels> peers_;
   std::optional<FileService> files_;
   std::unique_ptr<NodeParts> parts_;
+  std::optional<ProgramService> programs_;
   std::optional<WorkerService> workers_;
   std::optional<FlowService> flows_;
   std::optional<ClusterService> cluster_service_;

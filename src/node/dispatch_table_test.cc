@@ -10,6 +10,7 @@
 #include "node/flow_service.h"
 #include "node/identity.h"
 #include "node/node_trust.h"
+#include "node/program_service.h"
 #include "node/trust_service.h"
 #include "node/worker_service.h"
 
@@ -63,6 +64,7 @@ class DispatchTableOfANode : public testing::Test {
     trust_ = std::move(*trust);
     cluster_.register_methods(table_);
     workers_.register_methods(table_);
+    ProgramService(core_, parts_).register_methods(table_);
     flows_.register_methods(table_);
     TrustService(core_, *trust_).register_methods(table_);
     auto store = FileStore::open(folder_);

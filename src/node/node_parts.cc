@@ -59,6 +59,22 @@ std::expected<void, std::string> make_work_folder(const std::string& path, mode_
 
 }  // namespace
 
+namespace {
+
+constexpr std::size_t kSpareFoldersMax = 64;
+
+// A folder of exactly these rights and nothing in it is as good as new.
+bool is_pristine(const std::string& folder, const NodeParts::Options& options) {
+  struct stat status {};
+  uid_t owner = options.changes_user ? options.user.uid : ::geteuid();
+  bool unchanged = ::lstat(folder.c_str(), &status) == 0 && (status.st_mode & (S_IFMT | 07777)) == (S_IFDIR | 0700) &&
+                   status.st_uid == owner && status.st_nlink == 2;
+  std::error_code error;
+  return unchanged && std::filesystem::is_empty(folder, error) && !error;
+}
+
+}  // namespace
+
 struct NodeParts::FolderWorker {
   asio::thread_pool thread{1};
 };
@@ -114,6 +130,11 @@ std::optional<exec::RunAs> NodeParts::run_as() const {
 }
 
 std::expected<std::string, std::string> NodeParts::make_folder() {
+  if (!spare_folders_.empty()) {
+    std::string spare = std::move(spare_folders_.back());
+    spare_folders_.pop_back();
+    return spare;
+  }
   auto made = exec::make_private_folder(work_folder_, folder_owner(options_));
   if (!made) return Refusal(fmt::format("cannot {}: {}", made.error().what, std::strerror(made.error().error)));
   return *made;
@@ -192,7 +213,16 @@ std::expected<std::string, std::string> NodeParts::keep_folder(const std::string
   return folder;
 }
 
+void NodeParts::recycle_folder(const std::string& folder) {
+  if (spare_folders_.size() < kSpareFoldersMax && is_pristine(folder, options_))
+    spare_folders_.push_back(folder);
+  else
+    remove_folder(folder);
+}
+
 void NodeParts::close() {
+  for (const std::string& folder : spare_folders_) remove_folder(folder);
+  spare_folders_.clear();
   if (folder_worker_) folder_worker_->thread.join();
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "exec/spawner_pool.h"
 #include "exec/user_account.h"
@@ -41,10 +42,11 @@ class NodeParts final : public PartSurroundings {
   std::optional<exec::RunAs> run_as() const override;
   std::expected<std::string, std::string> make_folder() override;
   void remove_folder(const std::string& folder) override;
+  void recycle_folder(const std::string& folder) override;
   net::Awaitable<std::expected<LaidFolder, std::string>> lay_files(v1::Prepare prepare) override;
   std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part) override;
 
-  /// Waits for the folders that are being removed.
+  /// Removes the spare folders, and waits for those that are being removed.
   void close();
 
  private:
@@ -58,6 +60,7 @@ class NodeParts final : public PartSurroundings {
   link::DataLoops& loops_;
   Options options_;
   std::string work_folder_;
+  std::vector<std::string> spare_folders_;       // empty ones: making one costs as much as a small program
   std::unique_ptr<FolderWorker> folder_worker_;  // once it is needed
 };
 

@@ -100,6 +100,7 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
   std::string directory;  // where the stages work: `folder`, or below it
   bool abandoned = false;
   bool links_given_up = false;
+  bool detached = false;  // some process may go on
   bool failed = false;
   bool programs_over = true;  // none was started, or none is left
   bool letting_go = false;
@@ -735,6 +736,7 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
   }
 
   void detach() {
+    detached = true;
     if (spawner) spawner->client().send(exec::Detach{});
   }
 
@@ -768,7 +770,10 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
     if (!std::ranges::all_of(links, &LinkState::over)) return;
     if (merge && !merge_over && !links_given_up) return;
     state = State::over;
-    if (!folder.empty()) surroundings.remove_folder(folder);
+    if (!folder.empty() && !detached && directory == folder)
+      surroundings.recycle_folder(folder);
+    else if (!folder.empty())
+      surroundings.remove_folder(folder);
     if (!failed && !prepare_message.look_only()) {
       v1::HostEvent event;
       event.mutable_over();

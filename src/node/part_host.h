@@ -72,6 +72,8 @@ class PartSurroundings {
   /// Where the stages work. A node makes a fresh folder; a client gives its own (empty: where it is).
   virtual std::expected<std::string, std::string> make_folder() = 0;
   virtual void remove_folder(const std::string& folder) = 0;
+  /// The same for a folder in which no process works any more: if it is as it was made, the next may have it.
+  virtual void recycle_folder(const std::string& folder) { remove_folder(folder); }
   /// A fresh folder with the files of `prepare` in it. Errors: why not, for the user.
   virtual net::Awaitable<std::expected<LaidFolder, std::string>> lay_files(v1::Prepare prepare);
   /// Where a background flow keeps its output and state. Errors: why it can't.
