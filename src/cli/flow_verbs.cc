@@ -208,6 +208,7 @@ int stop_verb(const Arguments& arguments) {
   reader.value("--grace", grace, "DURATION", "between SIGTERM and SIGKILL (2s)");
   reader.operands(operands, 1, 1, "a flow");
   add_node_options(reader, node);
+  reader.settings(node.settings, {"grace"});
   if (auto read = reader.read(arguments); !read) return read.error().status;
   auto duration = parse_duration(grace);
   if (!duration) return refuse(kUsage, "stop: --grace: " + duration.error());

@@ -35,6 +35,7 @@ int leave_verb(const Arguments& arguments) {
   reader.flag("--wait", wait, "let what runs there end by itself");
   reader.operands(operands, 0, 1, "a node");
   add_node_options(reader, node);
+  reader.settings(node.settings, {"grace"});
   if (auto read = reader.read(arguments); !read) return read.error().status;
   v1::LeaveRequest request;
   if (!operands.empty()) request.set_node(operands[0]);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/spelling.h"
+#include "cli/option_settings.h"
 
 namespace sluice::cli {
 namespace {
@@ -32,12 +33,24 @@ struct OptionReader::Impl {
   std::vector<std::string>* operands = nullptr;
   std::size_t least = 0, most = 0;
   std::string what;
+  Settings* settings = nullptr;
+  std::vector<std::string_view> setting_keys;
 
   std::vector<std::string> names() const {
     std::vector<std::string> names;
     for (const CLI::Option* option : app.get_options())
       for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
     return names;
+  }
+
+  std::string take_settings() {
+    const CLI::Option* none = app.get_option_no_throw("--no-config");
+    if (settings == nullptr || (none != nullptr && none->count() > 0)) return {};
+    auto read = read_settings();
+    if (!read) return read.error();
+    *settings = *std::move(read);
+    fill_from_settings(app, *settings, setting_keys);
+    return {};
   }
 
   std::string take_operands(const std::vector<std::string>& rest) const {
@@ -96,6 +109,11 @@ void OptionReader::operands(std::vector<std::string>& operands, std::size_t leas
   impl_->what = what;
 }
 
+void OptionReader::settings(Settings& settings, std::vector<std::string_view> keys) {
+  impl_->settings = &settings;
+  impl_->setting_keys.insert(impl_->setting_keys.end(), keys.begin(), keys.end());
+}
+
 std::expected<void, OptionReader::Stop> OptionReader::read(const Arguments& arguments) {
   std::string problem;
   try {
@@ -107,8 +125,9 @@ std::expected<void, OptionReader::Stop> OptionReader::read(const Arguments& argu
   } catch (const CLI::ParseError& error) {
     problem = fmt::format("{}; 'sluice {} --help' lists the options", error.what(), impl_->text.verb);
   }
-  if (problem.empty()) return {};
-  return std::unexpected(Stop{refuse(kUsage, fmt::format("{}: {}", impl_->text.verb, problem))});
+  if (!problem.empty()) return std::unexpected(Stop{refuse(kUsage, fmt::format("{}: {}", impl_->text.verb, problem))});
+  if (problem = impl_->take_settings(); !problem.empty()) return std::unexpected(Stop{refuse(kUsage, problem)});
+  return {};
 }
 
 std::vector<std::string> OptionReader::names() const { return impl_->names(); }

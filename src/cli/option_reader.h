@@ -4,8 +4,10 @@
 #include <expected>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "cli/settings.h"
 #include "cli/verbs.h"
 
 namespace sluice::cli {
@@ -32,7 +34,12 @@ class OptionReader final {
   /// What stands without an option: at least `least`, at most `most`; `what` names it in messages.
   void operands(std::vector<std::string>& operands, std::size_t least, std::size_t most, const std::string& what);
 
-  /// Why the verb ends here: help was asked for (status 0, printed), or the arguments are wrong (status 2, said).
+  /// Reads the configuration, once the arguments are right. Options with the names of `keys` that were not given take
+  /// their values from it; --no-config, where the verb has it, leaves it out.
+  void settings(Settings& settings, std::vector<std::string_view> keys = {});
+
+  /// Why the verb ends here: help was asked for (status 0, printed), or the arguments or the configuration
+  /// are wrong (status 2, said).
   struct Stop {
     int status = 0;
   };

@@ -7,6 +7,7 @@
 
 #include "base/quantity.h"
 #include "base/spelling.h"
+#include "cli/option_settings.h"
 #include "flow/stage_words.h"
 
 namespace sluice::cli {
@@ -51,6 +52,9 @@ constexpr FutureOption kFuture[] = {
     {"--joblog", "FILE", "record links", "a line for each process of @each"},
     {"--resume", nullptr, "record links", "skip what the job log has as done"},
 };
+
+constexpr std::string_view kSettings[] = {"grace",      "shell",       "pipefail", "progress",
+                                          "output-max", "mark-stderr", "quiet"};
 
 // The strings that CLI11 fills; they are judged afterwards, with messages of ours.
 struct Raw {
@@ -243,6 +247,10 @@ std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(
   }
   if (auto taken = take_text(*app, app->remaining(), options); !taken) return Refusal(taken.error());
   if (auto filled = refuse_empty_values(*app); !filled) return Refusal(filled.error());
+  auto settings = read_settings();
+  if (!settings) return Refusal(settings.error());
+  options.settings = *std::move(settings);
+  fill_from_settings(*app, options.settings, kSettings);
   if (auto judged = judge_values(raw, options); !judged) return Refusal(judged.error());
   options.directory = raw.cwd;
   for (const FutureOption& future : kFuture) {

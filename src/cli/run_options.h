@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "cli/settings.h"
 #include "cli/verbs.h"
 #include "flow/pipeline_status.h"
 #include "node/cluster_run.h"
@@ -33,7 +34,8 @@ struct RunOptions {
   bool keep = false;
   bool quiet = false;
   bool background = false;
-  std::string node, key, cert;  // which node, and the proof for it
+  std::string node, key, cert;  // which node, and the proof for it, as options
+  Settings settings;            // what holds where no option says otherwise
   node::OutputMarks marks = node::OutputMarks::automatic;
   std::uint64_t keep_bytes_max = std::uint64_t{10} << 20;
   std::vector<std::string> not_yet;  // options that need what this version lacks, with what they need

@@ -127,7 +127,10 @@ int run_verb(const Arguments& arguments) {
   exec::Environment environment = stage_environment(options);
   if (std::string problem = enter(options.directory, environment); !problem.empty()) return refuse(refused, problem);
   auto shell = flow::find_shell(options.shell, environment.get("PATH").value_or(exec::kDefaultPath));
-  if (!shell) return refuse(refused, shell.error());
+  if (!shell) {
+    bool is_setting = options.shell == options.settings.text("shell");
+    return refuse(refused, (is_setting ? options.settings.origin("shell") + ": " : "") + shell.error());
+  }
   // A word that is no other may be the name of a node that only the cluster knows.
   bool cluster = cluster_can_be_found(options);
   auto graph = options.command ? flow::single_command(*options.command)

@@ -30,6 +30,7 @@ constexpr Verb kVerbs[] = {
     {"keygen", "write a cluster key to a file", keygen_verb},
     {"cert", "issue and revoke certificates", cert_verb},
     {"context", "named ways to clusters", context_verb},
+    {"config", "show what is set by variables and files", config_verb},
     {"completion", "print a completion script for bash, zsh or fish", completion_verb},
     {"version", "print the version", version_verb},
     {"help", "explain a verb", help_verb},
