@@ -95,7 +95,7 @@ int revoke(const Arguments& arguments) {
        .description = "Make every node refuse a certificate from now on, and close its connections.",
        .usage = "SERIAL | FILE",
        .examples = "  sluice cert revoke alice.pem\n  sluice cert revoke 4f6e0c1d2b3a49586776859403122130\n"});
-  reader.operands(operands, 1, 1, "a serial number, or the certificate's file");
+  reader.operands(operands, 1, 1, "a serial number, or the certificate's file", OperandKind::file);
   add_node_options(reader, node);
   if (auto read = reader.read(arguments); !read) return read.error().status;
   std::string serial = operands[0];

@@ -243,17 +243,20 @@ Failure failure_of(const rpc::Status& status) {
   }
 }
 
-int run_loop(std::function<Awaitable<int>()> work) {
+int run_loop(std::function<Awaitable<int>()> work, std::optional<Duration> limit) {
   ::signal(SIGPIPE, SIG_IGN);
   // Never destroyed, since commands end by _exit: what is under way on it then refers to what has gone.
   static asio::io_context loop(1);
-  int status = kFailed;
+  int status = kTimedOut;
   asio::co_spawn(loop, work(), [&](const std::exception_ptr& failure, int result) {
     if (failure) std::rethrow_exception(failure);
     status = result;
     loop.stop();
   });
-  loop.run();
+  if (limit)
+    loop.run_for(*limit);
+  else
+    loop.run();
   return status;
 }
 

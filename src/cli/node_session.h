@@ -62,8 +62,9 @@ class NodeSession final : public node::NodeAccess {
 /// What to exit with after a call that ended so, and what to say.
 Failure failure_of(const rpc::Status& status);
 
-/// Runs `work` on a loop of its own until it has ended; its result is what to exit with.
-int run_loop(std::function<net::Awaitable<int>()> work);
+/// Runs `work` on a loop of its own until it has ended; its result is what to exit with. After `limit` it is left where it
+/// is, for good, and the result is kTimedOut.
+int run_loop(std::function<net::Awaitable<int>()> work, std::optional<Duration> limit = std::nullopt);
 
 /// Connects and runs `work`; a failure to connect is said.
 int with_node(NodeOptions options, std::function<net::Awaitable<int>(NodeSession&)> work);

@@ -32,6 +32,7 @@ struct OptionReader::Impl {
   CLI::App app;
   std::vector<std::string>* operands = nullptr;
   std::size_t least = 0, most = 0;
+  OperandKind operand_kind = OperandKind::unknown;
   std::string what;
   Settings* settings = nullptr;
   std::vector<std::string_view> setting_keys;
@@ -65,6 +66,12 @@ struct OptionReader::Impl {
       return fmt::format("unexpected argument '{}': sluice {} {}", rest[most], text.verb, text.usage);
     if (operands != nullptr) *operands = rest;
     return {};
+  }
+
+  int complete(const Arguments& arguments) const {
+    VerbHelp help{.options = option_help(app), .operands_max = most, .operands = operand_kind};
+    Arguments words(arguments.begin() + 1, arguments.end());
+    return print_candidates(complete_arguments(help, words), words.empty() ? "" : words.back());
   }
 
   // An unset variable of a script gives an empty value; taken for "not given" it would be ignored in silence.
@@ -102,8 +109,9 @@ void OptionReader::values(const std::string& names, std::vector<std::string>& va
 }
 
 void OptionReader::operands(std::vector<std::string>& operands, std::size_t least, std::size_t most,
-                            const std::string& what) {
+                            const std::string& what, OperandKind kind) {
   impl_->operands = &operands;
+  impl_->operand_kind = kind;
   impl_->least = least;
   impl_->most = most;
   impl_->what = what;
@@ -115,6 +123,7 @@ void OptionReader::settings(Settings& settings, std::vector<std::string_view> ke
 }
 
 std::expected<void, OptionReader::Stop> OptionReader::read(const Arguments& arguments) {
+  if (asks_for_completion(arguments)) return std::unexpected(Stop{impl_->complete(arguments)});
   std::string problem;
   try {
     impl_->app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // the order that CLI11 wants
@@ -129,7 +138,5 @@ std::expected<void, OptionReader::Stop> OptionReader::read(const Arguments& argu
   if (problem = impl_->take_settings(); !problem.empty()) return std::unexpected(Stop{refuse(kUsage, problem)});
   return {};
 }
-
-std::vector<std::string> OptionReader::names() const { return impl_->names(); }
 
 }  // namespace sluice::cli

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/completion.h"
 #include "cli/settings.h"
 #include "cli/verbs.h"
 
@@ -31,8 +32,9 @@ class OptionReader final {
   /// May be given several times.
   void values(const std::string& names, std::vector<std::string>& values, const std::string& type,
               const std::string& help);
-  /// What stands without an option: at least `least`, at most `most`; `what` names it in messages.
-  void operands(std::vector<std::string>& operands, std::size_t least, std::size_t most, const std::string& what);
+  /// What stands without an option: at least `least`, at most `most`; `what` names it in messages, `kind` is for completion.
+  void operands(std::vector<std::string>& operands, std::size_t least, std::size_t most, const std::string& what,
+                OperandKind kind = OperandKind::unknown);
 
   /// Reads the configuration, once the arguments are right. Options with the names of `keys` that were not given take
   /// their values from it; --no-config, where the verb has it, leaves it out.
@@ -43,10 +45,8 @@ class OptionReader final {
   struct Stop {
     int status = 0;
   };
+  /// Or that completion was asked for (status 0, printed).
   std::expected<void, Stop> read(const Arguments& arguments);
-
-  /// Every option, for completion.
-  std::vector<std::string> names() const;
 
  private:
   struct Impl;

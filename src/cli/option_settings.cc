@@ -18,4 +18,14 @@ void fill_from_settings(CLI::App& app, const Settings& settings, std::span<const
   }
 }
 
+std::vector<OptionHelp> option_help(const CLI::App& app) {
+  std::vector<OptionHelp> help;
+  for (const CLI::Option* option : app.get_options()) {
+    std::string type = option->get_items_expected_max() > 0 ? option->get_type_name() : "";
+    for (const std::string& name : option->get_lnames()) help.push_back({.name = "--" + name, .type = type});
+    for (const std::string& name : option->get_snames()) help.push_back({.name = "-" + name, .type = type});
+  }
+  return help;
+}
+
 }  // namespace sluice::cli

@@ -260,15 +260,12 @@ std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(
   return options;
 }
 
-std::vector<OptionHelp> run_option_help() {
+int complete_run_options(const Arguments& words) {
   RunOptions options;
   Raw raw;
   auto app = make_app(options, raw);
-  std::vector<OptionHelp> help;
-  for (const CLI::Option* option : app->get_options())
-    for (const std::string& name : option->get_lnames())
-      help.push_back({.name = "--" + name, .takes_value = option->get_items_expected_max() > 0});
-  return help;
+  VerbHelp help{.options = option_help(*app), .operands_max = 1, .operands = OperandKind::pipeline};
+  return print_candidates(complete_arguments(help, words), words.empty() ? "" : words.back());
 }
 
 }  // namespace sluice::cli

@@ -49,12 +49,8 @@ struct HelpText {
 /// A HelpText is returned when help was asked for.
 std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(const Arguments& arguments);
 
-/// Every option of `run`, for completion.
-struct OptionHelp {
-  std::string name;
-  bool takes_value = false;
-};
-std::vector<OptionHelp> run_option_help();
+/// Prints what may stand for the last of the words behind `run`.
+int complete_run_options(const Arguments& words);
 
 extern const std::vector<std::string> kPipefailNames;
 extern const std::vector<std::string> kProgressNames;

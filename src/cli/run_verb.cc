@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "cli/completion.h"
 #include "cli/run_on_cluster.h"
 #include "cli/run_options.h"
 #include "cli/verbs.h"
@@ -106,6 +107,7 @@ std::optional<std::string> not_yet_runnable(const flow::FlowGraph& graph) {
 }  // namespace
 
 int run_verb(const Arguments& arguments) {
+  if (asks_for_completion(arguments)) return complete_run_options(Arguments(arguments.begin() + 1, arguments.end()));
   exec::EntryState entry = exec::EntryState::capture();
   // Forked before anything is loaded: the smaller we are, the less the kernel copies.
   auto spawner = exec::SpawnerClient::fork_spawner(entry);

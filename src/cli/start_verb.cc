@@ -73,13 +73,7 @@ std::string judge(const Raw& raw, node::StartOptions& options) {
   return {};
 }
 
-}  // namespace
-
-int start_verb(const Arguments& arguments) {
-  exec::EntryState::capture();
-  // Forked before anything is loaded, and before there is a thread or a secret.
-  auto zygote = exec::ZygoteClient::fork_zygote();
-  if (!zygote) return refuse(kFailed, fmt::format("start: cannot fork: {}", std::strerror(zygote.error())));
+std::expected<node::StartOptions, OptionReader::Stop> read_options(const Arguments& arguments) {
   node::StartOptions options;
   Raw raw;
   OptionReader reader({.verb = "start",
@@ -88,9 +82,23 @@ int start_verb(const Arguments& arguments) {
                        .usage = "[OPTIONS]",
                        .examples = kExamples});
   declare(reader, options, raw);
-  if (auto read = reader.read(arguments); !read) return read.error().status;
-  if (std::string problem = judge(raw, options); !problem.empty()) return refuse(kUsage, "start: " + problem);
-  node::NodeEnd end = node::run_node(std::move(options), std::move(*zygote));
+  if (auto read = reader.read(arguments); !read) return std::unexpected(read.error());
+  if (std::string problem = judge(raw, options); !problem.empty())
+    return std::unexpected(OptionReader::Stop{refuse(kUsage, "start: " + problem)});
+  return options;
+}
+
+}  // namespace
+
+int start_verb(const Arguments& arguments) {
+  if (asks_for_completion(arguments)) return read_options(arguments).error().status;
+  exec::EntryState::capture();
+  // Forked before anything is loaded, and before there is a thread or a secret.
+  auto zygote = exec::ZygoteClient::fork_zygote();
+  if (!zygote) return refuse(kFailed, fmt::format("start: cannot fork: {}", std::strerror(zygote.error())));
+  auto options = read_options(arguments);
+  if (!options) return options.error().status;
+  node::NodeEnd end = node::run_node(*std::move(options), std::move(*zygote));
   if (!end.message.empty()) return refuse(end.status, "start: " + end.message);
   return end.status;
 }
