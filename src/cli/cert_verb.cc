@@ -8,22 +8,22 @@
 #include "cli/node_session.h"
 #include "cli/option_reader.h"
 #include "cli/verbs.h"
+#include "cli/whereabouts.h"
 #include "cluster/credential_file.h"
 #include "node/identity.h"
-#include "node/locations.h"
 #include "node/node_trust.h"
 #include "sluice/v1/trust.pb.h"
 
 namespace sluice::cli {
 namespace {
 
-std::expected<cluster::ClusterKeys, Failure> read_keys(const std::string& wanted) {
-  auto location = node::find_key(wanted);
-  if (!location)
+std::expected<cluster::ClusterKeys, Failure> read_keys(const std::string& wanted, const Settings& settings) {
+  std::string path = find_key(wanted, settings);
+  if (path.empty())
     return std::unexpected(Failure{kRefusedAccess,
                                    "issuing a certificate takes the cluster key: name it with --key, or make "
                                    "one with `sluice init`"});
-  auto keys = cluster::read_key_file(location->path);
+  auto keys = cluster::read_key_file(path);
   if (!keys) return std::unexpected(Failure{kRefusedAccess, keys.error().message});
   return std::move(*keys);
 }
@@ -39,6 +39,7 @@ std::expected<net::Role, std::string> read_role(const std::string& name) {
 
 int issue(const Arguments& arguments) {
   std::string role_name, name, lifetime, key, output;
+  Settings settings;
   OptionReader reader(
       {.verb = "cert issue",
        .description = "Issue a certificate with a role, for somebody who shall not have the cluster key.",
@@ -50,6 +51,7 @@ int issue(const Arguments& arguments) {
   reader.value("--for", lifetime, "DURATION", "how long it is valid (24h; a year at most)");
   reader.value("-o,--out", output, "FILE", "where to write it, with its private key");
   reader.value("--key", key, "FILE", "the cluster key");
+  reader.settings(settings);
   if (auto read = reader.read(arguments); !read) return read.error().status;
   auto role = read_role(role_name);
   if (!role) return refuse(kUsage, "cert issue: " + role.error());
@@ -65,7 +67,7 @@ int issue(const Arguments& arguments) {
     if (!duration) return refuse(kUsage, "cert issue: --for: " + duration.error());
     request.lifetime = std::chrono::duration_cast<std::chrono::seconds>(*duration);
   }
-  auto keys = read_keys(key);
+  auto keys = read_keys(key, settings);
   if (!keys) return refuse(keys.error().status, keys.error().message);
   auto credentials = cluster::issue_credentials(*keys, request);
   if (!credentials) return refuse(kUsage, "cert issue: " + credentials.error());
@@ -93,7 +95,7 @@ int revoke(const Arguments& arguments) {
        .description = "Make every node refuse a certificate from now on, and close its connections.",
        .usage = "SERIAL | FILE",
        .examples = "  sluice cert revoke alice.pem\n  sluice cert revoke 4f6e0c1d2b3a49586776859403122130\n"});
-  reader.operands(operands, 1, 1, "a serial number, or the certificate's file");
+  reader.operands(operands, 1, 1, "a serial number, or the certificate's file", OperandKind::file);
   add_node_options(reader, node);
   if (auto read = reader.read(arguments); !read) return read.error().status;
   std::string serial = operands[0];

@@ -73,7 +73,7 @@ int use_context(const Arguments& arguments) {
                         .description = "Make a context the current one; `-` makes none the current one.",
                         .usage = "NAME",
                         .examples = "  sluice context use rack\n"});
-  options.operands(operands, 1, 1, "a name");
+  options.operands(operands, 1, 1, "a name", OperandKind::context);
   if (auto read = options.read(arguments); !read) return read.error().status;
   auto contexts = read_contexts();
   if (!contexts) return refuse(kFailed, contexts.error());
@@ -90,7 +90,7 @@ int remove_context(const Arguments& arguments) {
                         .description = "Forget a context.",
                         .usage = "NAME",
                         .examples = "  sluice context rm rack\n"});
-  options.operands(operands, 1, 1, "a name");
+  options.operands(operands, 1, 1, "a name", OperandKind::context);
   if (auto read = options.read(arguments); !read) return read.error().status;
   auto contexts = read_contexts();
   if (!contexts) return refuse(kFailed, contexts.error());

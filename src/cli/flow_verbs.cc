@@ -190,7 +190,7 @@ int wait_verb(const Arguments& arguments) {
                        .usage = "FLOW",
                        .examples = "  sluice wait 3f2a\n"});
   reader.flag("--json", json, "print the flow when it has ended");
-  reader.operands(operands, 1, 1, "a flow");
+  reader.operands(operands, 1, 1, "a flow", OperandKind::running_flow);
   add_node_options(reader, node);
   if (auto read = reader.read(arguments); !read) return read.error().status;
   return with_node(node, [id = operands[0], json](NodeSession& session) { return wait_for(session, id, json); });
@@ -206,8 +206,9 @@ int stop_verb(const Arguments& arguments) {
        .usage = "FLOW",
        .examples = "  sluice stop 3f2a --grace 10s\n"});
   reader.value("--grace", grace, "DURATION", "between SIGTERM and SIGKILL (2s)");
-  reader.operands(operands, 1, 1, "a flow");
+  reader.operands(operands, 1, 1, "a flow", OperandKind::running_flow);
   add_node_options(reader, node);
+  reader.settings(node.settings, {"grace"});
   if (auto read = reader.read(arguments); !read) return read.error().status;
   auto duration = parse_duration(grace);
   if (!duration) return refuse(kUsage, "stop: --grace: " + duration.error());
@@ -223,7 +224,7 @@ int rm_verb(const Arguments& arguments) {
                        .description = "Forget a flow that has ended, with the output that was kept.",
                        .usage = "FLOW",
                        .examples = "  sluice rm 3f2a\n"});
-  reader.operands(operands, 1, 1, "a flow");
+  reader.operands(operands, 1, 1, "a flow", OperandKind::ended_flow);
   add_node_options(reader, node);
   if (auto read = reader.read(arguments); !read) return read.error().status;
   return with_node(node, [id = operands[0]](NodeSession& session) { return remove_flow(session, id); });
@@ -238,7 +239,7 @@ int logs_verb(const Arguments& arguments) {
                        .usage = "[-f] FLOW[/STAGE]",
                        .examples = "  sluice logs -f 3f2a\n  sluice logs 3f2a/2\n"});
   reader.flag("-f,--follow", follow, "go on until it has ended");
-  reader.operands(operands, 1, 1, "a flow");
+  reader.operands(operands, 1, 1, "a flow", OperandKind::flow);
   add_node_options(reader, node);
   if (auto read = reader.read(arguments); !read) return read.error().status;
   std::string flow = operands[0].substr(0, operands[0].find('/'));

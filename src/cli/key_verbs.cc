@@ -26,7 +26,7 @@ int keygen_verb(const Arguments& arguments) {
                        .description = "Write a new cluster key to a file of mode 0600. Whoever can read it is admin.",
                        .usage = "FILE",
                        .examples = "  sluice keygen cluster.key\n"});
-  reader.operands(operands, 1, 1, "a file");
+  reader.operands(operands, 1, 1, "a file", OperandKind::file);
   if (auto read = reader.read(arguments); !read) return read.error().status;
   auto key = cluster::ClusterKey::generate();
   if (auto written = cluster::write_key_file(operands[0], key); !written)

@@ -33,8 +33,9 @@ int leave_verb(const Arguments& arguments) {
                        .examples = "  sluice leave\n  sluice leave n3 --grace 30s\n"});
   reader.value("--grace", grace, "DURATION", "for what runs there to end after SIGTERM (2s)");
   reader.flag("--wait", wait, "let what runs there end by itself");
-  reader.operands(operands, 0, 1, "a node");
+  reader.operands(operands, 0, 1, "a node", OperandKind::node);
   add_node_options(reader, node);
+  reader.settings(node.settings, {"grace"});
   if (auto read = reader.read(arguments); !read) return read.error().status;
   v1::LeaveRequest request;
   if (!operands.empty()) request.set_node(operands[0]);

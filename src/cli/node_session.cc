@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cli/context_file.h"
+#include "cli/whereabouts.h"
 #include "cluster/credential_file.h"
 #include "node/link_dialer.h"
 #include "node/locations.h"
@@ -66,23 +67,26 @@ std::expected<Way, Failure> way_of_context(const Contexts& contexts) {
   return way;
 }
 
+std::vector<Way> local_ways(const Settings& settings) {
+  std::vector<Way> ways;
+  for (const std::string& directory : local_data_directories(settings))
+    ways.push_back({.origin = "the local node", .socket = node::socket_path(directory)});
+  return ways;
+}
+
 // Only the local sockets are alternatives: what was named is meant.
 std::expected<std::vector<Way>, Failure> find_ways(const NodeOptions& options) {
   std::expected<Way, Failure> named = Refusal(Failure{});
   if (!options.node.empty()) {
     named = make_way("--node", options.node);
-  } else if (std::string set = environment("SLUICE_NODE"); !set.empty()) {
-    named = make_way("SLUICE_NODE", set);
+  } else if (const auto* set = options.settings.find(SettingPlace::variable, "node")) {
+    named = make_way(set->front().origin, set->front().value);
   } else {
     auto contexts = read_contexts();
     if (!contexts) return Refusal(Failure{kFailed, contexts.error()});
-    if (contexts->current.empty()) {
-      std::vector<Way> ways;
-      for (const std::string& directory : node::local_data_directories())
-        ways.push_back({.origin = "the local node", .socket = node::socket_path(directory)});
-      return ways;
-    }
-    named = way_of_context(*contexts);
+    if (contexts->current.empty() && options.settings.find("node") == nullptr) return local_ways(options.settings);
+    named = contexts->current.empty() ? make_way(options.settings.origin("node"), options.settings.text("node"))
+                                      : way_of_context(*contexts);
   }
   if (!named) return Refusal(named.error());
   if (!options.key.empty()) named->key = options.key;
@@ -115,21 +119,19 @@ Failure failure_to_reach(const Way& way, const net::NetError& error) {
   }
 }
 
-std::expected<net::Credentials, Failure> find_credentials(const Way& way) {
-  std::string cert = way.cert;
-  if (cert.empty() && way.key.empty()) cert = environment("SLUICE_CERT");
-  if (!cert.empty()) {
-    auto credentials = cluster::read_credential_file(cert);
+std::expected<net::Credentials, Failure> find_credentials(const Way& way, const Settings& settings) {
+  Proof proof = find_proof({.key = way.key, .cert = way.cert}, settings);
+  if (!proof.cert.empty()) {
+    auto credentials = cluster::read_credential_file(proof.cert);
     if (!credentials) return Refusal(Failure{kRefusedAccess, credentials.error().message});
     return credentials->tls;
   }
-  auto location = node::find_key(way.key);
-  if (!location)
+  if (proof.key.empty())
     return Refusal(
         Failure{kRefusedAccess, fmt::format("a node at {} wants a proof: name the cluster key with --key, or a "
                                             "certificate with --cert",
                                             describe(way))});
-  auto keys = cluster::read_key_file(location->path);
+  auto keys = cluster::read_key_file(proof.key);
   if (!keys) return Refusal(Failure{kRefusedAccess, keys.error().message});
   auto authority = cluster::CertificateAuthority::from(*keys);
   std::string user = environment("USER");
@@ -147,6 +149,7 @@ void add_node_options(OptionReader& reader, NodeOptions& options) {
   reader.value("--node", options.node, "URL", "the node to ask: a URL, HOST:PORT, or the path of its socket");
   reader.value("--key", options.key, "FILE", "the cluster key, for a node that is not on this host");
   reader.value("--cert", options.cert, "FILE", "a certificate from `sluice cert issue`, in place of the key");
+  reader.settings(options.settings);
 }
 
 struct NodeSession::Impl {
@@ -157,10 +160,10 @@ struct NodeSession::Impl {
 };
 
 bool NodeSession::can_be_found(const NodeOptions& options) {
-  if (!options.node.empty() || !environment("SLUICE_NODE").empty()) return true;
+  if (!options.node.empty() || options.settings.find("node") != nullptr) return true;
   auto contexts = read_contexts();
   if (contexts && !contexts->current.empty()) return true;
-  for (const std::string& directory : node::local_data_directories())
+  for (const std::string& directory : local_data_directories(options.settings))
     if (::access(node::socket_path(directory).c_str(), F_OK) == 0) return true;
   return false;
 }
@@ -174,7 +177,7 @@ Awaitable<std::expected<std::unique_ptr<NodeSession>, Failure>> NodeSession::ope
     auto impl = std::make_unique<Impl>();
     std::expected<std::unique_ptr<net::Connection>, net::NetError> connection = std::unexpected(net::NetError{});
     if (way.socket.empty()) {
-      auto credentials = find_credentials(way);
+      auto credentials = find_credentials(way, options.settings);
       if (!credentials) co_return Refusal(credentials.error());
       auto context = net::TlsContext::make(*credentials);
       if (!context) co_return Refusal(Failure{kRefusedAccess, context.error().message});
@@ -240,17 +243,20 @@ Failure failure_of(const rpc::Status& status) {
   }
 }
 
-int run_loop(std::function<Awaitable<int>()> work) {
+int run_loop(std::function<Awaitable<int>()> work, std::optional<Duration> limit) {
   ::signal(SIGPIPE, SIG_IGN);
   // Never destroyed, since commands end by _exit: what is under way on it then refers to what has gone.
   static asio::io_context loop(1);
-  int status = kFailed;
+  int status = kTimedOut;
   asio::co_spawn(loop, work(), [&](const std::exception_ptr& failure, int result) {
     if (failure) std::rethrow_exception(failure);
     status = result;
     loop.stop();
   });
-  loop.run();
+  if (limit)
+    loop.run_for(*limit);
+  else
+    loop.run();
   return status;
 }
 

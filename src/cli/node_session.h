@@ -1,9 +1,9 @@
 #pragma once
 // A command's way to a node: which one, with what proof, and a loop to speak to it.
 //
-// The node is found by --node, SLUICE_NODE, the current context, then the local socket: the user's, then the
-// system's. The proof is --cert, or the cluster key, with which a command issues itself a certificate; on a Unix socket it is
-// the user.
+// The node is found by --node, SLUICE_NODE, the current context, the setting `node` of a file, then the local socket: the
+// user's, then the system's. The proof is a certificate, or the cluster key, with which a command issues itself one; on a
+// Unix socket it is the user.
 #include <expected>
 #include <functional>
 #include <memory>
@@ -12,6 +12,7 @@
 
 #include "base/time.h"
 #include "cli/option_reader.h"
+#include "cli/settings.h"
 #include "net/async.h"
 #include "net/error.h"
 #include "net/tls.h"
@@ -26,7 +27,9 @@ struct NodeOptions {
   std::string node;
   std::string key;
   std::string cert;
+  Settings settings;  // what holds where no option says otherwise
 };
+/// The settings are read together with the options.
 void add_node_options(OptionReader& reader, NodeOptions& options);
 
 /// Why a command could not do its work: what to exit with, and a sentence.
@@ -59,8 +62,9 @@ class NodeSession final : public node::NodeAccess {
 /// What to exit with after a call that ended so, and what to say.
 Failure failure_of(const rpc::Status& status);
 
-/// Runs `work` on a loop of its own until it has ended; its result is what to exit with.
-int run_loop(std::function<net::Awaitable<int>()> work);
+/// Runs `work` on a loop of its own until it has ended; its result is what to exit with. After `limit` it is left where it
+/// is, for good, and the result is kTimedOut.
+int run_loop(std::function<net::Awaitable<int>()> work, std::optional<Duration> limit = std::nullopt);
 
 /// Connects and runs `work`; a failure to connect is said.
 int with_node(NodeOptions options, std::function<net::Awaitable<int>(NodeSession&)> work);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/spelling.h"
+#include "cli/option_settings.h"
 
 namespace sluice::cli {
 namespace {
@@ -31,13 +32,26 @@ struct OptionReader::Impl {
   CLI::App app;
   std::vector<std::string>* operands = nullptr;
   std::size_t least = 0, most = 0;
+  OperandKind operand_kind = OperandKind::unknown;
   std::string what;
+  Settings* settings = nullptr;
+  std::vector<std::string_view> setting_keys;
 
   std::vector<std::string> names() const {
     std::vector<std::string> names;
     for (const CLI::Option* option : app.get_options())
       for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
     return names;
+  }
+
+  std::string take_settings() {
+    const CLI::Option* none = app.get_option_no_throw("--no-config");
+    if (settings == nullptr || (none != nullptr && none->count() > 0)) return {};
+    auto read = read_settings();
+    if (!read) return read.error();
+    *settings = *std::move(read);
+    fill_from_settings(app, *settings, setting_keys);
+    return {};
   }
 
   std::string take_operands(const std::vector<std::string>& rest) const {
@@ -52,6 +66,12 @@ struct OptionReader::Impl {
       return fmt::format("unexpected argument '{}': sluice {} {}", rest[most], text.verb, text.usage);
     if (operands != nullptr) *operands = rest;
     return {};
+  }
+
+  int complete(const Arguments& arguments) const {
+    VerbHelp help{.options = option_help(app), .operands_max = most, .operands = operand_kind};
+    Arguments words(arguments.begin() + 1, arguments.end());
+    return print_candidates(complete_arguments(help, words), words.empty() ? "" : words.back());
   }
 
   // An unset variable of a script gives an empty value; taken for "not given" it would be ignored in silence.
@@ -89,14 +109,21 @@ void OptionReader::values(const std::string& names, std::vector<std::string>& va
 }
 
 void OptionReader::operands(std::vector<std::string>& operands, std::size_t least, std::size_t most,
-                            const std::string& what) {
+                            const std::string& what, OperandKind kind) {
   impl_->operands = &operands;
+  impl_->operand_kind = kind;
   impl_->least = least;
   impl_->most = most;
   impl_->what = what;
 }
 
+void OptionReader::settings(Settings& settings, std::vector<std::string_view> keys) {
+  impl_->settings = &settings;
+  impl_->setting_keys.insert(impl_->setting_keys.end(), keys.begin(), keys.end());
+}
+
 std::expected<void, OptionReader::Stop> OptionReader::read(const Arguments& arguments) {
+  if (asks_for_completion(arguments)) return std::unexpected(Stop{impl_->complete(arguments)});
   std::string problem;
   try {
     impl_->app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));  // the order that CLI11 wants
@@ -107,10 +134,9 @@ std::expected<void, OptionReader::Stop> OptionReader::read(const Arguments& argu
   } catch (const CLI::ParseError& error) {
     problem = fmt::format("{}; 'sluice {} --help' lists the options", error.what(), impl_->text.verb);
   }
-  if (problem.empty()) return {};
-  return std::unexpected(Stop{refuse(kUsage, fmt::format("{}: {}", impl_->text.verb, problem))});
+  if (!problem.empty()) return std::unexpected(Stop{refuse(kUsage, fmt::format("{}: {}", impl_->text.verb, problem))});
+  if (problem = impl_->take_settings(); !problem.empty()) return std::unexpected(Stop{refuse(kUsage, problem)});
+  return {};
 }
-
-std::vector<std::string> OptionReader::names() const { return impl_->names(); }
 
 }  // namespace sluice::cli

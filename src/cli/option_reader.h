@@ -4,8 +4,11 @@
 #include <expected>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "cli/completion.h"
+#include "cli/settings.h"
 #include "cli/verbs.h"
 
 namespace sluice::cli {
@@ -29,17 +32,21 @@ class OptionReader final {
   /// May be given several times.
   void values(const std::string& names, std::vector<std::string>& values, const std::string& type,
               const std::string& help);
-  /// What stands without an option: at least `least`, at most `most`; `what` names it in messages.
-  void operands(std::vector<std::string>& operands, std::size_t least, std::size_t most, const std::string& what);
+  /// What stands without an option: at least `least`, at most `most`; `what` names it in messages, `kind` is for completion.
+  void operands(std::vector<std::string>& operands, std::size_t least, std::size_t most, const std::string& what,
+                OperandKind kind = OperandKind::unknown);
 
-  /// Why the verb ends here: help was asked for (status 0, printed), or the arguments are wrong (status 2, said).
+  /// Reads the configuration, once the arguments are right. Options with the names of `keys` that were not given take
+  /// their values from it; --no-config, where the verb has it, leaves it out.
+  void settings(Settings& settings, std::vector<std::string_view> keys = {});
+
+  /// Why the verb ends here: help was asked for (status 0, printed), or the arguments or the configuration
+  /// are wrong (status 2, said).
   struct Stop {
     int status = 0;
   };
+  /// Or that completion was asked for (status 0, printed).
   std::expected<void, Stop> read(const Arguments& arguments);
-
-  /// Every option, for completion.
-  std::vector<std::string> names() const;
 
  private:
   struct Impl;

@@ -7,6 +7,7 @@
 
 #include "base/quantity.h"
 #include "base/spelling.h"
+#include "cli/option_settings.h"
 #include "flow/stage_words.h"
 
 namespace sluice::cli {
@@ -49,6 +50,9 @@ constexpr FutureOption kFuture[] = {
     {"--joblog", "FILE", "record links", "a line for each process of @each"},
     {"--resume", nullptr, "record links", "skip what the job log has as done"},
 };
+
+constexpr std::string_view kSettings[] = {"grace",      "shell",       "pipefail", "progress",
+                                          "output-max", "mark-stderr", "quiet"};
 
 // The strings that CLI11 fills; they are judged afterwards, with messages of ours.
 struct Raw {
@@ -247,6 +251,10 @@ std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(
   }
   if (auto taken = take_text(*app, app->remaining(), options); !taken) return Refusal(taken.error());
   if (auto filled = refuse_empty_values(*app); !filled) return Refusal(filled.error());
+  auto settings = read_settings();
+  if (!settings) return Refusal(settings.error());
+  options.settings = *std::move(settings);
+  fill_from_settings(*app, options.settings, kSettings);
   if (auto judged = judge_values(raw, options); !judged) return Refusal(judged.error());
   options.directory = raw.cwd;
   for (const FutureOption& future : kFuture) {
@@ -256,15 +264,12 @@ std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(
   return options;
 }
 
-std::vector<OptionHelp> run_option_help() {
+int complete_run_options(const Arguments& words) {
   RunOptions options;
   Raw raw;
   auto app = make_app(options, raw);
-  std::vector<OptionHelp> help;
-  for (const CLI::Option* option : app->get_options())
-    for (const std::string& name : option->get_lnames())
-      help.push_back({.name = "--" + name, .takes_value = option->get_items_expected_max() > 0});
-  return help;
+  VerbHelp help{.options = option_help(*app), .operands_max = 1, .operands = OperandKind::pipeline};
+  return print_candidates(complete_arguments(help, words), words.empty() ? "" : words.back());
 }
 
 }  // namespace sluice::cli

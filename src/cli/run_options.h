@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "cli/settings.h"
 #include "cli/verbs.h"
 #include "flow/pipeline_status.h"
 #include "node/cluster_run.h"
@@ -33,7 +34,8 @@ struct RunOptions {
   bool keep = false;
   bool quiet = false;
   bool background = false;
-  std::string node, key, cert;  // which node, and the proof for it
+  std::string node, key, cert;  // which node, and the proof for it, as options
+  Settings settings;            // what holds where no option says otherwise
   node::OutputMarks marks = node::OutputMarks::automatic;
   std::uint64_t keep_bytes_max = std::uint64_t{10} << 20;
   std::vector<std::string> ship;  // files for stages elsewhere, beside those that they name
@@ -49,12 +51,8 @@ struct HelpText {
 /// A HelpText is returned when help was asked for.
 std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(const Arguments& arguments);
 
-/// Every option of `run`, for completion.
-struct OptionHelp {
-  std::string name;
-  bool takes_value = false;
-};
-std::vector<OptionHelp> run_option_help();
+/// Prints what may stand for the last of the words behind `run`.
+int complete_run_options(const Arguments& words);
 
 extern const std::vector<std::string> kPipefailNames;
 extern const std::vector<std::string> kProgressNames;

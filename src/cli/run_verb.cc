@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "cli/completion.h"
 #include "cli/run_on_cluster.h"
 #include "cli/run_options.h"
 #include "cli/verbs.h"
@@ -106,6 +107,7 @@ std::optional<std::string> not_yet_runnable(const flow::FlowGraph& graph) {
 }  // namespace
 
 int run_verb(const Arguments& arguments) {
+  if (asks_for_completion(arguments)) return complete_run_options(Arguments(arguments.begin() + 1, arguments.end()));
   exec::EntryState entry = exec::EntryState::capture();
   // Forked before anything is loaded: the smaller we are, the less the kernel copies.
   auto spawner = exec::SpawnerClient::fork_spawner(entry);
@@ -127,7 +129,10 @@ int run_verb(const Arguments& arguments) {
   exec::Environment environment = stage_environment(options);
   if (std::string problem = enter(options.directory, environment); !problem.empty()) return refuse(refused, problem);
   auto shell = flow::find_shell(options.shell, environment.get("PATH").value_or(exec::kDefaultPath));
-  if (!shell) return refuse(refused, shell.error());
+  if (!shell) {
+    bool is_setting = options.shell == options.settings.text("shell");
+    return refuse(refused, (is_setting ? options.settings.origin("shell") + ": " : "") + shell.error());
+  }
   // A word that is no other may be the name of a node that only the cluster knows.
   bool cluster = cluster_can_be_found(options);
   auto graph = options.command ? flow::single_command(*options.command)

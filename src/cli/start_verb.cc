@@ -5,10 +5,11 @@
 
 #include "base/spelling.h"
 #include "cli/option_reader.h"
+#include "cli/setting_keys.h"
 #include "cli/verbs.h"
+#include "cli/whereabouts.h"
 #include "exec/entry_state.h"
 #include "exec/zygote_client.h"
-#include "flow/stage_words.h"
 #include "node/daemon.h"
 
 namespace sluice::cli {
@@ -22,6 +23,8 @@ constexpr const char* kExamples =
 struct Raw {
   std::vector<std::string> labels;
   std::string log_format, log_level;
+  bool no_config = false;
+  Settings settings;
 };
 
 void declare(OptionReader& reader, node::StartOptions& options, Raw& raw) {
@@ -41,16 +44,15 @@ void declare(OptionReader& reader, node::StartOptions& options, Raw& raw) {
               "no encryption and no proof, on loopback: for benchmarks");
   reader.value("--log-format", raw.log_format, "text|json", "of the log on stderr (text)");
   reader.value("--log-level", raw.log_level, "LEVEL", "trace, debug, info, warn or error (info)");
+  reader.flag("--no-config", raw.no_config, "take options only: no SLUICE_ variable, no configuration file");
+  reader.settings(raw.settings, {"data", "listen", "advertise", "join", "interface", "name", "label", "http",
+                                 "http-tokens", "run-as", "log-format", "log-level"});
 }
 
 std::string judge(const Raw& raw, node::StartOptions& options) {
   for (const std::string& label : raw.labels) {
+    if (std::string problem = label_problem(label); !problem.empty()) return "--label " + problem;
     std::size_t equals = label.find('=');
-    if (equals == std::string::npos || equals == 0 || equals + 1 == label.size())
-      return fmt::format("--label '{}': a label has a name and a value: KEY=VALUE", label);
-    if (flow::is_reserved_word(label.substr(0, equals)))
-      return fmt::format("--label '{}': @{} means something else in a pipeline; choose another name", label,
-                         label.substr(0, equals));
     options.labels.emplace_back(label.substr(0, equals), label.substr(equals + 1));
   }
   if (!raw.log_format.empty()) {
@@ -64,16 +66,14 @@ std::string judge(const Raw& raw, node::StartOptions& options) {
     options.log_level = *level;
   }
   if (!options.key.empty() && !options.cert.empty()) return "--key and --cert exclude each other";
+  if (raw.no_config) return {};
+  Proof proof = find_proof({.key = options.key, .cert = options.cert}, raw.settings);
+  options.key = std::move(proof.key);
+  options.cert = std::move(proof.cert);
   return {};
 }
 
-}  // namespace
-
-int start_verb(const Arguments& arguments) {
-  exec::EntryState::capture();
-  // Forked before anything is loaded, and before there is a thread or a secret.
-  auto zygote = exec::ZygoteClient::fork_zygote();
-  if (!zygote) return refuse(kFailed, fmt::format("start: cannot fork: {}", std::strerror(zygote.error())));
+std::expected<node::StartOptions, OptionReader::Stop> read_options(const Arguments& arguments) {
   node::StartOptions options;
   Raw raw;
   OptionReader reader({.verb = "start",
@@ -82,9 +82,23 @@ int start_verb(const Arguments& arguments) {
                        .usage = "[OPTIONS]",
                        .examples = kExamples});
   declare(reader, options, raw);
-  if (auto read = reader.read(arguments); !read) return read.error().status;
-  if (std::string problem = judge(raw, options); !problem.empty()) return refuse(kUsage, "start: " + problem);
-  node::NodeEnd end = node::run_node(std::move(options), std::move(*zygote));
+  if (auto read = reader.read(arguments); !read) return std::unexpected(read.error());
+  if (std::string problem = judge(raw, options); !problem.empty())
+    return std::unexpected(OptionReader::Stop{refuse(kUsage, "start: " + problem)});
+  return options;
+}
+
+}  // namespace
+
+int start_verb(const Arguments& arguments) {
+  if (asks_for_completion(arguments)) return read_options(arguments).error().status;
+  exec::EntryState::capture();
+  // Forked before anything is loaded, and before there is a thread or a secret.
+  auto zygote = exec::ZygoteClient::fork_zygote();
+  if (!zygote) return refuse(kFailed, fmt::format("start: cannot fork: {}", std::strerror(zygote.error())));
+  auto options = read_options(arguments);
+  if (!options) return options.error().status;
+  node::NodeEnd end = node::run_node(*std::move(options), std::move(*zygote));
   if (!end.message.empty()) return refuse(end.status, "start: " + end.message);
   return end.status;
 }

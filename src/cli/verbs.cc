@@ -10,6 +10,7 @@
 
 #include "base/spelling.h"
 #include "base/version.h"
+#include "cli/completion.h"
 #include "node/embedded_run.h"
 
 namespace sluice::cli {
@@ -30,6 +31,7 @@ constexpr Verb kVerbs[] = {
     {"keygen", "write a cluster key to a file", keygen_verb},
     {"cert", "issue and revoke certificates", cert_verb},
     {"context", "named ways to clusters", context_verb},
+    {"config", "show what is set by variables and files", config_verb},
     {"completion", "print a completion script for bash, zsh or fish", completion_verb},
     {"version", "print the version", version_verb},
     {"help", "explain a verb", help_verb},
@@ -86,6 +88,23 @@ int refuse(int status, const std::string& message) {
   return status;
 }
 
+namespace {
+
+// The name of the verb is still being typed, or the verb knows the rest.
+int complete_sub_verb(std::span<const SubVerb> verbs, Candidates names, const Arguments& arguments) {
+  if (arguments.size() <= 2) {
+    names.emplace_back("--help");
+    return print_candidates(names, arguments.size() < 2 ? "" : arguments[1]);
+  }
+  Arguments rest = {kCompleteArgument};
+  rest.insert(rest.end(), arguments.begin() + 2, arguments.end());
+  for (const SubVerb& verb : verbs)
+    if (arguments[1] == verb.name) return verb.run(rest);
+  return kSuccess;
+}
+
+}  // namespace
+
 int run_sub_verb(const char* noun, const char* summary, std::span<const SubVerb> verbs, const Arguments& arguments) {
   std::string usage = fmt::format("{}\n\nUsage: sluice {} VERB [ARGUMENTS]\n\nVerbs:\n", summary, noun);
   std::vector<std::string> names;
@@ -94,6 +113,7 @@ int run_sub_verb(const char* noun, const char* summary, std::span<const SubVerb>
     names.emplace_back(verb.name);
   }
   usage += fmt::format("\n'sluice {} VERB --help' says more.\n", noun);
+  if (asks_for_completion(arguments)) return complete_sub_verb(verbs, std::move(names), arguments);
   if (arguments.empty())
     return refuse(kUsage, fmt::format("{}: a verb is missing, one of: {}", noun, fmt::join(names, " ")));
   if (arguments[0] == "--help" || arguments[0] == "-h") return print(usage);

@@ -31,6 +31,7 @@ struct SubVerb {
 int run_sub_verb(const char* noun, const char* summary, std::span<const SubVerb> verbs, const Arguments& arguments);
 
 int cert_verb(const Arguments& arguments);
+int config_verb(const Arguments& arguments);
 int context_verb(const Arguments& arguments);
 int dev_verb(const Arguments& arguments);
 int init_verb(const Arguments& arguments);

@@ -104,9 +104,8 @@ class Daemon final : MemberView {
       if (options_.listen.empty() || at->host.empty()) at->host = *address;
     }
     listen_ = {.address = at->host.empty() ? "0.0.0.0" : at->host, .port = at->port};
-    key_ = find_key(options_.key);
     bool open_to_others = !net::is_loopback(listen_.address);
-    if (open_to_others && !key_ && options_.cert.empty())
+    if (open_to_others && options_.key.empty() && options_.cert.empty())
       return Refusal(
           fmt::format("listening on {} lets other hosts in, which needs a key: `sluice init` makes one, or name "
                       "it with --key or --cert",
@@ -143,7 +142,7 @@ class Daemon final : MemberView {
   }
 
   std::expected<void, std::string> open_identity() {
-    auto identity = Identity::open(data_directory(options_.data));
+    auto identity = Identity::open(options_.data.empty() ? default_data_directory() : options_.data);
     if (!identity) return Refusal(identity.error());
     identity_.emplace(std::move(*identity));
     auto boot = cluster::next_boot(identity_->directory(), wall_time_now());
@@ -228,7 +227,7 @@ class Daemon final : MemberView {
   }
 
   std::expected<void, std::string> open_trust() {
-    NodeTrust::Options options{.key_file = key_ ? key_->path : "", .cert_file = options_.cert, .name = name_};
+    NodeTrust::Options options{.key_file = options_.key, .cert_file = options_.cert, .name = name_};
     auto trust = NodeTrust::open(*identity_, std::move(options), log_);
     if (!trust) return Refusal(trust.error());
     trust_ = std::move(*trust);
@@ -637,7 +636,6 @@ class Daemon final : MemberView {
   Condition members_changed_;
   net::Endpoint listen_, endpoint_;
   std::vector<net::HostPort> joins_;
-  std::optional<KeyLocation> key_;
   std::optional<Identity> identity_;
   std::optional<RememberedMembers> remembered_;
   cluster::BootNumber boot_;

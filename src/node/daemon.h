@@ -13,8 +13,8 @@ namespace sluice::node {
 
 struct StartOptions {
   std::string listen;  // ADDR:PORT; empty: the loopback address and the default port
-  std::string data;
-  std::string key;
+  std::string data;    // empty: the default folder
+  std::string key;     // file; empty: the node's own, which it makes itself
   std::string cert;
   std::vector<std::string> joins;
   std::string discover;  // GROUP:PORT

@@ -94,9 +94,9 @@ std::expected<DevCluster, DevStop> DevCluster::start(std::size_t count, Signals&
 
 std::expected<void, DevStop> DevCluster::add_node(const std::string& name) {
   DevNode node{.name = name, .data = folder_ + "/" + name};
-  std::vector<std::string> arguments = {"sluice",       "start", "--listen",    "127.0.0.1:0", "--data",
-                                        node.data,      "--key", key_file_,     "--name",      name,
-                                        "--log-format", "json",  "--log-level", "debug"};
+  std::vector<std::string> arguments = {"sluice", "start",        "--no-config", "--listen",    "127.0.0.1:0",
+                                        "--data", node.data,      "--key",       key_file_,     "--name",
+                                        name,     "--log-format", "json",        "--log-level", "debug"};
   if (!nodes_.empty()) arguments.insert(arguments.end(), {"--join", nodes_[0].url});
   Pipe output = make_pipe(), log = make_pipe();
   pid_t pid = ::fork();

@@ -38,6 +38,7 @@ def home(household, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    monkeypatch.setenv("SLUICE_SYSTEM_CONFIG_DIR", str(folder / "system"))
     monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
     # Root's state is in /var/lib, whatever its home.
     monkeypatch.setenv("SLUICE_DATA", str(folder / "data"))
