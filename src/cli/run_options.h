@@ -33,7 +33,7 @@ struct RunOptions {
   bool keep = false;
   bool quiet = false;
   bool background = false;
-  std::string node, key, cert;  // which node, and the proof for it
+  std::string node, discover, key, cert;  // which node, and the proof for it
   node::OutputMarks marks = node::OutputMarks::automatic;
   std::uint64_t keep_bytes_max = std::uint64_t{10} << 20;
   std::vector<std::string> not_yet;  // options that need what this version lacks, with what they need

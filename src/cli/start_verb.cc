@@ -17,7 +17,8 @@ namespace {
 constexpr const char* kExamples =
     "  sluice start                                       # a node for this machine only\n"
     "  sluice start --listen 10.0.0.5:7117                # the first node of a cluster\n"
-    "  sluice start --listen 10.0.0.6:7117 --join sluice://10.0.0.5:7117\n";
+    "  sluice start --listen 10.0.0.6:7117 --join sluice://10.0.0.5:7117\n"
+    "  sluice start --interface eth0 --discover 239.17.17.17:7118   # the same line on every host\n";
 
 struct Raw {
   std::vector<std::string> labels;
@@ -30,7 +31,8 @@ void declare(OptionReader& reader, node::StartOptions& options, Raw& raw) {
   reader.value("--key", options.key, "FILE", "the cluster key");
   reader.value("--cert", options.cert, "FILE", "a certificate of role node, in place of the key");
   reader.values("--join", options.joins, "URL", "a node of the cluster to join; may be given several times");
-  reader.value("--interface", options.interface, "IF", "the network interface to listen on");
+  reader.value("--discover", options.discover, "GROUP:PORT", "find the nodes of the cluster by multicast");
+  reader.value("--interface", options.interface, "IF", "the network interface to listen on, and to find nodes on");
   reader.value("--name", options.name, "NAME", "the node's name (the host's)");
   reader.values("--label", raw.labels, "KEY=VALUE", "what @KEY=VALUE finds it by; may be given several times");
   reader.value("--advertise", options.advertise, "ADDR[:PORT]", "where others reach it, if not where it listens");
