@@ -222,8 +222,9 @@ Awaitable<OpenedChannel> open_channel(Way way, const net::TlsContext* tls, std::
   co_return co_await rpc::Channel::open(std::move(*connection), deadline);
 }
 
-// The first failure says what to exit with; all are told.
+// The first failure says what to exit with; all are told, each once.
 void add_failure(Failure& all, const Failure& another) {
+  if (all.message.find(another.message) != std::string::npos) return;
   all.status = all.message.empty() ? another.status : all.status;
   all.message += (all.message.empty() ? "" : "; ") + another.message;
 }
@@ -257,6 +258,8 @@ Awaitable<std::expected<Reached, Failure>> reach_any(Way way, TimePoint deadline
     TimePoint patience = std::min(deadline, Clock::now() + kFoundConnectTime);
     auto channel = co_await open_channel(way, tls->get(), found->id, patience);
     if (channel) co_return Reached{std::move(way), std::move(*tls), std::move(*channel)};
+    // A lost packet looks like a firewall; what was refused will be refused again.
+    if (channel.error().kind == NetErrorKind::timed_out) (*search)->forget(found->id);
     add_failure(failures, failure_to_reach(way, channel.error()));
   }
   co_return Refusal(failures.message.empty() ? nobody_answered(way) : failures);

@@ -25,6 +25,7 @@ namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::milliseconds kWaitMin{150};  // before the question is asked again; it doubles
+constexpr std::chrono::milliseconds kWaitMax{600};  // so that a client asks seven times within its 3 s
 constexpr int kDatagramsAtOnce = 32;                // before the clock is looked at
 
 std::uint64_t new_question() { return std::max<std::uint64_t>(random_seed(), 1); }
@@ -58,7 +59,7 @@ struct DiscoverySearch::Impl : std::enable_shared_from_this<Impl> {
       send_to_group(socket.native_handle(), group, interface, sealer.seal(query));
     if (attempt < UINT8_MAX) ++attempt;
     ask_due = now + wait;
-    wait *= 2;
+    wait = std::min<Duration>(2 * wait, kWaitMax);
   }
 
   std::optional<FoundNode> read(std::string_view datagram) {
@@ -124,6 +125,8 @@ std::expected<std::unique_ptr<DiscoverySearch>, std::string> DiscoverySearch::op
 
 DiscoverySearch::DiscoverySearch(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 DiscoverySearch::~DiscoverySearch() = default;
+
+void DiscoverySearch::forget(const NodeId& id) { impl_->heard.erase(id); }
 
 Awaitable<std::optional<FoundNode>> DiscoverySearch::next(TimePoint deadline) { return Impl::next(impl_, deadline); }
 

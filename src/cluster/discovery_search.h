@@ -32,6 +32,8 @@ class DiscoverySearch final {
 
   /// The next node that answers, each once; it asks again meanwhile. Nothing: the deadline has passed.
   net::Awaitable<std::optional<FoundNode>> next(TimePoint deadline);
+  /// Gives that node again if it answers again: it was not reached, and another try may do.
+  void forget(const NodeId& id);
 
  private:
   struct Impl;

@@ -114,7 +114,7 @@ std::expected<std::vector<MulticastInterface>, std::string> multicast_interfaces
 std::expected<std::vector<MulticastInterface>, std::string> interfaces_for(const DiscoveryPlace& place) {
   auto listed = list_interfaces();
   if (!listed) return Refusal(listed.error());
-  bool everywhere = place.interface.empty() && place.listen == "0.0.0.0";
+  bool everywhere = place.interface.empty() && (place.listen == "0.0.0.0" || place.listen == "::");
   std::vector<MulticastInterface> interfaces;
   for (ListedInterface& one : *listed) {
     bool named = place.interface.empty() ? std::ranges::count(one.addresses, place.listen) > 0
