@@ -120,8 +120,10 @@ class Bench:
             nodes[name] = {"process": process, "socket": f"{data}/sluice.sock", "url": url, "data": data}
         names = set(nodes)
         for node in nodes.values():
+            deadline = time.monotonic() + 10
             while {entry["name"] for entry in self.list_nodes(node["socket"])} != names:
-                pass
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{sorted(names)} did not find each other")
         return nodes
 
     def list_nodes(self, node):
@@ -406,7 +408,7 @@ def main():
         key = f"{bench.folder}/cluster.key"
         subprocess.run([bench.sluice, "keygen", key], check=True, stdout=subprocess.DEVNULL)
         encrypted = bench.cluster("n", 2, "--key", key)
-        plain = bench.cluster("p", 2, "--insecure-loopback")
+        plain = bench.cluster("p", 2, "--insecure-loopback", "--key", key)
         link_rows(bench, encrypted, plain)
         command_rows(bench, encrypted)
         program_row(bench, encrypted)

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -15,6 +17,8 @@
 #include "cli/context_file.h"
 #include "cli/whereabouts.h"
 #include "cluster/credential_file.h"
+#include "cluster/discovery_message.h"
+#include "cluster/discovery_search.h"
 #include "node/link_dialer.h"
 #include "node/locations.h"
 #include "node/node_trust.h"
@@ -29,13 +33,23 @@ using Refusal = std::unexpected<Failure>;
 namespace {
 
 constexpr std::chrono::seconds kConnectTime{3};
+// For one of the nodes that answered: it is alive, so if it is silent something is between, and another may do.
+constexpr std::chrono::seconds kFoundConnectTime{1};
 
 // One way to a node that a command may take.
 struct Way {
-  std::string origin;  // "--node", "SLUICE_NODE", "the context 'rack'", "this user's node"
-  std::string socket;  // not empty: a Unix socket
+  std::string origin;                  // "--node", "SLUICE_NODE", "the context 'rack'", "this user's node"
+  std::string socket;                  // not empty: a Unix socket
+  std::optional<net::Endpoint> group;  // whoever answers on it; `at` is known then
   net::HostPort at;
   std::string key, cert;
+};
+
+// Whom a way led to.
+struct Reached {
+  Way way;
+  std::unique_ptr<net::TlsContext> tls;  // none on a Unix socket
+  std::unique_ptr<rpc::Channel> channel;
 };
 
 std::string environment(const char* name) {
@@ -55,7 +69,15 @@ std::expected<Way, Failure> make_way(const std::string& origin, const std::strin
   return way;
 }
 
-std::expected<Way, Failure> way_of_context(const Contexts& contexts) {
+std::expected<Way, Failure> make_group_way(const std::string& origin, const std::string& text) {
+  auto group = cluster::parse_discovery_group(text);
+  if (!group) return Refusal(Failure{kUsage, fmt::format("{}: {}", origin, group.error())});
+  Way way{.origin = fmt::format("{} {}", origin, text)};
+  way.group = std::move(*group);
+  return way;
+}
+
+std::optional<std::expected<Way, Failure>> way_of_context(const Contexts& contexts) {
   std::string origin = fmt::format("the context '{}'", contexts.current);
   auto found = contexts.all.find(contexts.current);
   if (found == contexts.all.end())
@@ -69,9 +91,22 @@ std::expected<Way, Failure> way_of_context(const Contexts& contexts) {
 
 std::vector<Way> local_ways(const Settings& settings) {
   std::vector<Way> ways;
-  for (const std::string& directory : local_data_directories(settings))
-    ways.push_back({.origin = "the local node", .socket = node::socket_path(directory)});
+  for (const std::string& directory : local_data_directories(settings)) {
+    Way way{.origin = "the local node"};
+    way.socket = node::socket_path(directory);
+    ways.push_back(std::move(way));
+  }
   return ways;
+}
+
+// Of the two settings the one from the nearer place.
+std::optional<std::expected<Way, Failure>> way_of_settings(const Settings& settings) {
+  for (SettingPlace place : kSettingPlaces) {
+    if (const auto* set = settings.find(place, "node")) return make_way(set->front().origin, set->front().value);
+    if (const auto* set = settings.find(place, "discover"))
+      return make_group_way(set->front().origin, set->front().value);
+  }
+  return std::nullopt;
 }
 
 // Only the local sockets are alternatives: what was named is meant.
@@ -79,14 +114,16 @@ std::expected<std::vector<Way>, Failure> find_ways(const NodeOptions& options) {
   std::expected<Way, Failure> named = Refusal(Failure{});
   if (!options.node.empty()) {
     named = make_way("--node", options.node);
+  } else if (!options.discover.empty()) {
+    named = make_group_way("--discover", options.discover);
   } else if (const auto* set = options.settings.find(SettingPlace::variable, "node")) {
     named = make_way(set->front().origin, set->front().value);
   } else {
     auto contexts = read_contexts();
     if (!contexts) return Refusal(Failure{kFailed, contexts.error()});
-    if (contexts->current.empty() && options.settings.find("node") == nullptr) return local_ways(options.settings);
-    named = contexts->current.empty() ? make_way(options.settings.origin("node"), options.settings.text("node"))
-                                      : way_of_context(*contexts);
+    auto set_way = contexts->current.empty() ? way_of_settings(options.settings) : way_of_context(*contexts);
+    if (!set_way) return local_ways(options.settings);
+    named = std::move(*set_way);
   }
   if (!named) return Refusal(named.error());
   if (!options.key.empty()) named->key = options.key;
@@ -96,6 +133,8 @@ std::expected<std::vector<Way>, Failure> find_ways(const NodeOptions& options) {
 
 std::string describe(const Way& way) { return way.socket.empty() ? net::to_text(way.at) : way.socket; }
 
+std::chrono::seconds connect_time(const Way& way) { return way.group ? kFoundConnectTime : kConnectTime; }
+
 Failure failure_to_reach(const Way& way, const net::NetError& error) {
   std::string whom = fmt::format("cannot reach the node at {} ({})", describe(way), way.origin);
   switch (error.kind) {
@@ -104,7 +143,7 @@ Failure failure_to_reach(const Way& way, const net::NetError& error) {
     case NetErrorKind::unreachable:
       return {kNoNode, fmt::format("{}: unreachable: {}", whom, error.message)};
     case NetErrorKind::timed_out:
-      return {kTimedOut, fmt::format("{}: timed out: no answer within {} s", whom, kConnectTime.count())};
+      return {kTimedOut, fmt::format("{}: timed out: no answer within {} s", whom, connect_time(way).count())};
     case NetErrorKind::wrong_key:
       return {kRefusedAccess, fmt::format("{}: wrong key: {}", whom, error.message)};
     case NetErrorKind::revoked:
@@ -143,24 +182,113 @@ std::expected<net::Credentials, Failure> find_credentials(const Way& way, const 
   return *issued;
 }
 
+// What questions and answers are sealed with. A certificate holds it only if it is a node's.
+std::expected<std::vector<cluster::GossipSecret>, Failure> find_secrets(const Way& way, const Settings& settings) {
+  Proof proof = find_proof({.key = way.key, .cert = way.cert}, settings);
+  if (!proof.cert.empty()) {
+    auto credentials = cluster::read_credential_file(proof.cert);
+    if (!credentials) return Refusal(Failure{kRefusedAccess, credentials.error().message});
+    if (!credentials->gossip_secrets.empty()) return credentials->gossip_secrets;
+  }
+  std::string key = find_key(way.key, settings);
+  if (key.empty()) {
+    std::string lack = proof.cert.empty() ? "" : fmt::format(", and {} does not hold its secret", proof.cert);
+    return Refusal(
+        Failure{kRefusedAccess, fmt::format("{}: finding nodes by multicast takes the cluster key{}; name it with "
+                                            "--key, or the node with --node",
+                                            way.origin, lack)});
+  }
+  auto keys = cluster::read_key_file(key);
+  if (!keys) return Refusal(Failure{kRefusedAccess, keys.error().message});
+  return keys->gossip_secrets();
+}
+
+std::expected<std::unique_ptr<net::TlsContext>, Failure> make_tls(const Way& way, const Settings& settings) {
+  if (!way.socket.empty()) return nullptr;
+  auto credentials = find_credentials(way, settings);
+  if (!credentials) return Refusal(credentials.error());
+  auto context = net::TlsContext::make(*credentials);
+  if (!context) return Refusal(Failure{kRefusedAccess, context.error().message});
+  return std::make_unique<net::TlsContext>(std::move(*context));
+}
+
+using OpenedChannel = std::expected<std::unique_ptr<rpc::Channel>, net::NetError>;
+
+// `tls` is that of the caller, who waits. `expected`: which node it must be.
+Awaitable<OpenedChannel> open_channel(Way way, const net::TlsContext* tls, std::optional<NodeId> expected,
+                                      TimePoint deadline) {
+  std::expected<std::unique_ptr<net::Connection>, net::NetError> connection = std::unexpected(net::NetError{});
+  if (way.socket.empty()) {
+    net::DialOptions dial{.deadline = deadline, .tls = tls, .expected = expected, .keepalive = true};
+    connection = co_await net::dial(way.at, std::move(dial));
+  } else {
+    connection = co_await net::dial_local(way.socket, deadline);
+  }
+  if (!connection) co_return std::unexpected(connection.error());
+  co_return co_await rpc::Channel::open(std::move(*connection), deadline);
+}
+
+// The first failure says what to exit with; all are told, each once.
+void add_failure(Failure& all, const Failure& another) {
+  if (all.message.find(another.message) != std::string::npos) return;
+  all.status = all.message.empty() ? another.status : all.status;
+  all.message += (all.message.empty() ? "" : "; ") + another.message;
+}
+
+Awaitable<std::expected<Reached, Failure>> reach(Way way, Settings settings, TimePoint deadline) {
+  auto tls = make_tls(way, settings);
+  if (!tls) co_return Refusal(tls.error());
+  auto channel = co_await open_channel(way, tls->get(), std::nullopt, deadline);
+  if (!channel) co_return Refusal(failure_to_reach(way, channel.error()));
+  co_return Reached{std::move(way), std::move(*tls), std::move(*channel)};
+}
+
+Failure nobody_answered(const Way& way) {
+  return {kNoNode, fmt::format("no node of this cluster answered ({}) within {} s; is one running with the same "
+                               "--discover and the same key, on a network of this host's? --node names one elsewhere",
+                               way.origin, kConnectTime.count())};
+}
+
+// The first node that answers on the group and can be reached.
+Awaitable<std::expected<Reached, Failure>> reach_any(Way way, Settings settings, TimePoint deadline) {
+  auto secrets = find_secrets(way, settings);
+  if (!secrets) co_return Refusal(secrets.error());
+  auto tls = make_tls(way, settings);
+  if (!tls) co_return Refusal(tls.error());
+  auto executor = co_await asio::this_coro::executor;
+  auto search = cluster::DiscoverySearch::open(executor, *way.group, *secrets);
+  if (!search) co_return Refusal(Failure{kNoNode, fmt::format("{}: {}", way.origin, search.error())});
+  Failure failures;
+  while (auto found = co_await (*search)->next(deadline)) {
+    way.at = {.host = found->profile.endpoint.address, .port = found->profile.endpoint.port};
+    TimePoint patience = std::min(deadline, Clock::now() + kFoundConnectTime);
+    auto channel = co_await open_channel(way, tls->get(), found->id, patience);
+    if (channel) co_return Reached{std::move(way), std::move(*tls), std::move(*channel)};
+    // A lost packet looks like a firewall; what was refused will be refused again.
+    if (channel.error().kind == NetErrorKind::timed_out) (*search)->forget(found->id);
+    add_failure(failures, failure_to_reach(way, channel.error()));
+  }
+  co_return Refusal(failures.message.empty() ? nobody_answered(way) : failures);
+}
+
 }  // namespace
 
 void add_node_options(OptionReader& reader, NodeOptions& options) {
   reader.value("--node", options.node, "URL", "the node to ask: a URL, HOST:PORT, or the path of its socket");
+  reader.value("--discover", options.discover, "GROUP:PORT", "find a node by multicast; takes the cluster key");
   reader.value("--key", options.key, "FILE", "the cluster key, for a node that is not on this host");
   reader.value("--cert", options.cert, "FILE", "a certificate from `sluice cert issue`, in place of the key");
   reader.settings(options.settings);
 }
 
 struct NodeSession::Impl {
-  Way way;
-  std::optional<net::TlsContext> tls;
-  std::unique_ptr<rpc::Channel> channel;
+  Reached reached;
   std::string where;
 };
 
 bool NodeSession::can_be_found(const NodeOptions& options) {
   if (!options.node.empty() || options.settings.find("node") != nullptr) return true;
+  if (!options.discover.empty() || options.settings.find("discover") != nullptr) return true;
   auto contexts = read_contexts();
   if (contexts && !contexts->current.empty()) return true;
   for (const std::string& directory : local_data_directories(options.settings))
@@ -174,33 +302,17 @@ Awaitable<std::expected<std::unique_ptr<NodeSession>, Failure>> NodeSession::ope
   Failure failure;
   TimePoint deadline = Clock::now() + kConnectTime;
   for (Way& way : *ways) {
-    auto impl = std::make_unique<Impl>();
-    std::expected<std::unique_ptr<net::Connection>, net::NetError> connection = std::unexpected(net::NetError{});
-    if (way.socket.empty()) {
-      auto credentials = find_credentials(way, options.settings);
-      if (!credentials) co_return Refusal(credentials.error());
-      auto context = net::TlsContext::make(*credentials);
-      if (!context) co_return Refusal(Failure{kRefusedAccess, context.error().message});
-      impl->tls.emplace(std::move(*context));
-      net::DialOptions dial{.deadline = deadline, .tls = &*impl->tls, .expected = std::nullopt, .keepalive = true};
-      connection = co_await net::dial(way.at, std::move(dial));
-    } else {
-      connection = co_await net::dial_local(way.socket, deadline);
-    }
-    std::expected<std::unique_ptr<rpc::Channel>, net::NetError> channel = std::unexpected(net::NetError{});
-    if (connection)
-      channel = co_await rpc::Channel::open(std::move(*connection), deadline);
+    std::expected<Reached, Failure> reached = Refusal(Failure{});
+    if (way.group)
+      reached = co_await reach_any(way, options.settings, deadline);
     else
-      channel = std::unexpected(connection.error());
-    if (channel) {
-      impl->where = describe(way);
-      impl->way = std::move(way);
-      impl->channel = std::move(*channel);
-      co_return std::unique_ptr<NodeSession>(new NodeSession(std::move(impl)));
+      reached = co_await reach(way, options.settings, deadline);
+    if (reached) {
+      std::string where = describe(reached->way);
+      co_return std::unique_ptr<NodeSession>(
+          new NodeSession(std::unique_ptr<Impl>(new Impl{std::move(*reached), std::move(where)})));
     }
-    Failure this_one = failure_to_reach(way, channel.error());
-    failure.status = failure.message.empty() ? this_one.status : failure.status;
-    failure.message += (failure.message.empty() ? "" : "; ") + this_one.message;
+    add_failure(failure, reached.error());
   }
   if (ways->size() > 1 || ways->front().origin == "the local node")
     failure.message += "; `sluice start` starts one here, --node names another";
@@ -210,14 +322,13 @@ Awaitable<std::expected<std::unique_ptr<NodeSession>, Failure>> NodeSession::ope
 NodeSession::NodeSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 NodeSession::~NodeSession() = default;
 
-rpc::Channel& NodeSession::channel() { return *impl_->channel; }
+rpc::Channel& NodeSession::channel() { return *impl_->reached.channel; }
 const std::string& NodeSession::where() const { return impl_->where; }
 
 Awaitable<std::expected<net::Connection::Parts, net::NetError>> NodeSession::dial_link(link::LinkClaim claim,
                                                                                        TimePoint deadline) {
-  node::LinkAddress to{.at = impl_->way.at, .node = std::nullopt, .socket = impl_->way.socket};
-  const net::TlsContext* tls = impl_->tls ? &*impl_->tls : nullptr;
-  co_return co_await node::dial_link(std::move(to), claim, tls, deadline);
+  node::LinkAddress to{.at = impl_->reached.way.at, .node = std::nullopt, .socket = impl_->reached.way.socket};
+  co_return co_await node::dial_link(std::move(to), claim, impl_->reached.tls.get(), deadline);
 }
 
 Failure failure_of(const rpc::Status& status) {

@@ -1,8 +1,9 @@
 #pragma once
 // A command's way to a node: which one, with what proof, and a loop to speak to it.
 //
-// The node is found by --node, SLUICE_NODE, the current context, the setting `node` of a file, then the local socket: the
-// user's, then the system's. The proof is a certificate, or the cluster key, with which a command issues itself one; on a
+// The node is found by --node, --discover, SLUICE_NODE, the current context, the settings `node` and `discover`, then the
+// local socket: the user's, then the system's. To discover is to ask on a multicast group, and to take the first node that
+// answers and can be reached. The proof is a certificate, or the cluster key, with which a command issues itself one; on a
 // Unix socket it is the user.
 #include <expected>
 #include <functional>
@@ -25,6 +26,7 @@ namespace sluice::cli {
 /// The options that say which node a command speaks to.
 struct NodeOptions {
   std::string node;
+  std::string discover;  // GROUP:PORT
   std::string key;
   std::string cert;
   Settings settings;  // what holds where no option says otherwise

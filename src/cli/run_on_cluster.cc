@@ -13,7 +13,11 @@ namespace sluice::cli {
 namespace {
 
 NodeOptions node_options(const RunOptions& options) {
-  return {.node = options.node, .key = options.key, .cert = options.cert, .settings = options.settings};
+  return {.node = options.node,
+          .discover = options.discover,
+          .key = options.key,
+          .cert = options.cert,
+          .settings = options.settings};
 }
 
 std::map<std::string, std::string> variables(const std::vector<std::string>& entries) {

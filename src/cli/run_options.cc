@@ -41,7 +41,6 @@ struct FutureOption {
 constexpr FutureOption kFuture[] = {
     {"-f,--file", "FILE", "flow files", "run the flow of a file; - reads stdin"},
     {"-d,--deploy", nullptr, "services", "deploy the pipeline as a service"},
-    {"--discover", "GROUP:PORT", "discovery", "find a node by multicast"},
     {"--rate", "N", "record links", "records a second at most"},
     {"--max-record", "SIZE", "record links", "the largest record"},
     {"--retries", "N", "record links", "tries for a record that fails"},
@@ -66,6 +65,7 @@ void add_cluster_options(CLI::App& app, RunOptions& options, Raw& raw) {
   app.add_option("--node", options.node, "the node to ask: a URL, HOST:PORT, or the path of its socket")
       ->type_name("URL")
       ->group(group);
+  app.add_option("--discover", options.discover, "find a node by multicast")->type_name("GROUP:PORT")->group(group);
   app.add_option("--key", options.key, "the cluster key, for a node elsewhere")->type_name("FILE")->group(group);
   app.add_option("--cert", options.cert, "a certificate, in place of the key")->type_name("FILE")->group(group);
   app.add_flag("--background", options.background, "hand the flow to the node, print its id and return")->group(group);

@@ -34,8 +34,8 @@ struct RunOptions {
   bool keep = false;
   bool quiet = false;
   bool background = false;
-  std::string node, key, cert;  // which node, and the proof for it, as options
-  Settings settings;            // what holds where no option says otherwise
+  std::string node, discover, key, cert;  // which node, and the proof for it, as options
+  Settings settings;                      // what holds where no option says otherwise
   node::OutputMarks marks = node::OutputMarks::automatic;
   std::uint64_t keep_bytes_max = std::uint64_t{10} << 20;
   std::vector<std::string> ship;  // files for stages elsewhere, beside those that they name

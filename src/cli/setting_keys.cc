@@ -7,6 +7,7 @@
 #include "base/spelling.h"
 #include "base/time.h"
 #include "cli/run_options.h"
+#include "cluster/discovery_message.h"
 #include "flow/stage_words.h"
 #include "net/address.h"
 #include "node/identity.h"
@@ -22,6 +23,8 @@ std::string error_of(const Result& result) {
 std::string no_problem(const std::string&) { return {}; }
 
 std::string address_problem(const std::string& value) { return error_of(net::parse_host_port(value)); }
+
+std::string discover_problem(const std::string& value) { return error_of(cluster::parse_discovery_group(value)); }
 
 std::string url_problem(const std::string& value) { return error_of(net::parse_node_url(value)); }
 
@@ -70,6 +73,7 @@ constexpr SettingKind kText = SettingKind::text, kPath = SettingKind::path, kLis
 
 constexpr SettingKey kKeys[] = {
     {"node", kText, "the node that commands ask", "", node_problem},
+    {"discover", kText, "a multicast group to find nodes by", "", discover_problem},
     {"key", kPath, "the cluster key", "", no_problem},
     {"cert", kPath, "a certificate, in place of the key", "", no_problem},
     {"data", kPath, "where the node keeps its state", "", no_problem},

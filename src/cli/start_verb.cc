@@ -18,7 +18,8 @@ namespace {
 constexpr const char* kExamples =
     "  sluice start                                       # a node for this machine only\n"
     "  sluice start --listen 10.0.0.5:7117                # the first node of a cluster\n"
-    "  sluice start --listen 10.0.0.6:7117 --join sluice://10.0.0.5:7117\n";
+    "  sluice start --listen 10.0.0.6:7117 --join sluice://10.0.0.5:7117\n"
+    "  sluice start --interface eth0 --discover 239.17.17.17:7118   # the same line on every host\n";
 
 struct Raw {
   std::vector<std::string> labels;
@@ -33,7 +34,8 @@ void declare(OptionReader& reader, node::StartOptions& options, Raw& raw) {
   reader.value("--key", options.key, "FILE", "the cluster key");
   reader.value("--cert", options.cert, "FILE", "a certificate of role node, in place of the key");
   reader.values("--join", options.joins, "URL", "a node of the cluster to join; may be given several times");
-  reader.value("--interface", options.interface, "IF", "the network interface to listen on");
+  reader.value("--discover", options.discover, "GROUP:PORT", "find the nodes of the cluster by multicast");
+  reader.value("--interface", options.interface, "IF", "the network interface to listen on, and to find nodes on");
   reader.value("--name", options.name, "NAME", "the node's name (the host's)");
   reader.values("--label", raw.labels, "KEY=VALUE", "what @KEY=VALUE finds it by; may be given several times");
   reader.value("--advertise", options.advertise, "ADDR[:PORT]", "where others reach it, if not where it listens");
@@ -45,8 +47,8 @@ void declare(OptionReader& reader, node::StartOptions& options, Raw& raw) {
   reader.value("--log-format", raw.log_format, "text|json", "of the log on stderr (text)");
   reader.value("--log-level", raw.log_level, "LEVEL", "trace, debug, info, warn or error (info)");
   reader.flag("--no-config", raw.no_config, "take options only: no SLUICE_ variable, no configuration file");
-  reader.settings(raw.settings, {"data", "listen", "advertise", "join", "interface", "name", "label", "http",
-                                 "http-tokens", "run-as", "log-format", "log-level"});
+  reader.settings(raw.settings, {"data", "listen", "advertise", "join", "discover", "interface", "name", "label",
+                                 "http", "http-tokens", "run-as", "log-format", "log-level"});
 }
 
 std::string judge(const Raw& raw, node::StartOptions& options) {

@@ -107,6 +107,12 @@ void Membership::add_seed(const net::Endpoint& endpoint, TimePoint now) {
   end_input();
 }
 
+void Membership::add_found_seed(const net::Endpoint& endpoint, TimePoint now) {
+  begin_input(now);
+  seeds_.add_found(endpoint, now_);
+  end_input();
+}
+
 void Membership::restore(const std::vector<AnnouncementRef>& members, TimePoint now) {
   begin_input(now);
   table_.expect(std::min(members.size(), options_.members_max));

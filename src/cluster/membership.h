@@ -81,6 +81,8 @@ class Membership final {
   void on_redial(const NodeId& id, RedialResult result, TimePoint now);
   /// Somewhere to look for members. It goes on being asked while nobody else is known.
   void add_seed(const net::Endpoint& endpoint, TimePoint now);
+  /// The same of an address that discovery found: forgotten after a while, unless it is found again.
+  void add_found_seed(const net::Endpoint& endpoint, TimePoint now);
   /// Members known from before, such as from the last run: taken for alive until probes say otherwise.
   void restore(const std::vector<AnnouncementRef>& members, TimePoint now);
   /// Says something else of ourselves from now on. Requires: no profile_problem.

@@ -87,6 +87,8 @@ struct MembershipOptions {
   /// In company, for seeds at whose address no member is: two clusters that started apart find each other.
   Duration seed_interval_joined = std::chrono::seconds(10);
   std::size_t seeds_max = 64;
+  /// Of an address that discovery found: nodes announce themselves again several times within it (cluster/discovery.h).
+  Duration seed_memory = std::chrono::minutes(1);
   /// A dead member, chosen at random, is pinged this often. After a cut each node so finds somebody of the other side,
   /// and both hear that they were given up. 51 bytes a second.
   Duration dead_probe_interval = std::chrono::seconds(2);

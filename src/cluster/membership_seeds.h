@@ -3,6 +3,9 @@
 //
 // While we are alone all of them are asked, again and again, less often with time. In company those go on being asked, rarely,
 // at which no member is that we know: two clusters that started apart find each other so.
+//
+// Addresses that discovery found are forgotten after a while: who lives there announces itself again, and in the life of a
+// node the addresses of all who ever came and went would fill any list.
 // Threading: none of its own; no clock, no I/O.
 #include <functional>
 #include <optional>
@@ -21,6 +24,8 @@ class MembershipSeeds final {
 
   /// Known ones, and those beyond the limit, are dropped. False for the latter.
   bool add(const net::Endpoint& endpoint, TimePoint now);
+  /// One that is forgotten after `seed_memory`. Beyond the limit it takes the place of the oldest of its kind.
+  bool add_found(const net::Endpoint& endpoint, TimePoint now);
   /// Somebody answered from there.
   void on_answer(const net::Endpoint& from, const NodeId& sender);
   /// We have lost everybody: start over.
@@ -36,7 +41,10 @@ class MembershipSeeds final {
   struct Seed {
     net::Endpoint endpoint;
     std::optional<NodeId> answered;
+    std::optional<TimePoint> expires;  // of one that was found
   };
+  bool make_room();
+
   const MembershipOptions& options_;
   std::vector<Seed> seeds_;
   Duration wait_;  // grows while nobody answers

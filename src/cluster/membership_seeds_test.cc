@@ -63,6 +63,37 @@ TEST_F(MembershipSeedsTest, AreBounded) {
   EXPECT_TRUE(seeds_.add({"10.0.0.1", 1}, kStart));  // is there already
 }
 
+TEST_F(MembershipSeedsTest, ThoseThatWereFoundAreForgottenUnlessTheyAreFoundAgain) {
+  seeds_.add(kOne, kStart);
+  seeds_.add_found(kTwo, kStart);
+  TimePoint last_found = kStart + options_.seed_memory / 2;
+  EXPECT_THAT(seeds_.poll_due(true, nobody, kStart), ElementsAre(kOne, kTwo));
+  seeds_.add_found(kTwo, last_found);
+  EXPECT_EQ(seeds_.deadline(), last_found);
+  EXPECT_THAT(seeds_.poll_due(true, nobody, kStart + options_.seed_memory), ElementsAre(kOne, kTwo));
+  EXPECT_THAT(seeds_.poll_due(true, nobody, last_found + options_.seed_memory), ElementsAre(kOne));
+}
+
+TEST_F(MembershipSeedsTest, OneThatTheUserNamedStaysHoweverItWasFound) {
+  seeds_.add_found(kOne, kStart);
+  seeds_.add(kOne, kStart);
+  seeds_.add(kTwo, kStart);
+  seeds_.add_found(kTwo, kStart);
+  EXPECT_THAT(seeds_.poll_due(true, nobody, kStart + 2 * options_.seed_memory), ElementsAre(kOne, kTwo));
+}
+
+TEST_F(MembershipSeedsTest, BeyondTheLimitTheOldestThatWasFoundGoes) {
+  options_.seeds_max = 2;
+  seeds_.add(kOne, kStart);
+  EXPECT_TRUE(seeds_.add_found(kTwo, kStart));
+  const net::Endpoint three{"10.0.0.3", 7117}, four{"10.0.0.4", 7117};
+  EXPECT_TRUE(seeds_.add_found(three, kStart));
+  EXPECT_THAT(seeds_.poll_due(true, nobody, kStart), ElementsAre(kOne, three));
+  EXPECT_TRUE(seeds_.add(four, kStart));
+  EXPECT_FALSE(seeds_.add_found(kTwo, kStart));
+  EXPECT_THAT(seeds_.poll_due(true, nobody, kStart), ElementsAre(kOne, four));
+}
+
 TEST_F(MembershipSeedsTest, WithoutAnyThereIsNoTimer) { EXPECT_FALSE(seeds_.deadline()); }
 
 }  // namespace

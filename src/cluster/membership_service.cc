@@ -306,8 +306,13 @@ MembershipService::MembershipService(std::shared_ptr<Impl> impl) : impl_(std::mo
 MembershipService::~MembershipService() = default;
 
 void MembershipService::add_seed(const net::HostPort& seed) { impl_->spawn(Impl::look_up(impl_, seed)); }
+void MembershipService::add_found_seed(const net::Endpoint& seed) {
+  impl_->machine.add_found_seed(seed, Clock::now());
+  impl_->settle();
+}
 std::vector<Member> MembershipService::members() const { return impl_->machine.members(); }
 std::optional<Member> MembershipService::find(const NodeId& id) const { return impl_->machine.find(id); }
+std::size_t MembershipService::present_count() const { return impl_->machine.present_count(); }
 
 void MembershipService::set_shared_digest(std::uint64_t digest) {
   impl_->machine.set_shared_digest(digest, Clock::now());

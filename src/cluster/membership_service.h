@@ -40,8 +40,12 @@ class MembershipService final {
 
   /// HOST:PORT, looked up now and again until somebody answers.
   void add_seed(const net::HostPort& seed);
+  /// An address that discovery found: asked at once, and forgotten after a while.
+  void add_found_seed(const net::Endpoint& seed);
   std::vector<Member> members() const;
   std::optional<Member> find(const NodeId& id) const;
+  /// How many are present, we ourselves included.
+  std::size_t present_count() const;
   void set_shared_digest(std::uint64_t digest);
   void replace_secrets(const std::vector<GossipSecret>& secrets);
 

@@ -26,6 +26,8 @@
 #include "api/token_file.h"
 #include "base/version.h"
 #include "cluster/boot_number.h"
+#include "cluster/discovery_message.h"
+#include "cluster/discovery_service.h"
 #include "cluster/membership_service.h"
 #include "cluster/private_file.h"
 #include "exec/spawner_pool.h"
@@ -90,7 +92,8 @@ class Daemon final : MemberView {
 
   std::expected<void, std::string> open() {
     for (auto step : {&Daemon::read_addresses, &Daemon::open_identity, &Daemon::open_ports, &Daemon::open_trust,
-                      &Daemon::open_spawners, &Daemon::open_membership, &Daemon::open_services, &Daemon::open_doors})
+                      &Daemon::open_spawners, &Daemon::open_membership, &Daemon::open_discovery, &Daemon::open_services,
+                      &Daemon::open_doors})
       if (auto done = (this->*step)(); !done) return done;
     return {};
   }
@@ -112,7 +115,21 @@ class Daemon final : MemberView {
                       listen_.address));
     if (open_to_others && options_.insecure_loopback)
       return Refusal("--insecure-loopback is for benchmarks on loopback only; leave it out, or listen on 127.0.0.1");
+    if (auto group = read_group(); !group) return group;
     return read_joins();
+  }
+
+  std::expected<void, std::string> read_group() {
+    if (options_.discover.empty()) return {};
+    auto group = cluster::parse_discovery_group(options_.discover);
+    if (!group) return Refusal(fmt::format("--discover: {}", group.error()));
+    if (options_.key.empty() && options_.cert.empty())
+      return Refusal(
+          fmt::format("--discover {} finds nodes that have the same cluster key, and this one has none: `sluice init` "
+                      "makes one, or name it with --key or --cert",
+                      options_.discover));
+    group_ = *group;
+    return {};
   }
 
   std::expected<void, std::string> read_joins() {
@@ -271,6 +288,24 @@ class Daemon final : MemberView {
     auto service = cluster::MembershipService::open(loop_.get_executor(), std::move(options), log_);
     if (!service) return Refusal(service.error());
     membership_ = std::move(*service);
+    return {};
+  }
+
+  std::expected<void, std::string> open_discovery() {
+    if (!group_) return {};
+    auto interfaces = cluster::interfaces_for({.interface = options_.interface, .listen = endpoint_.address});
+    if (!interfaces) return Refusal(fmt::format("--discover: {}", interfaces.error()));
+    cluster::DiscoveryService::Options options{.self = trust_->node_id(),
+                                               .profile = profile_,
+                                               .boot = boot_,
+                                               .gossip_secrets = trust_->gossip_secrets(),
+                                               .group = *group_,
+                                               .interfaces = std::move(*interfaces)};
+    auto service = cluster::DiscoveryService::open(loop_.get_executor(), std::move(options), *membership_, log_);
+    if (!service) return Refusal(fmt::format("--discover: {}", service.error()));
+    discovery_ = std::move(*service);
+    if (net::is_loopback(endpoint_.address))
+      log_.info("discovery finds nodes of this host only, since this one listens on loopback; see --listen");
     return {};
   }
 
@@ -581,6 +616,7 @@ class Daemon final : MemberView {
       co_return;
     }
     daemon.membership_->replace_secrets(daemon.trust_->gossip_secrets());
+    if (daemon.discovery_) daemon.discovery_->replace_secrets(daemon.trust_->gossip_secrets());
     daemon.log_.info("certificate renewed");
   }
 
@@ -606,6 +642,7 @@ class Daemon final : MemberView {
       remembered_->forget();
     else
       (void)remembered_->write(members(), self());
+    if (discovery_) co_await discovery_->close();
     co_await membership_->leave();
     programs_->close();
     co_await flows_->close(!leaving_);
@@ -636,6 +673,7 @@ class Daemon final : MemberView {
   Condition members_changed_;
   net::Endpoint listen_, endpoint_;
   std::vector<net::HostPort> joins_;
+  std::optional<net::Endpoint> group_;
   std::optional<Identity> identity_;
   std::optional<RememberedMembers> remembered_;
   cluster::BootNumber boot_;
@@ -648,6 +686,7 @@ class Daemon final : MemberView {
   link::DataLoops loops_;
   LinkRegistry registry_;
   std::unique_ptr<cluster::MembershipService> membership_;
+  std::unique_ptr<cluster::DiscoveryService> discovery_;
   std::optional<PeerChannels> peers_;
   std::optional<FileService> files_;
   std::unique_ptr<NodeParts> parts_;

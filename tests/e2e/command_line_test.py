@@ -54,7 +54,6 @@ def joined(value):
     (["-f", "-"], "--file needs flow files"),
     (["-d", "cat"], "--deploy needs services"),
     (["--deploy", "cat"], "--deploy needs services"),
-    (["--discover", "239.0.0.1:7117", "cat"], "--discover needs discovery"),
     (["--ship", "x", "cat"], "--ship needs file shipping"),
     (["--ship-max", "1M", "cat"], "--ship-max needs file shipping"),
     (["--rate", "10", "cat"], "--rate needs record links"),

@@ -134,6 +134,10 @@ class World:
         for name in self._numbers:
             self._filter(name, f"add rule inet world in iifname eth0 numgen random mod 100 < {percent} drop")
 
+    def lose_every_other_datagram(self, name):
+        """Of the UDP that comes to this host."""
+        self._filter(name, "add rule inet world in iifname eth0 meta l4proto udp numgen inc mod 2 == 0 drop")
+
     def heal(self):
         """Every filter is taken away. Cables stay as they are."""
         for name in self._numbers:
