@@ -39,7 +39,8 @@ class NodeParts final : public PartSurroundings {
   std::optional<exec::RunAs> run_as() const override;
   std::expected<std::string, std::string> make_folder() override;
   void remove_folder(const std::string& folder) override;
-  std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part) override;
+  std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part,
+                                                      const std::string& work_folder) override;
 
   /// Waits for the folders that are being removed.
   void close();

@@ -350,9 +350,10 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
     launch.account_io = prepare_message.account_io();
     launch.run_as = surroundings.run_as();
     if (!prepare_message.has_keep()) return {};
-    auto keep = surroundings.keep_folder(prepare_message.flow_id(), prepare_message.part());
+    auto keep = surroundings.keep_folder(prepare_message.flow_id(), prepare_message.part(), folder);
     if (!keep) return std::unexpected(keep.error());
-    launch.keep = exec::Keep{.directory = *keep, .survives_owner = links.empty()};
+    bool outlives_daemon = prepare_message.keep().outlives_daemon() && links.empty();
+    launch.keep = exec::Keep{.directory = *keep, .survives_owner = outlives_daemon};
     if (prepare_message.keep().output_bytes_max() != 0)
       launch.keep->output_bytes_max = prepare_message.keep().output_bytes_max();
     return {};
@@ -786,7 +787,7 @@ void PartHost::abandon() {
 
 void PartHost::let_go() {
   Impl& impl = *impl_;
-  bool goes_on = impl.prepare_message.has_keep() && impl.links.empty() && impl.spawner;
+  bool goes_on = impl.prepare_message.keep().outlives_daemon() && impl.links.empty() && impl.spawner;
   if (!goes_on) return abandon();
   impl.abandoned = true;
   impl.letting_go = true;

@@ -67,8 +67,9 @@ class PartSurroundings {
   /// Where the stages work. A node makes a fresh folder; a client gives its own (empty: where it is).
   virtual std::expected<std::string, std::string> make_folder() = 0;
   virtual void remove_folder(const std::string& folder) = 0;
-  /// Where a background flow keeps its output and state. Errors: why it can't.
-  virtual std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part) = 0;
+  /// Where a background flow keeps its output and state, and which folder its stages work in. Errors: why it can't.
+  virtual std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part,
+                                                              const std::string& work_folder) = 0;
 };
 
 class PartHost final {
