@@ -342,6 +342,7 @@ class Daemon final : MemberView {
       return tokens_ ? tokens_->role_of(token) : std::optional<net::Role>();
     };
     options.is_ready = [this] { return !stopping_now_; };
+    options.on_admitted = [this](const net::Connection& connection) { router_->on_admitted(connection); };
     return options;
   }
 
