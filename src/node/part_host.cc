@@ -314,7 +314,6 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
   std::expected<void, std::string> launch() {
     auto use = surroundings.spawner();
     if (!use) return std::unexpected(use.error());
-    spawner = std::move(*use);
     exec::Launch launch;
     if (auto made = fill(launch); !made) return made;
     Streams streams;
@@ -323,11 +322,12 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
                                          programs.size(), std::strerror(made.error())));
     std::vector<int> descriptors;
     for (const UniqueFd& fd : streams.passed) descriptors.push_back(fd.get());
-    if (auto sent = spawner->client().send_with(launch, descriptors); !sent)
+    if (auto sent = (*use)->client().send_with(launch, descriptors); !sent)
       return std::unexpected(
           fmt::format("cannot pass the pipes of {} stages to the spawner: {}; raise the limit "
                       "(ulimit -n)",
                       programs.size(), std::strerror(sent.error())));
+    spawner = std::move(*use);  // not before: one that was told nothing would never say that it is done
     programs_over = false;
     state = State::started;
     input_end = std::move(streams.input);
