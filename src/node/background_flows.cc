@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -259,6 +260,16 @@ std::expected<exec::OutputChunk, std::string> BackgroundFlows::read_output(const
                                                                            std::uint64_t offset) const {
   if (!is_id(id)) return std::unexpected(fmt::format("'{}' is no id of a flow", id));
   return exec::read_output(part_folder(id, part), name, offset, kPieceMax);
+}
+
+std::optional<std::uint64_t> BackgroundFlows::written_bytes(const std::string& id, std::uint32_t part,
+                                                            exec::OutputName name) const {
+  auto state = exec::read_kept(part_folder(id, part));
+  auto* ended = state ? std::get_if<exec::KeptEnded>(&*state) : nullptr;
+  if (ended == nullptr) return std::nullopt;
+  auto output = std::ranges::find(ended->record.outputs, name, &exec::KeptOutput::name);
+  if (output == ended->record.outputs.end()) return std::nullopt;
+  return output->total_bytes;
 }
 
 bool BackgroundFlows::part_runs(const std::string& id, std::uint32_t part) const {

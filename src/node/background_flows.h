@@ -52,6 +52,9 @@ class BackgroundFlows final {
   std::optional<exec::SpawnerClient> attach(const std::string& id, std::uint32_t part) const;
   std::expected<exec::OutputChunk, std::string> read_output(const std::string& id, std::uint32_t part,
                                                             exec::OutputName name, std::uint64_t offset) const;
+  /// How much a part that has ended has written to a stream, of which the end may not be kept: on a full disk. Nothing: it
+  /// has not ended, or has no such stream.
+  std::optional<std::uint64_t> written_bytes(const std::string& id, std::uint32_t part, exec::OutputName name) const;
   /// A program of the part may still write.
   bool part_runs(const std::string& id, std::uint32_t part) const;
 

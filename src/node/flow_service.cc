@@ -508,6 +508,12 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
       if (!request.follow() || !runs) break;
       co_await pause.wait(Clock::now() + kLookAgain);
     }
+    auto written_bytes = self->kept.written_bytes(request.flow_id(), request.part(), name);
+    if (written_bytes && *written_bytes > offset) {
+      v1::OutputPiece rest;
+      rest.set_dropped_bytes(*written_bytes - offset);
+      if (auto written = co_await call.write(rest.SerializeAsString()); !written) co_return written.error();
+    }
     co_return rpc::Status{};
   }
 };
