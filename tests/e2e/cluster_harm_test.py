@@ -160,6 +160,27 @@ def test_thousand_strangers_who_have_come_in_and_say_half_a_sentence(doors, door
     doors.assert_it_serves()
 
 
+def ask_for_flows(client):
+    client.sendall(b"POST /sluice.v1.Flows/ListFlows HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                   b"Content-Length: 2\r\n\r\n{}")
+    return client.recv(4096)
+
+
+def test_client_that_is_known_keeps_its_connection_when_strangers_come(doors):
+    known = doors.connect("socket")
+    assert ask_for_flows(known).startswith(b"HTTP/1.1 200")
+    silent = doors.connect("socket")
+    flow = doors.nodes.start_flow("@n1 sleep 1008")
+    doors.nodes.wait_for_programs("sleep")
+    for _ in range(300):
+        say(doors.connect("http"), b"GET / HTTP/1.1\r\n")
+    wait_until(lambda: is_closed(silent), "the end of a connection that says nothing", promised(2))
+    assert ask_for_flows(known).startswith(b"HTTP/1.1 200")
+    assert flow.poll() is None
+    flow.send_signal(signal.SIGINT)
+    assert doors.nodes.household.finish(flow).returncode == -signal.SIGINT
+
+
 @pytest.mark.parametrize("door", ["port", "socket", "http", "https"])
 def test_random_bytes_at_every_door(doors, chance, door):
     words = [piece for piece in FIRST_WORDS[door] if isinstance(piece, bytes)] + [HELLO]
