@@ -103,6 +103,7 @@ net::Awaitable<void> answer_probe(HttpExchange& exchange, bool good, const char*
 
 net::Awaitable<void> carry_out(Door& door, HttpExchange& exchange) {
   auto admitted = admit(door, exchange.head());
+  if (admitted && admitted->caller && door.options.on_admitted) door.options.on_admitted(door.stream->connection());
   if (!admitted) {
     co_await exchange.refuse(admitted.error());
   } else if (std::holds_alternative<LiveRoute>(admitted->route)) {

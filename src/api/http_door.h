@@ -42,6 +42,8 @@ struct HttpOptions {
   bool is_unix_socket = false;
   /// Whether the node serves; for /readyz. None set: it does.
   std::function<bool()> is_ready;
+  /// Called when a connection has made a request that proved who calls. None set: nobody wants to know.
+  std::function<void(const net::Connection& connection)> on_admitted;
   HttpLimits limits;
 };
 

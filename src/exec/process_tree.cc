@@ -72,7 +72,7 @@ std::vector<pid_t> numbered_entries(const char* path) {
 // Kernels without CONFIG_PROC_CHILDREN list no children: every process is asked for its parent instead.
 std::vector<pid_t> children_by_scan(pid_t parent) {
   std::vector<pid_t> children;
-  for (pid_t pid : numbered_entries("/proc")) {
+  for (pid_t pid : all_processes()) {
     ProcessStat stat;
     if (read_process_stat(pid, stat) && stat.parent == parent) children.push_back(pid);
   }
@@ -119,10 +119,10 @@ bool read_process_stat(pid_t pid, ProcessStat& stat) {
   stat.name = text->substr(open + 1, close - open - 1);
   unsigned long long start_ticks = 0;
   int read = std::sscanf(text->c_str() + close + 1,
-                         " %c %d %d %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &stat.state,
-                         &stat.parent, &stat.group, &stat.session, &start_ticks);
+                         " %c %d %d %d %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &stat.state,
+                         &stat.parent, &stat.group, &stat.session, &stat.terminal, &start_ticks);
   stat.start_ticks = start_ticks;
-  return read == 5;
+  return read == 6;
 }
 
 bool read_process_io(pid_t pid, ProcessIo& io) { return read_process_io(open_process_io(pid), io); }
@@ -141,6 +141,8 @@ bool read_process_io(const UniqueFd& opened, ProcessIo& io) {
   io = {read_bytes, write_bytes};
   return true;
 }
+
+std::vector<pid_t> all_processes() { return numbered_entries("/proc"); }
 
 std::vector<pid_t> children_of(pid_t pid) {
   char folder[64], path[96];

@@ -22,6 +22,7 @@ struct ProcessStat {
   pid_t parent = 0;
   pid_t group = 0;
   pid_t session = 0;
+  int terminal = 0;               // device number of the controlling one; 0: none
   std::uint64_t start_ticks = 0;  // since boot; with the number it names one process of this boot
 };
 
@@ -39,6 +40,8 @@ bool read_process_io(pid_t pid, ProcessIo& io);
 /// The same through what was opened while the process lived: of a zombie only root may open them.
 UniqueFd open_process_io(pid_t pid);
 bool read_process_io(const UniqueFd& opened, ProcessIo& io);
+
+std::vector<pid_t> all_processes();
 
 std::vector<pid_t> children_of(pid_t pid);
 

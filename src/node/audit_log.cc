@@ -62,7 +62,11 @@ std::expected<void, int> AuditLog::write(const rpc::CallInfo& call, bool allowed
   }
   std::string line = to_line(call, allowed);
   ssize_t written = ::write(file_.get(), line.data(), line.size());
-  if (written != static_cast<ssize_t>(line.size())) return std::unexpected(written < 0 ? errno : ENOSPC);
+  if (written != static_cast<ssize_t>(line.size())) {
+    int error = written < 0 ? errno : ENOSPC;
+    (void)!::ftruncate(file_.get(), static_cast<off_t>(size_));  // the next line must not be joined to half of this
+    return std::unexpected(error);
+  }
   size_ += line.size();
   return {};
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -20,6 +21,8 @@ namespace {
 constexpr std::string_view kType = "sluice.v1.Flow";
 constexpr std::size_t kRecordMax = std::size_t{16} << 20;
 constexpr std::size_t kPieceMax = std::size_t{64} << 10;
+constexpr std::size_t kUnwrittenMax = 1000;  // a record is some 1 kB
+constexpr char kWorkLink[] = "/work";
 
 // A folder's name comes from a caller.
 bool is_id(const std::string& id) { return FlowId::parse(id).has_value(); }
@@ -28,6 +31,7 @@ bool is_id(const std::string& id) { return FlowId::parse(id).has_value(); }
 struct PartLook {
   bool runs = false;
   bool lost = false;
+  bool absent = false;
   bool owner_lost = false;
   std::uint64_t ended_at_us = 0;
   std::optional<exec::KeptRecord> record;
@@ -46,7 +50,7 @@ PartLook look_at(const exec::KeptState& state) {
     look.record = lost->record;
     look.lost = true;
   } else {
-    look.lost = true;
+    look.absent = true;
   }
   return look;
 }
@@ -64,32 +68,73 @@ void fill_stage(v1::FlowStage& stage, const PartLook& look) {
     }
 }
 
-int status_of(const v1::Flow& flow) {
+// Requires that every part has ended.
+int status_of(const v1::Flow& flow, const std::map<std::uint32_t, PartLook>& looks) {
   std::vector<flow::StageEnd> ends;
-  for (const v1::FlowStage& stage : flow.stages())
-    ends.push_back({.status = exec::ProcessStatus::from_wait(stage.wait_status())});
-  if (ends.empty()) return 0;
+  for (const v1::FlowStage& stage : flow.stages()) {
+    flow::StageEnd& end = ends.emplace_back(exec::ProcessStatus::from_wait(stage.wait_status()));
+    const auto& record = looks.at(stage.part()).record;
+    if (!record || stage.program() >= record->programs.size()) continue;
+    const auto& exited = record->programs[stage.program()].exited;
+    end.reader_done = exited && exited->output_reader != exec::Reader::open;
+  }
   return flow::pipeline_status(ends, pipefail_from(flow.pipefail()).value_or(flow::PipefailRule::lenient));
 }
 
-}  // namespace
+// A part that goes on under its spawner.
+struct RunningPart {
+  std::string folder;
+  std::optional<exec::KeptRecord> record;
+};
 
-std::vector<std::string> kept_cgroups(const std::string& data_directory) {
-  std::vector<std::string> cgroups;
+std::vector<RunningPart> running_parts(const std::string& data_directory) {
+  std::vector<RunningPart> parts;
   std::error_code ignored;
   for (const auto& flow : std::filesystem::directory_iterator(data_directory + "/flows", ignored))
     for (const auto& part : std::filesystem::directory_iterator(flow.path(), ignored)) {
       if (!part.is_directory(ignored)) continue;
       auto state = exec::read_kept(part.path());
       auto* running = state ? std::get_if<exec::KeptRunning>(&*state) : nullptr;
-      if (running != nullptr && running->record && !running->record->cgroup.empty())
-        cgroups.push_back(running->record->cgroup);
+      if (running != nullptr) parts.push_back({.folder = part.path(), .record = std::move(running->record)});
     }
+  return parts;
+}
+
+std::optional<std::string> work_folder_of(const std::string& part_folder) {
+  std::error_code error;
+  std::filesystem::path folder = std::filesystem::read_symlink(part_folder + kWorkLink, error);
+  if (error || folder.empty()) return std::nullopt;
+  return folder;
+}
+
+}  // namespace
+
+std::vector<std::string> kept_cgroups(const std::string& data_directory) {
+  std::vector<std::string> cgroups;
+  for (const RunningPart& part : running_parts(data_directory))
+    if (part.record && !part.record->cgroup.empty()) cgroups.push_back(part.record->cgroup);
   return cgroups;
+}
+
+std::vector<std::string> kept_work_folders(const std::string& data_directory) {
+  std::vector<std::string> folders;
+  for (const RunningPart& part : running_parts(data_directory))
+    if (auto folder = work_folder_of(part.folder)) folders.push_back(std::move(*folder));
+  return folders;
+}
+
+std::expected<void, std::string> note_work_folder(const std::string& part_folder, const std::string& work_folder) {
+  std::string path = part_folder + kWorkLink;
+  std::error_code error;
+  std::filesystem::create_symlink(work_folder, path, error);
+  if (error) return std::unexpected(fmt::format("cannot make the link {}: {}", path, error.message()));
+  return {};
 }
 
 BackgroundFlows::BackgroundFlows(std::string data_directory, NodeId self, Logger& log)
     : flows_(std::move(data_directory) + "/flows"), self_(self), log_(log) {}
+
+BackgroundFlows::~BackgroundFlows() = default;
 
 std::string BackgroundFlows::folder(const std::string& id) const { return flows_ + "/" + id; }
 std::string BackgroundFlows::part_folder(const std::string& id, std::uint32_t part) const {
@@ -108,6 +153,13 @@ std::expected<void, std::string> BackgroundFlows::save(const v1::Flow& flow) {
   return {};
 }
 
+void BackgroundFlows::save_end(const v1::Flow& flow) {
+  auto saved = save(flow);
+  if (saved) return;
+  log_.error("flow's end not written", {{"flow", flow.id()}, {"reason", saved.error()}});
+  if (unwritten_.size() < kUnwrittenMax) unwritten_[flow.id()] = flow;
+}
+
 std::optional<v1::Flow> BackgroundFlows::read(const std::string& id) const {
   std::string path = folder(id) + "/flow.json";
   auto text = read_small_file(path, kRecordMax);
@@ -123,6 +175,7 @@ std::optional<v1::Flow> BackgroundFlows::read(const std::string& id) const {
 
 std::optional<v1::Flow> BackgroundFlows::find(const std::string& id) const {
   if (!is_id(id)) return std::nullopt;
+  if (auto ended = unwritten_.find(id); ended != unwritten_.end()) return ended->second;
   auto flow = read(id);
   if (flow && flow->state() != v1::FLOW_STATE_ENDED) look_at_parts(*flow);
   return flow;
@@ -131,7 +184,7 @@ std::optional<v1::Flow> BackgroundFlows::find(const std::string& id) const {
 // Of a flow without an orchestrator: what the spawners of its parts say.
 void BackgroundFlows::look_at_parts(v1::Flow& flow) const {
   std::map<std::uint32_t, PartLook> looks;
-  bool runs = false, lost = false, elsewhere = false, owner_lost = false;
+  bool runs = false, lost = false, absent = flow.stages().empty(), elsewhere = false, owner_lost = false;
   std::uint64_t ended_at_us = 0;
   for (v1::FlowStage& stage : *flow.mutable_stages()) {
     if (stage.node_id() != self_.text()) {
@@ -147,6 +200,7 @@ void BackgroundFlows::look_at_parts(v1::Flow& flow) const {
     fill_stage(stage, look);
     runs |= look.runs;
     lost |= look.lost;
+    absent |= look.absent;
     owner_lost |= look.owner_lost;
     ended_at_us = std::max(ended_at_us, look.ended_at_us);
   }
@@ -155,12 +209,16 @@ void BackgroundFlows::look_at_parts(v1::Flow& flow) const {
     flow.set_state(v1::FLOW_STATE_ENDED);
     flow.set_status(125);
     flow.set_message("the node was restarted, and a link of the flow went through it");
+  } else if (absent) {
+    flow.set_state(v1::FLOW_STATE_ENDED);
+    flow.set_status(125);
+    flow.set_message("the node ended before the flow had started");
   } else if (lost) {
     flow.set_state(v1::FLOW_STATE_UNKNOWN);
     flow.set_message("its spawner is gone without a word: it was killed, or the host was restarted");
   } else {
     flow.set_state(v1::FLOW_STATE_ENDED);
-    flow.set_status(status_of(flow));
+    flow.set_status(status_of(flow, looks));
   }
   flow.set_ended_unix_ms(ended_at_us / 1000);
 }
@@ -178,7 +236,17 @@ std::expected<void, std::string> BackgroundFlows::remove(const std::string& id) 
   std::error_code error;
   std::filesystem::remove_all(folder(id), error);
   if (error) return std::unexpected(fmt::format("cannot remove {}: {}", folder(id), error.message()));
+  unwritten_.erase(id);
   return {};
+}
+
+std::vector<std::string> BackgroundFlows::work_folders(const std::string& id) const {
+  std::vector<std::string> folders;
+  if (!is_id(id)) return folders;
+  std::error_code ignored;
+  for (const auto& part : std::filesystem::directory_iterator(folder(id), ignored))
+    if (auto work = work_folder_of(part.path())) folders.push_back(std::move(*work));
+  return folders;
 }
 
 std::optional<exec::SpawnerClient> BackgroundFlows::attach(const std::string& id, std::uint32_t part) const {
@@ -192,6 +260,16 @@ std::expected<exec::OutputChunk, std::string> BackgroundFlows::read_output(const
                                                                            std::uint64_t offset) const {
   if (!is_id(id)) return std::unexpected(fmt::format("'{}' is no id of a flow", id));
   return exec::read_output(part_folder(id, part), name, offset, kPieceMax);
+}
+
+std::optional<std::uint64_t> BackgroundFlows::written_bytes(const std::string& id, std::uint32_t part,
+                                                            exec::OutputName name) const {
+  auto state = exec::read_kept(part_folder(id, part));
+  auto* ended = state ? std::get_if<exec::KeptEnded>(&*state) : nullptr;
+  if (ended == nullptr) return std::nullopt;
+  auto output = std::ranges::find(ended->record.outputs, name, &exec::KeptOutput::name);
+  if (output == ended->record.outputs.end()) return std::nullopt;
+  return output->total_bytes;
 }
 
 bool BackgroundFlows::part_runs(const std::string& id, std::uint32_t part) const {

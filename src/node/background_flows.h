@@ -2,12 +2,13 @@
 // The flows in the background that this node orchestrates, as its data directory remembers them: one folder a flow, with
 // its record (flow.json) and, for each of its parts that run here, what the spawner keeps (exec/kept_flow.h).
 //
-//   DATA/flows/ID/flow.json    DATA/flows/ID/0/...
+//   DATA/flows/ID/flow.json    DATA/flows/ID/0/...    DATA/flows/ID/0/work, a link to the folder where its stages work
 //
 // What a flow is is asked of its spawner each time, so a daemon that was restarted knows as much as the one before.
 // Threading: belongs to the control loop; reads small files.
 #include <cstdint>
 #include <expected>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,23 +26,35 @@ namespace sluice::node {
 
 /// The cgroups of the flows that go on there without a daemon: to be spared when leftovers are ended.
 std::vector<std::string> kept_cgroups(const std::string& data_directory);
+/// The folders where the stages of such flows work.
+std::vector<std::string> kept_work_folders(const std::string& data_directory);
+/// Notes in the folder of a part where its stages work. Errors: a sentence.
+std::expected<void, std::string> note_work_folder(const std::string& part_folder, const std::string& work_folder);
 
 class BackgroundFlows final {
  public:
   BackgroundFlows(std::string data_directory, NodeId self, Logger& log);
+  ~BackgroundFlows();
 
   /// Errors: a sentence; the flow would be forgotten with the daemon.
   std::expected<void, std::string> save(const v1::Flow& flow);
+  /// How it ended. If that can't be written (a full disk), this daemon remembers it, and the next one asks the spawners.
+  void save_end(const v1::Flow& flow);
   /// Every flow that has a record, as it is now.
   std::vector<v1::Flow> list() const;
   std::optional<v1::Flow> find(const std::string& id) const;
   /// Its output included. Requires that it has ended.
   std::expected<void, std::string> remove(const std::string& id);
+  /// The folders where stages of the flow worked, on this node; they may be gone.
+  std::vector<std::string> work_folders(const std::string& id) const;
 
   /// The spawner of a part that goes on without an orchestrator: after a restart of the daemon. Nothing: it has none.
   std::optional<exec::SpawnerClient> attach(const std::string& id, std::uint32_t part) const;
   std::expected<exec::OutputChunk, std::string> read_output(const std::string& id, std::uint32_t part,
                                                             exec::OutputName name, std::uint64_t offset) const;
+  /// How much a part that has ended has written to a stream, of which the end may not be kept: on a full disk. Nothing: it
+  /// has not ended, or has no such stream.
+  std::optional<std::uint64_t> written_bytes(const std::string& id, std::uint32_t part, exec::OutputName name) const;
   /// A program of the part may still write.
   bool part_runs(const std::string& id, std::uint32_t part) const;
 
@@ -54,6 +67,7 @@ class BackgroundFlows final {
   std::string flows_;
   NodeId self_;
   Logger& log_;
+  std::map<std::string, v1::Flow> unwritten_;  // ends that could not be written
 };
 
 }  // namespace sluice::node

@@ -110,7 +110,7 @@ class ClusterRun final : public PartSurroundings {
   std::optional<exec::RunAs> run_as() const override { return std::nullopt; }
   std::expected<std::string, std::string> make_folder() override { return request_.run.directory; }
   void remove_folder(const std::string&) override {}
-  std::expected<std::string, std::string> keep_folder(const std::string&, std::uint32_t) override {
+  std::expected<std::string, std::string> keep_folder(const std::string&, std::uint32_t, const std::string&) override {
     return std::unexpected("a client keeps no output");
   }
 

@@ -5,6 +5,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
+#include <list>
 #include <set>
 
 #include "base/require.h"
@@ -38,6 +39,7 @@ struct ConnectionRouter::Impl : std::enable_shared_from_this<Impl> {
   Logger& log;
   TaskGroup tasks;
   std::set<std::shared_ptr<Connection>> connections;
+  std::list<std::shared_ptr<Connection>> newcomers;  // the oldest first
   bool closing = false;
 
   void take(std::unique_ptr<Connection> connection, bool http_only) {
@@ -48,6 +50,12 @@ struct ConnectionRouter::Impl : std::enable_shared_from_this<Impl> {
     }
     std::shared_ptr<Connection> shared = std::move(connection);
     connections.insert(shared);
+    // An honest one says what it wants within a round trip: the oldest is the least likely to do so any more.
+    if (newcomers.size() >= kNewcomersMax) {
+      newcomers.front()->close();
+      newcomers.pop_front();
+    }
+    newcomers.push_back(shared);
     tasks.spawn(serve(shared_from_this(), shared, http_only));
   }
 
@@ -58,7 +66,13 @@ struct ConnectionRouter::Impl : std::enable_shared_from_this<Impl> {
     else
       co_await self->route(connection);
     connection->close();
+    self->admit(*connection);
     self->connections.erase(connection);
+  }
+
+  // It is no newcomer any more.
+  void admit(const Connection& connection) {
+    std::erase_if(newcomers, [&](const auto& newcomer) { return newcomer.get() == &connection; });
   }
 
   Awaitable<void> serve_http(std::shared_ptr<Connection> connection) {
@@ -99,6 +113,7 @@ struct ConnectionRouter::Impl : std::enable_shared_from_this<Impl> {
     if (answer.status == net::FirstStatus::accepted && frame.use == net::Use::bytes) on_arrived = claim(frame, answer);
     if (answer.status == net::FirstStatus::accepted && frame.use == net::Use::records)
       answer = {.status = net::FirstStatus::refused, .message = "this version has no record links"};
+    if (answer.status == net::FirstStatus::accepted) admit(*connection);
     std::string bytes = net::encode(answer);
     auto written = co_await connection->write(bytes_of(bytes));
     if (!written || answer.status != net::FirstStatus::accepted) co_return;
@@ -132,6 +147,8 @@ void ConnectionRouter::on_connection(std::unique_ptr<Connection> connection) {
 void ConnectionRouter::on_http_connection(std::unique_ptr<Connection> connection) {
   impl_->take(std::move(connection), true);
 }
+
+void ConnectionRouter::on_admitted(const Connection& connection) { impl_->admit(connection); }
 
 void ConnectionRouter::close_revoked(const net::CertificateSerial& serial) {
   for (const auto& connection : impl_->connections)

@@ -30,12 +30,18 @@ class ConnectionRouter final {
   /// Plain text with HTTP only (--http).
   void on_http_connection(std::unique_ptr<net::Connection> connection);
 
+  /// An HTTP client has proved who it is.
+  void on_admitted(const net::Connection& connection);
+
   /// Ends the connections whose certificate has this serial number.
   void close_revoked(const net::CertificateSerial& serial);
   net::Awaitable<void> close();
 
   /// Connections at a time; beyond that a new one is closed at once.
   static constexpr std::size_t kConnectionsMax = 8192;
+  /// Of these, those that have not said yet what they want, or over HTTP who they are; beyond that the oldest is closed.
+  /// Each may hold 100 kB.
+  static constexpr std::size_t kNewcomersMax = 128;
 
  private:
   struct Impl;

@@ -393,6 +393,7 @@ class Daemon final : MemberView {
       return tokens_ ? tokens_->role_of(token) : std::optional<net::Role>();
     };
     options.is_ready = [this] { return !stopping_now_; };
+    options.on_admitted = [this](const net::Connection& connection) { router_->on_admitted(connection); };
     return options;
   }
 
@@ -505,8 +506,12 @@ class Daemon final : MemberView {
 
   void record(const rpc::CallInfo& call, bool allowed) {
     if (!allowed) log_.warn("call refused", {{"method", call.method}, {"who", call.caller.connection.name}});
-    if (auto written = audit_->write(call, allowed); !written)
-      log_.error("audit log not written", {{"reason", std::strerror(written.error())}});
+    auto written = audit_->write(call, allowed);
+    int error = written ? 0 : written.error();
+    // A full disk must not fill the log too: told on change.
+    if (error != 0 && error != audit_error_) log_.error("audit log not written", {{"reason", std::strerror(error)}});
+    if (error == 0 && audit_error_ != 0) log_.info("audit log written again");
+    audit_error_ = error;
   }
 
   // --- living -----------------------------------------------------------------------------------------------------
@@ -697,6 +702,7 @@ class Daemon final : MemberView {
   std::optional<TrustService> trust_service_;
   rpc::DispatchTable table_;
   std::optional<AuditLog> audit_;
+  int audit_error_ = 0;  // of the last line
   std::optional<HttpFlows> http_flows_;
   std::optional<api::TokenFile> tokens_;
   api::HttpOptions http_local_, http_tls_, http_plain_;

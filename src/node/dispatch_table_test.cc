@@ -42,7 +42,7 @@ class NoParts final : public PartSurroundings {
   std::optional<exec::RunAs> run_as() const override { return std::nullopt; }
   std::expected<std::string, std::string> make_folder() override { return std::string(); }
   void remove_folder(const std::string&) override {}
-  std::expected<std::string, std::string> keep_folder(const std::string&, std::uint32_t) override {
+  std::expected<std::string, std::string> keep_folder(const std::string&, std::uint32_t, const std::string&) override {
     return std::unexpected("none");
   }
 

@@ -341,8 +341,16 @@ struct FlowOrchestrator::Impl final : HostListener {
     prepare.set_inner_pipefail(start.inner_pipefail());
     prepare.set_account_io(start.account_io());
     prepare.set_look_only(start.dry_run());
-    if (client == nullptr) prepare.mutable_keep()->set_output_bytes_max(start.keep_bytes_max());
+    if (client == nullptr) {
+      prepare.mutable_keep()->set_output_bytes_max(start.keep_bytes_max());
+      prepare.mutable_keep()->set_outlives_daemon(needs_only_this_host());
+    }
     return command;
+  }
+
+  // A part elsewhere must not go on without us, nor ours without one elsewhere.
+  bool needs_only_this_host() const {
+    return graph.links.empty() && graph.parts.size() == 1 && graph.parts[0].host == flow::Host(surroundings.self());
   }
 
   // The lines of @all carry their node's name when nothing else would tell whose they are.
@@ -393,6 +401,11 @@ struct FlowOrchestrator::Impl final : HostListener {
       co_return refuse(125, first_problem());
     }
     make_graph();
+    if (client == nullptr && !start.dry_run()) {
+      v1::Flow record;
+      describe(record);
+      if (auto kept = surroundings.remember(record); !kept) co_return refuse(125, kept.error());
+    }
     if (auto relays = set_up_relays(); !relays) co_return refuse(125, relays.error());
     flow::DistributedRunOptions options{.graph = graph,
                                         .host_names = host_names,
@@ -673,6 +686,27 @@ struct FlowOrchestrator::Impl final : HostListener {
     }
   }
 
+  void describe(v1::Flow& flow) const {
+    flow.set_id(id.text());
+    flow.set_name(start.name());
+    flow.set_text(start.text());
+    flow.set_background(client == nullptr);
+    flow.set_started_unix_ms(started_ms);
+    flow.set_ended_unix_ms(ended_ms);
+    flow.set_node(name_of(surroundings.self()));
+    flow.set_node_id(surroundings.self().text());
+    flow.set_pipefail(start.pipefail());
+    if (ended)
+      flow.set_state(v1::FLOW_STATE_ENDED);
+    else
+      flow.set_state(machine && machine->started() ? v1::FLOW_STATE_RUNNING : v1::FLOW_STATE_STARTING);
+    flow.set_status(end_message.status());
+    flow.set_message(end_message.message());
+    for (std::size_t part = 0; part < graph.parts.size(); ++part)
+      for (std::size_t program = 0; program < graph.parts[part].stages.size(); ++program)
+        describe_stage(part, program, *flow.add_stages());
+  }
+
   std::set<std::size_t> prepared_;
 };
 
@@ -694,35 +728,16 @@ void FlowOrchestrator::stop(std::optional<std::uint64_t> grace_ms, const std::st
 }
 
 bool FlowOrchestrator::survives_daemon() const {
-  return impl_->client == nullptr && impl_->machine && impl_->machine->started() && impl_->graph.links.empty() &&
-         impl_->graph.parts.size() == 1 && impl_->graph.parts[0].host == flow::Host(impl_->surroundings.self());
+  return impl_->client == nullptr && has_started() && impl_->needs_only_this_host();
 }
 void FlowOrchestrator::let_go() { impl_->events.put(LetGo{}); }
 
 Awaitable<void> FlowOrchestrator::started_or_ended() {
-  while (!impl_->ended && !(impl_->machine && impl_->machine->started())) co_await impl_->changed.wait();
+  while (!impl_->ended && !has_started()) co_await impl_->changed.wait();
 }
 
-void FlowOrchestrator::describe(v1::Flow& flow) const {
-  const Impl& impl = *impl_;
-  flow.set_id(impl.id.text());
-  flow.set_name(impl.start.name());
-  flow.set_text(impl.start.text());
-  flow.set_background(impl.client == nullptr);
-  flow.set_started_unix_ms(impl.started_ms);
-  flow.set_ended_unix_ms(impl.ended_ms);
-  flow.set_node(impl.name_of(impl.surroundings.self()));
-  flow.set_node_id(impl.surroundings.self().text());
-  flow.set_pipefail(impl.start.pipefail());
-  if (impl.ended)
-    flow.set_state(v1::FLOW_STATE_ENDED);
-  else
-    flow.set_state(impl.machine && impl.machine->started() ? v1::FLOW_STATE_RUNNING : v1::FLOW_STATE_STARTING);
-  flow.set_status(impl.end_message.status());
-  flow.set_message(impl.end_message.message());
-  for (std::size_t part = 0; part < impl.graph.parts.size(); ++part)
-    for (std::size_t program = 0; program < impl.graph.parts[part].stages.size(); ++program)
-      impl.describe_stage(part, program, *flow.add_stages());
-}
+bool FlowOrchestrator::has_started() const { return impl_->machine && impl_->machine->started(); }
+
+void FlowOrchestrator::describe(v1::Flow& flow) const { impl_->describe(flow); }
 
 }  // namespace sluice::node

@@ -60,6 +60,9 @@ class FlowSurroundings {
   /// Relays a link whose two ends dial this node. False: too many links wait.
   virtual bool relay_link(const LinkId& link, const std::string& token, std::uint32_t generation) = 0;
   virtual void forget_relay(const LinkId& link) = 0;
+  /// Writes down a flow in the background before anything of it is started: what runs without a record would be found by
+  /// nobody once this daemon is gone. Errors: why it can't.
+  virtual std::expected<void, std::string> remember(const v1::Flow& flow) = 0;
 };
 
 class FlowOrchestrator final {
@@ -87,6 +90,8 @@ class FlowOrchestrator final {
   void let_go();
   /// Returns when the programs run, or will not.
   net::Awaitable<void> started_or_ended();
+  /// Programs run, or have run.
+  bool has_started() const;
 
   /// What it is now, for `ps`.
   void describe(v1::Flow& flow) const;

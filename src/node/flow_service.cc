@@ -141,6 +141,8 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     relays.erase(link);
   }
 
+  std::expected<void, std::string> remember(const v1::Flow& flow) override { return kept.save(flow); }
+
   // --- running ----------------------------------------------------------------------------------------------------
 
   static Awaitable<rpc::Status> run(std::shared_ptr<Impl> self, rpc::ServerCall& call) {
@@ -179,18 +181,16 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     self->flows[id] = flow;
     self->tasks.spawn(run_to_its_end(self, flow, id));
     co_await flow->started_or_ended();
-    v1::Flow record;
-    flow->describe(record);
     v1::RunOutput output;
-    if (record.state() == v1::FLOW_STATE_ENDED && record.message() != "") {
+    if (flow->has_started()) {
+      output.mutable_plan()->set_flow_id(id.text());
+    } else {
+      v1::Flow record;
+      flow->describe(record);
       output.mutable_ended()->set_end(v1::FlowEnded::END_NOT_STARTED);
       output.mutable_ended()->set_status(record.status());
       output.mutable_ended()->set_message(record.message());
       (void)self->kept.remove(id.text());
-    } else {
-      if (auto saved = self->kept.save(record); !saved)
-        self->core.log.error("flow not remembered", {{"flow", id.text()}, {"reason", saved.error()}});
-      output.mutable_plan()->set_flow_id(id.text());
     }
     auto written = co_await call.write(output.SerializeAsString());
     co_return written ? rpc::Status{} : written.error();
@@ -200,9 +200,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     co_await flow->run();
     v1::Flow record;
     flow->describe(record);
-    if (record.state() == v1::FLOW_STATE_ENDED && self->kept.find(id.text()))
-      if (auto saved = self->kept.save(record); !saved)
-        self->core.log.error("flow not remembered", {{"flow", id.text()}, {"reason", saved.error()}});
+    if (record.state() == v1::FLOW_STATE_ENDED && flow->has_started()) self->kept.save_end(record);
     self->flows.erase(id);
     self->changed.notify();
   }
@@ -440,8 +438,10 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
       co_return std::unexpected(rpc::Status{
           rpc::Code::failed_precondition,
           fmt::format("the flow {} runs; `sluice stop {}` ends it", flow->id(), flow->id().substr(0, kShortIdDigits))});
+    std::vector<std::string> work_folders = self->kept.work_folders(flow->id());
     if (auto removed = self->kept.remove(flow->id()); !removed)
       co_return std::unexpected(rpc::Status{rpc::Code::internal, removed.error()});
+    for (const std::string& folder : work_folders) self->workers.remove_folder(folder);
     co_return v1::RemoveFlowResponse();
   }
 
@@ -508,6 +508,12 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
       }
       if (!request.follow() || !runs) break;
       co_await pause.wait(Clock::now() + kLookAgain);
+    }
+    auto written_bytes = self->kept.written_bytes(request.flow_id(), request.part(), name);
+    if (written_bytes && *written_bytes > offset) {
+      v1::OutputPiece rest;
+      rest.set_dropped_bytes(*written_bytes - offset);
+      if (auto written = co_await call.write(rest.SerializeAsString()); !written) co_return written.error();
     }
     co_return rpc::Status{};
   }

@@ -119,7 +119,7 @@ class HttpFlow final : public FlowClient, public PartSurroundings, public std::e
   std::optional<exec::RunAs> run_as() const override { return std::nullopt; }
   std::expected<std::string, std::string> make_folder() override { return std::string(); }
   void remove_folder(const std::string&) override {}
-  std::expected<std::string, std::string> keep_folder(const std::string&, std::uint32_t) override {
+  std::expected<std::string, std::string> keep_folder(const std::string&, std::uint32_t, const std::string&) override {
     return std::unexpected("an HTTP client keeps nothing");
   }
 

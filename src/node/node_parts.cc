@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <cerrno>
@@ -11,9 +12,12 @@
 #include <cstring>
 #include <filesystem>
 #include <utility>
+#include <vector>
 
+#include "exec/escaped_processes.h"
 #include "exec/private_folder.h"
 #include "exec/program_lookup.h"
+#include "node/background_flows.h"
 #include "node/condition.h"
 #include "sluice/v1/host.pb.h"
 
@@ -88,10 +92,13 @@ std::expected<std::unique_ptr<NodeParts>, std::string> NodeParts::open(NodeCore 
                                                                        link::DataLoops& loops, Options options) {
   std::string folder = work_folder(options, core.members.self());
   if (auto made = make_work_folder(folder, options.changes_user ? 0711 : 0700); !made) return Refusal(made.error());
-  // What an earlier daemon has left there: its flows are over.
+  // What an earlier daemon has left there. Of its flows only those in the background may still run.
+  std::vector<std::string> in_use = kept_work_folders(options.data_directory);
+  if (!exec::end_escaped(folder, in_use)) core.log.warn("programs of an earlier start would not end", {{"in", folder}});
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
-    (void)exec::remove_private_folder(entry.path(), folder_owner(options));
+    if (std::ranges::find(in_use, entry.path().string()) == in_use.end())
+      (void)exec::remove_private_folder(entry.path(), folder_owner(options));
   return std::unique_ptr<NodeParts>(new NodeParts(core, pool, loops, std::move(options), std::move(folder)));
 }
 
@@ -205,11 +212,15 @@ void NodeParts::remove_folder(const std::string& folder) {
   });
 }
 
-std::expected<std::string, std::string> NodeParts::keep_folder(const std::string& flow_id, std::uint32_t part) {
+std::expected<std::string, std::string> NodeParts::keep_folder(const std::string& flow_id, std::uint32_t part,
+                                                               const std::string& work_folder) {
+  // The id comes from another node.
+  if (!FlowId::parse(flow_id)) return Refusal(fmt::format("'{}' is no id of a flow", flow_id));
   std::string folder = fmt::format("{}/flows/{}/{}", options_.data_directory, flow_id, part);
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) return Refusal(fmt::format("cannot make the folder {}: {}", folder, error.message()));
+  if (auto noted = note_work_folder(folder, work_folder); !noted) return Refusal(noted.error());
   return folder;
 }
 

@@ -44,7 +44,8 @@ class NodeParts final : public PartSurroundings {
   void remove_folder(const std::string& folder) override;
   void recycle_folder(const std::string& folder) override;
   net::Awaitable<std::expected<LaidFolder, std::string>> lay_files(v1::Prepare prepare) override;
-  std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part) override;
+  std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part,
+                                                      const std::string& work_folder) override;
 
   /// Removes the spare folders, and waits for those that are being removed.
   void close();

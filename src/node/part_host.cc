@@ -353,7 +353,6 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
   std::expected<void, std::string> launch() {
     auto use = surroundings.spawner();
     if (!use) return std::unexpected(use.error());
-    spawner = std::move(*use);
     exec::Launch launch;
     if (auto made = fill(launch); !made) return made;
     Streams streams;
@@ -362,11 +361,12 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
                                          programs.size(), std::strerror(made.error())));
     std::vector<int> descriptors;
     for (const UniqueFd& fd : streams.passed) descriptors.push_back(fd.get());
-    if (auto sent = spawner->client().send_with(launch, descriptors); !sent)
+    if (auto sent = (*use)->client().send_with(launch, descriptors); !sent)
       return std::unexpected(
           fmt::format("cannot pass the pipes of {} stages to the spawner: {}; raise the limit "
                       "(ulimit -n)",
                       programs.size(), std::strerror(sent.error())));
+    spawner = std::move(*use);  // not before: one that was told nothing would never say that it is done
     programs_over = false;
     state = State::started;
     input_end = std::move(streams.input);
@@ -392,9 +392,10 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
     launch.account_io = prepare_message.account_io();
     launch.run_as = surroundings.run_as();
     if (!prepare_message.has_keep()) return {};
-    auto keep = surroundings.keep_folder(prepare_message.flow_id(), prepare_message.part());
+    auto keep = surroundings.keep_folder(prepare_message.flow_id(), prepare_message.part(), folder);
     if (!keep) return std::unexpected(keep.error());
-    launch.keep = exec::Keep{.directory = *keep, .survives_owner = links.empty()};
+    bool outlives_daemon = prepare_message.keep().outlives_daemon() && links.empty();
+    launch.keep = exec::Keep{.directory = *keep, .survives_owner = outlives_daemon};
     if (prepare_message.keep().output_bytes_max() != 0)
       launch.keep->output_bytes_max = prepare_message.keep().output_bytes_max();
     return {};
@@ -770,7 +771,9 @@ struct PartHost::Impl : std::enable_shared_from_this<Impl> {
     if (!std::ranges::all_of(links, &LinkState::over)) return;
     if (merge && !merge_over && !links_given_up) return;
     state = State::over;
-    if (!folder.empty() && !detached && directory == folder)
+    // A kept part's folder is known by its name.
+    bool nobody_knows_it = !detached && !prepare_message.has_keep() && directory == folder;
+    if (!folder.empty() && nobody_knows_it)
       surroundings.recycle_folder(folder);
     else if (!folder.empty())
       surroundings.remove_folder(folder);
@@ -837,7 +840,7 @@ void PartHost::abandon() {
 
 void PartHost::let_go() {
   Impl& impl = *impl_;
-  bool goes_on = impl.prepare_message.has_keep() && impl.links.empty() && impl.spawner;
+  bool goes_on = impl.prepare_message.keep().outlives_daemon() && impl.links.empty() && impl.spawner;
   if (!goes_on) return abandon();
   impl.abandoned = true;
   impl.letting_go = true;

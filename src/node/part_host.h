@@ -76,8 +76,9 @@ class PartSurroundings {
   virtual void recycle_folder(const std::string& folder) { remove_folder(folder); }
   /// A fresh folder with the files of `prepare` in it. Errors: why not, for the user.
   virtual net::Awaitable<std::expected<LaidFolder, std::string>> lay_files(v1::Prepare prepare);
-  /// Where a background flow keeps its output and state. Errors: why it can't.
-  virtual std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part) = 0;
+  /// Where a background flow keeps its output and state, and which folder its stages work in. Errors: why it can't.
+  virtual std::expected<std::string, std::string> keep_folder(const std::string& flow_id, std::uint32_t part,
+                                                              const std::string& work_folder) = 0;
 };
 
 class PartHost final {

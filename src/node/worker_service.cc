@@ -203,6 +203,8 @@ std::unique_ptr<HostSession> WorkerService::open_remote(const NodeId& node, std:
   return std::make_unique<RemoteSession>(line);
 }
 
+void WorkerService::remove_folder(const std::string& folder) { impl_->surroundings.remove_folder(folder); }
+
 Awaitable<void> WorkerService::drain(std::optional<Duration> grace) {
   auto impl = impl_;
   impl->closing = true;

@@ -23,6 +23,9 @@ class WorkerService final {
   /// A line to a part on another node.
   std::unique_ptr<HostSession> open_remote(const NodeId& node, std::size_t part, HostListener& listener);
 
+  /// Removes a folder in which stages of a flow that has ended worked.
+  void remove_folder(const std::string& folder);
+
   /// Takes no new parts for other nodes, and returns when those that run for them have ended. `grace`: they are told to
   /// end, and nobody waits longer than that for them; none: they end by themselves.
   net::Awaitable<void> drain(std::optional<Duration> grace);

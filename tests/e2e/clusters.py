@@ -147,6 +147,7 @@ class Cluster:
         self.household = household
         self.folder = household.folder
         self.nodes = {}
+        self.user = "root"  # who starts the nodes, and asks them; see Household.start
         self._marker = marker
         self._watches = []
         self.key = self.new_key("cluster.key")
@@ -170,6 +171,7 @@ class Cluster:
         arguments += ["--listen", listen] if listen else []
         arguments += ["--key", str(key or self.key)] if key is not False else []
         arguments += ["--join", join] if join else []
+        settings.setdefault("user", self.user)
         with open(output, "wb") as stdout, open(log, "ab") as stderr:
             process = self.household.start([*arguments, *options], stdout=stdout, stderr=stderr, **settings)
         self.nodes[name] = Node(name, process, output, log, data)
@@ -199,6 +201,7 @@ class Cluster:
 
     def list_nodes(self, by="n1", *options, **settings):
         """What a node tells of all nodes, by their names."""
+        settings.setdefault("user", self.user)
         result = self.household.run_sluice("nodes", "--json", *self.at(by), *options, **settings)
         assert (result.returncode, result.stderr) == (0, b""), result
         return {entry["name"]: entry for entry in map(json.loads, result.stdout.splitlines())}
@@ -242,6 +245,7 @@ class Cluster:
         """Starts `sluice run`. Its programs can be told by the marker, those on nodes too."""
         reach = self.at(at) if at else []
         marked = ["--env", f"{MARKER_VARIABLE}={self._marker}"]
+        settings.setdefault("user", self.user)
         return self.household.start_sluice("run", *reach, *marked, *options, text, **settings)
 
     def run(self, text, *options, at="n1", input=None, deadline=DEADLINE_SECONDS, **settings):
