@@ -134,7 +134,7 @@ class Bench:
 # --- tables -------------------------------------------------------------------------------------------------------
 
 
-def print_row(title, goal, figures, unit, better="less"):
+def print_row(title, goal, figures, unit):
     """`figures`: for each contender a list of values, ours first; None: absent."""
     print(f"\n{title}   goal: {goal}")
     ours = statistics.median(next(iter(figures.values())))
@@ -143,7 +143,7 @@ def print_row(title, goal, figures, unit, better="less"):
             print(f"  {name:<34} absent")
             continue
         middle = statistics.median(values)
-        ratio = ours / middle if better == "more" else ours / middle
+        ratio = ours / middle
         print(f"  {name:<34} {middle:>10.3f} {unit:<5} [{min(values):.3f} .. {max(values):.3f}]  ours is {ratio:.2f} x")
     sys.stdout.flush()
 
@@ -211,8 +211,7 @@ def stream_through_pair(receiver, sender, size):
 
 def print_stream_row(title, goal, contenders, repeats):
     both = in_turns(contenders, repeats)
-    print_row(title, goal, {name: values and [value[0] for value in values] for name, values in both.items()}, "GB/s",
-              "more")
+    print_row(title, goal, {name: values and [value[0] for value in values] for name, values in both.items()}, "GB/s")
     print_row("    its CPU", "see above", {name: values and [value[1] for value in values]
                                            for name, values in both.items()}, "s/GB")
 
@@ -321,7 +320,7 @@ def program_row(bench, nodes):
 
     print_row(f"programs run to their end, {count} times `true`, one connection", ">= xargs", in_turns({
         "on another node, 64 calls under way": by_node, "xargs -P2 true, here": by_plain_xargs,
-        "xargs -P2 sh -c, here": by_xargs}, scaled(5)), "1/s", "more")
+        "xargs -P2 sh -c, here": by_xargs}, scaled(5)), "1/s")
 
 
 # --- rows: a node at rest -----------------------------------------------------------------------------------------
@@ -380,6 +379,44 @@ class Follower:
         self.process.wait()
 
 
+def start_serf(bench, name, port, *options):
+    """An agent of Serf, whose stdout tells of joins and failures."""
+    return bench.start(["serf", "agent", f"-node={name}", f"-bind=127.0.0.1:{port}", f"-rpc-addr=127.0.0.1:{free_port()}",
+                        "-profile=local", *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def wait_for_serf(agent, words):
+    for line in agent.stdout:
+        if all(word in line for word in words):
+            return time.perf_counter()
+    raise RuntimeError("the Serf agent has ended")
+
+
+def serf_figures(bench, rounds):
+    """Joins and losses as another agent sees them; None, None without Serf."""
+    if not shutil.which("serf"):
+        return None, None
+    joins, losses = [], []
+    seed = free_port()
+    agents = [start_serf(bench, "serf-seed", seed)]
+    wait_until_listening(seed)
+    agents.append(start_serf(bench, "serf-watch", free_port(), f"-join=127.0.0.1:{seed}"))
+    wait_for_serf(agents[1], ["EventMemberJoin", "serf-seed"])
+    for number in range(rounds):
+        name = f"guest{number}"
+        guest = start_serf(bench, name, free_port(), f"-join=127.0.0.1:{seed}")
+        begin = wait_for_serf(guest, ["EventMemberJoin", "serf-seed"])
+        joins.append(max(0.0, wait_for_serf(agents[1], ["EventMemberJoin", f"{name} "]) - begin))
+        guest.kill()
+        killed = time.perf_counter()
+        losses.append(wait_for_serf(agents[1], ["EventMemberFailed", f"{name} "]) - killed)
+        guest.wait()
+    for agent in agents:
+        agent.kill()
+        agent.wait()
+    return joins, losses
+
+
 def membership_row(bench, nodes):
     key, joins, losses = f"{bench.folder}/cluster.key", [], []
     follower = Follower(bench, nodes["n2"]["socket"])
@@ -396,8 +433,11 @@ def membership_row(bench, nodes):
         losses.append(follower.wait_for("lost", name) - killed)
         process.wait()
     follower.end()
-    print_row("membership: a node is seen by another than the one that it joined", "<= 0.03 s", {"join seen": joins}, "s")
-    print_row("membership: kill -9 is seen", "<= 0.52 s, at most 1 s", {"leave seen": losses}, "s")
+    serf_joins, serf_losses = serf_figures(bench, scaled(10, 3))
+    print_row("membership: a node is seen by another than the one that it joined", "<= 0.03 s",
+              {"sluice": joins, "serf, profile local": serf_joins}, "s")
+    print_row("membership: kill -9 is seen", "<= 0.52 s, at most 1 s",
+              {"sluice": losses, "serf, profile local": serf_losses}, "s")
 
 
 def main():

@@ -127,8 +127,8 @@ TEST(JsonMapping, NamesAnUnknownFieldAndTheOneThatWasMeant) {
 TEST(JsonMapping, RefusesWhatIsSaidTwice) {
   EXPECT_EQ(error_of<v1::Flow>(R"({"keptBytes":1,"kept_bytes":2})"), "keptBytes: occurs twice");
   EXPECT_EQ(error_of<v1::Node>(R"({"labels":{"a":"1","a":"2"}})"), "labels['a']: occurs twice");
-  EXPECT_EQ(error_of<v1::RunInput>(R"({"filesDone":{},"signal":{}})"), "signal: can't be set beside 'filesDone'");
-  EXPECT_EQ(message_of<v1::RunInput>(R"({"filesDone":null,"signal":{}})").input_case(), v1::RunInput::kSignal);
+  EXPECT_EQ(error_of<v1::RunInput>(R"({"hostEvent":{},"signal":{}})"), "signal: can't be set beside 'hostEvent'");
+  EXPECT_EQ(message_of<v1::RunInput>(R"({"hostEvent":null,"signal":{}})").input_case(), v1::RunInput::kSignal);
 }
 
 TEST(JsonMapping, RefusesValuesOfAnotherKind) {

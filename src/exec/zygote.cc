@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <utility>
@@ -33,8 +34,19 @@ constexpr int kEmptyLooks = 2;
 constexpr int kRemovalTries = 500;
 constexpr int kNameTries = 64;
 
+// As the kernel has it: the C library refuses to touch the two that it uses itself, which whoever started the node may
+// have left ignored.
+struct KernelAction {
+  void (*handler)(int) = SIG_DFL;
+  unsigned long flags = 0;
+  void (*restorer)() = nullptr;
+  std::uint64_t mask = 0;
+};
+
 void set_default_dispositions() {
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);  // those that can't be changed refuse
+  KernelAction action;
+  for (int signal = 1; signal < NSIG; ++signal)  // those that can't be changed refuse
+    ::syscall(SYS_rt_sigaction, signal, &action, nullptr, sizeof action.mask);
 }
 
 constexpr int kSocket = 3;  // behind the standard streams

@@ -62,7 +62,7 @@ namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::minutes kHousekeeping{1};
-constexpr std::chrono::seconds kRememberAfter{1};
+constexpr std::chrono::seconds kRememberInterval{1};
 // A burst of small programs must not fork a spawner for each; what it leaves behind is memory, and goes soon.
 constexpr std::size_t kSpawnersAfterBurst = 64;
 constexpr std::size_t kSpawnersIdle = 2;
@@ -435,6 +435,7 @@ class Daemon final : MemberView {
 
   void tell(MemberChange change, const cluster::Member& member) {
     if (cluster_service_) cluster_service_->on_change(change, member, member.reason);
+    members_dirty_ = true;
     members_changed_.notify();
   }
 
@@ -602,15 +603,18 @@ class Daemon final : MemberView {
     daemon.house_timer_ = nullptr;
   }
 
-  // Seldom: a thousand nodes may come at once.
+  // At once, for a node may be killed soon, and then seldom: a thousand others may come together.
   static Awaitable<void> remember_members(Daemon& daemon) {
     while (!daemon.shut_down_) {
-      co_await daemon.members_changed_.wait();
-      TimePoint due = Clock::now() + kRememberAfter;
-      while (!daemon.stopping_now_ && Clock::now() < due) co_await daemon.stopping_.wait(due);
-      if (daemon.stopping_now_) continue;  // from here on it is we who go
+      if (daemon.stopping_now_ || !daemon.members_dirty_) {  // when we stop, it is we who go
+        co_await daemon.members_changed_.wait();
+        continue;
+      }
+      daemon.members_dirty_ = false;
       if (!daemon.remembered_->write(daemon.members(), daemon.self()))
         daemon.log_.warn("members not remembered", {{"reason", std::strerror(errno)}});
+      TimePoint due = Clock::now() + kRememberInterval;
+      while (!daemon.stopping_now_ && Clock::now() < due) co_await daemon.stopping_.wait(due);
     }
   }
 
@@ -676,6 +680,7 @@ class Daemon final : MemberView {
   TaskGroup tasks_;
   Condition stopping_;
   Condition members_changed_;
+  bool members_dirty_ = false;
   net::Endpoint listen_, endpoint_;
   std::vector<net::HostPort> joins_;
   std::optional<net::Endpoint> group_;

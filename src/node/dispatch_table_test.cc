@@ -3,6 +3,10 @@
 
 #include <boost/asio/io_context.hpp>
 #include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
 
 #include "api/method_list.h"
 #include "node/cluster_service.h"
@@ -101,6 +105,35 @@ TEST_F(DispatchTableOfANode, HasEveryMethodOfEveryServiceAndSomeRoleForEach) {
 
 TEST_F(DispatchTableOfANode, HasNoMethodThatTheApiDoesNotDeclare) {
   for (const auto& [name, method] : table_.methods()) EXPECT_NE(api::find_api_method(name), nullptr) << name;
+}
+
+// Rows such as: | `Flows/ListFlows`, `Flows/WaitFlow` | read, run | .
+std::map<std::string, std::set<std::string>> documented_roles() {
+  std::map<std::string, std::set<std::string>> roles_of;
+  std::ifstream document(SLUICE_SECURITY_DOCUMENT);
+  bool inside = false;
+  for (std::string line; std::getline(document, line);) {
+    if (line.starts_with("<!-- methods:")) inside = line.find("end") == std::string::npos;
+    if (!inside || !line.starts_with("| `")) continue;
+    std::size_t middle = line.find(" | ");
+    std::set<std::string> roles;
+    std::istringstream names(line.substr(middle + 3));
+    for (std::string name; names >> name && name != "|";) roles.insert(name.substr(0, name.find(',')));
+    if (roles.erase("all") > 0)
+      for (net::Role role : net::all_roles()) roles.emplace(net::role_name(role));
+    std::istringstream methods(line.substr(0, middle));
+    for (std::string part; std::getline(methods, part, '`');)
+      if (part.find('/') != std::string::npos) roles_of["sluice.v1." + part] = roles;
+  }
+  return roles_of;
+}
+
+TEST_F(DispatchTableOfANode, TheDocumentSaysWhoMayCallWhat) {
+  std::map<std::string, std::set<std::string>> registered;
+  for (const auto& [name, method] : table_.methods())
+    for (net::Role role : net::all_roles())
+      if (method.roles.contains(role)) registered[name].emplace(net::role_name(role));
+  EXPECT_EQ(documented_roles(), registered);
 }
 
 TEST_F(DispatchTableOfANode, AReadCertificateMayChangeNothing) {
