@@ -50,7 +50,8 @@ class EscapedProcesses : public testing::Test {
   std::vector<pid_t> started_;
 };
 
-const std::string kParent = "/nowhere-7c1f/run";
+// Of this process alone: tests run beside each other.
+const std::string kParent = "/nowhere-" + std::to_string(::getpid());
 
 TEST_F(EscapedProcesses, AreThoseThatWereStartedBelowTheFolder) {
   pid_t inside = start("PWD=" + kParent + "/ab12"), deeper = start("PWD=" + kParent + "/ab12/x");
