@@ -199,6 +199,12 @@ Connection::Connection(asio::any_io_executor executor, Parts parts)
 Connection::~Connection() { close(); }
 
 const Peer& Connection::peer() const { return impl_->peer; }
+
+void Connection::believe(Role role) {
+  REQUIRE(impl_->peer.proof == Peer::Proof::none);
+  impl_->peer.role = role;
+}
+
 const std::string& Connection::remote() const { return impl_->remote; }
 bool Connection::encrypted() const { return impl_->tls.has_value(); }
 std::string_view Connection::alpn() const { return impl_->tls ? impl_->tls->alpn() : std::string_view{}; }

@@ -40,6 +40,8 @@ class Connection final {
   Connection& operator=(const Connection&) = delete;
 
   const Peer& peer() const;
+  /// Takes a peer without a proof for one of this role. Requires that it has none.
+  void believe(Role role);
   const std::string& remote() const;
   bool encrypted() const;
   /// What the client asked for in the handshake; empty without TLS.

@@ -175,7 +175,11 @@ class Daemon final : MemberView {
     for (int tries = any_port ? kPortTries : 1; tries > 0; --tries) {
       auto listener = net::Listener::open_tcp(
           loop_.get_executor(), listen_, [this] { return listening_tls(); },
-          [this](std::unique_ptr<net::Connection> connection) { router_->on_connection(std::move(connection)); }, log_);
+          [this](std::unique_ptr<net::Connection> connection) {
+            if (options_.insecure_loopback) connection->believe(net::Role::node);
+            router_->on_connection(std::move(connection));
+          },
+          log_);
       if (!listener) return Refusal(listener.error().message);
       endpoint_ = (*listener)->endpoint();
       if (!any_port || udp_port_is_free(endpoint_)) {
