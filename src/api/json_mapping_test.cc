@@ -131,6 +131,16 @@ TEST(JsonMapping, RefusesWhatIsSaidTwice) {
   EXPECT_EQ(message_of<v1::RunInput>(R"({"hostEvent":null,"signal":{}})").input_case(), v1::RunInput::kSignal);
 }
 
+TEST(JsonMapping, AFractionIsNoIntegerHoweverSmallItIs) {
+  for (const char* text : {"12", "12.0", "12.000e0", "0.012e3", "1200e-2", "1.2e+1"})
+    EXPECT_EQ(message_of<v1::Keep>(R"({"outputBytesMax":")" + std::string(text) + "\"}").output_bytes_max(), 12u)
+        << text;
+  // A double would round these.
+  for (const char* text : {"1000917630212913.018", "1000917630212913018e-3", "12.00000000000000001", "1.2345e3"})
+    EXPECT_THAT(error_of<v1::Keep>(R"({"outputBytesMax":")" + std::string(text) + "\"}"), testing::HasSubstr("integer"))
+        << text;
+}
+
 TEST(JsonMapping, RefusesValuesOfAnotherKind) {
   EXPECT_EQ(error_of<v1::Node>(R"({"name":1})"), "name: takes a string, not 1");
   EXPECT_EQ(error_of<v1::Node>(R"({"self":"true"})"), "self: takes true or false, not 'true'");

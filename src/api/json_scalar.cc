@@ -1,10 +1,12 @@
 #include "api/json_scalar.h"
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -63,6 +65,27 @@ std::optional<Integer> exactly(double number) {
   return static_cast<Integer>(integer);
 }
 
+// Whether a decimal has digits other than 0 behind its point, once the exponent has moved that. A double may have rounded
+// them away. Requires that the text is a decimal.
+bool has_fraction(std::string_view text) {
+  std::size_t letter = text.find_first_of("eE");
+  std::string_view mantissa = text.substr(0, letter);
+  long long exponent = 0;
+  if (letter != text.npos) {
+    std::string_view power = text.substr(letter + 1);
+    if (power.starts_with('+')) power.remove_prefix(1);
+    exponent = parse_whole<int>(power).value_or(0);  // one that does not fit makes 0 or no number of it
+  }
+  std::size_t point = mantissa.find('.');
+  std::string digits(mantissa.substr(0, point));
+  std::string_view behind = point == mantissa.npos ? std::string_view() : mantissa.substr(point + 1);
+  digits += behind;
+  long long cut = static_cast<long long>(behind.size()) - exponent;
+  if (cut <= 0) return false;
+  std::size_t kept = digits.size() - std::min(digits.size(), static_cast<std::size_t>(cut));
+  return digits.find_first_not_of("-0", kept) != digits.npos;
+}
+
 template <class Integer>
 struct IntegerFrom {
   std::optional<Integer> operator()(bool) const { return std::nullopt; }
@@ -72,6 +95,7 @@ struct IntegerFrom {
   std::optional<Integer> operator()(std::string_view text) const {
     if (auto number = parse_whole<Integer>(text)) return number;
     auto number = parse_decimal(text);
+    if (number && has_fraction(text)) return std::nullopt;
     return number ? exactly<Integer>(*number) : std::nullopt;
   }
 
