@@ -443,6 +443,7 @@ def membership_row(bench, nodes):
 def main():
     if len(sys.argv) != 3:
         sys.exit("usage: cluster_bench.py SLUICE CALLS_BENCH")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then, too
     bench = Bench(sys.argv[1], sys.argv[2])
     try:
         key = f"{bench.folder}/cluster.key"
