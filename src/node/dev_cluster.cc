@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/pipe.h"
 #include "base/time.h"
 #include "cluster/cluster_key.h"
 
@@ -28,16 +29,6 @@ using Refusal = std::unexpected<DevStop>;
 
 constexpr Duration kStartTime = 10s;
 constexpr Duration kEndTime = 10s;  // nodes end within their own grace; beyond this they are killed
-
-struct Pipe {
-  UniqueFd read_end, write_end;
-};
-
-Pipe make_pipe() {
-  int ends[2] = {-1, -1};
-  (void)!::pipe2(ends, O_CLOEXEC);
-  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
 
 [[noreturn]] void become_node(const std::vector<std::string>& arguments, int output, int log) {
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -98,16 +89,18 @@ std::expected<void, DevStop> DevCluster::add_node(const std::string& name) {
                                         "--data", node.data,      "--key",       key_file_,     "--name",
                                         name,     "--log-format", "json",        "--log-level", "debug"};
   if (!nodes_.empty()) arguments.insert(arguments.end(), {"--join", nodes_[0].url});
-  Pipe output = make_pipe(), log = make_pipe();
+  auto output = make_pipe(), log = make_pipe();
+  if (!output || !log)
+    return Refusal(DevStop{fmt::format("cannot make the pipes of {}: raise the limit (ulimit -n)", name)});
   pid_t pid = ::fork();
   if (pid < 0) return Refusal(DevStop{fmt::format("cannot start {}: {}", name, std::strerror(errno))});
-  if (pid == 0) become_node(arguments, output.write_end.get(), log.write_end.get());
-  output.write_end.reset();
-  log.write_end.reset();
+  if (pid == 0) become_node(arguments, output->write_end.get(), log->write_end.get());
+  output->write_end.reset();
+  log->write_end.reset();
   node.pid = pid;
-  node.log = std::move(log.read_end);
+  node.log = std::move(log->read_end);
   nodes_.push_back(std::move(node));
-  auto url = read_url(output.read_end.get());
+  auto url = read_url(output->read_end.get());
   if (!url) return Refusal(url.error());
   nodes_.back().url = *url;
   if (url->starts_with("sluice://")) return {};

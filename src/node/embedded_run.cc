@@ -11,6 +11,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/pipe.h"
 #include "base/require.h"
 #include "base/text.h"
 #include "exec/subreaper.h"
@@ -29,17 +30,6 @@ namespace {
 
 constexpr std::size_t kMarkColumns = 30;     // of a stage's name before each line
 constexpr std::size_t kNamedStragglers = 5;  // in a message; the rest are counted
-
-struct Pipe {
-  UniqueFd read_end;
-  UniqueFd write_end;
-};
-
-std::optional<Pipe> make_pipe() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return std::nullopt;
-  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
 
 std::string list_stragglers(const std::vector<flow::Straggler>& stragglers) {
   std::string list;

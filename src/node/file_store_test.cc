@@ -31,7 +31,7 @@ std::string read(const std::string& path) {
 class FileStoreTest : public testing::Test {
  protected:
   FileStoreTest() : folder_(testing::TempDir() + fmt::format("files-{}", NodeId::random().text())) {
-    std::filesystem::create_directories(folder_ + "/root");
+    std::filesystem::create_directories(folder_ + "/part");
   }
   ~FileStoreTest() override { std::filesystem::remove_all(folder_); }
 
@@ -51,7 +51,7 @@ class FileStoreTest : public testing::Test {
   std::expected<void, std::string> lay(FileStore& store, const std::string& path, const ContentId& content,
                                        bool executable = false) {
     std::vector<LaidFile> files = {{.path = path, .content = content, .executable = executable}};
-    return lay_file(store.path_of(content), files[0], folder_ + "/root", work_directory_for(files), std::nullopt);
+    return lay_file(store.path_of(content), files[0], folder_ + "/part", work_directory_for(files), std::nullopt);
   }
 
   std::string folder_;
@@ -115,9 +115,9 @@ TEST_F(FileStoreTest, LaysAFileWhereItsStageExpectsIt) {
   FileStore store = open();
   ContentId content = put(store, "#!/bin/sh\n");
   ASSERT_TRUE(lay(store, "a/b", content, true));
-  EXPECT_EQ(read(folder_ + "/root/a/b"), "#!/bin/sh\n");
+  EXPECT_EQ(read(folder_ + "/part/a/b"), "#!/bin/sh\n");
   struct stat status {};
-  ::stat((folder_ + "/root/a/b").c_str(), &status);
+  ::stat((folder_ + "/part/a/b").c_str(), &status);
   EXPECT_EQ(status.st_mode & 0777, 0700U);
   EXPECT_FALSE(lay(store, "a/b", content)) << "it is there already";
 }
@@ -127,8 +127,8 @@ TEST_F(FileStoreTest, ThereIsRoomAboveForPathsThatGoUp) {
   std::vector<LaidFile> files = {{.path = "x", .content = {}}, {.path = "../../y/z", .content = {}}};
   EXPECT_EQ(work_directory_for(files), "work/work");
   ASSERT_TRUE(lay(store, "../y", put(store, "up")));
-  EXPECT_EQ(read(folder_ + "/root/y"), "up");
-  EXPECT_TRUE(std::filesystem::is_directory(folder_ + "/root/work"));
+  EXPECT_EQ(read(folder_ + "/part/y"), "up");
+  EXPECT_TRUE(std::filesystem::is_directory(folder_ + "/part/work"));
 }
 
 TEST_F(FileStoreTest, ADamagedCopyIsNoticedAndGoes) {

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/pipe.h"
 #include "base/require.h"
 #include "exec/program_lookup.h"
 #include "flow/quoting.h"
@@ -42,17 +43,6 @@ constexpr std::chrono::seconds kDialTime{3};                     // then the oth
 constexpr unsigned kClientTries = 3;                             // to a client nobody can dial: it tries again itself
 constexpr std::size_t kErrorOutputSize = std::size_t{32} << 10;  // of one message
 constexpr int kRefusedStatus = 125;
-
-struct Pipe {
-  UniqueFd read_end;
-  UniqueFd write_end;
-};
-
-std::expected<Pipe, int> make_pipe() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return std::unexpected(errno);
-  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
 
 UniqueFd duplicate(int fd) { return UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 

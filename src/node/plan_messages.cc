@@ -8,6 +8,7 @@
 
 #include "base/quantity.h"
 #include "flow/quoting.h"
+#include "node/content_hash.h"
 #include "sluice/v1/flows.pb.h"
 
 namespace sluice::node {
@@ -33,12 +34,6 @@ std::string describe_files(const v1::FlowPlan& plan) {
         fmt::format(" {} ({}{});", file.path(), format_bytes({file.size()}), file.executable() ? ", executable" : "");
   if (plan.ships().empty()) text += " nothing";
   return text + "\n";
-}
-
-std::string hex(std::string_view bytes) {
-  std::string text;
-  for (char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
-  return text;
 }
 
 }  // namespace
@@ -82,7 +77,7 @@ std::string plan_as_json(const v1::FlowPlan& plan) {
     json["ships"].push_back({{"path", file.path()},
                              {"bytes", file.size()},
                              {"executable", file.executable()},
-                             {"sha256", hex(file.sha256())}});
+                             {"sha256", ContentId::from_bytes(file.sha256()).value_or(ContentId()).hex()}});
   json["problems"] = Json::array();
   for (const v1::PlanProblem& problem : plan.problems())
     json["problems"].push_back({{"stage", problem.stage() + 1}, {"message", problem.message()}});

@@ -16,6 +16,7 @@
 #include <utility>
 #include <variant>
 
+#include "base/pipe.h"
 #include "node/condition.h"
 #include "node/task_group.h"
 
@@ -28,16 +29,6 @@ namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::size_t kReadSize = std::size_t{16} << 10;
-
-struct Pipe {
-  UniqueFd read_end, write_end;
-};
-
-std::optional<Pipe> make_pipe() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return std::nullopt;
-  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
 
 }  // namespace
 
