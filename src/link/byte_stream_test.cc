@@ -135,15 +135,5 @@ TEST(ByteStream, AConfirmationMustFit) {
   EXPECT_FALSE(aborted.on_bytes(bytes_of(encode(ByteDone{.length = 0}))));
 }
 
-TEST(StreamChecksum, IsXxh3) {
-  // xxhsum -H3 of the same bytes.
-  StreamChecksum nothing;
-  EXPECT_EQ(nothing.value(), 0x2d06800538d394c2u);
-  StreamChecksum abc;
-  abc.add(bytes_of("a"));
-  abc.add(bytes_of("bc"));
-  EXPECT_EQ(abc.value(), 0x78af5f94892f3950u);
-}
-
 }  // namespace
 }  // namespace sluice::link

@@ -1,5 +1,7 @@
 #include "link/stream_checksum.h"
 
+#include "link/stream_checksum_avx2.h"
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -13,6 +15,8 @@ StreamChecksum::StreamChecksum() : state_(std::make_unique<State>()) { XXH3_64bi
 StreamChecksum::~StreamChecksum() = default;
 
 void StreamChecksum::add(std::span<const std::byte> bytes) {
+  static const bool wide = has_avx2();
+  if (wide) return add_with_avx2(&state_->hash, bytes.data(), bytes.size());
   XXH3_64bits_update(&state_->hash, bytes.data(), bytes.size());  // fails for a null pointer only, which adds nothing
 }
 
