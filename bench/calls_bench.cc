@@ -1,12 +1,17 @@
 // What a call costs on a connection that is there already, and how many programs a node runs to their end for one client.
 //
 //   calls_bench SOCKET calls COUNT              COUNT calls one after another: microseconds of each, as one line of JSON
+//   calls_bench - bare COUNT                    the same between two processes that only pass 64 bytes to and fro
 //   calls_bench SOCKET programs COUNT NODE      COUNT runs of `true` on NODE, 64 calls under way: seconds in all
 //
 // SOCKET is that of a running node; the node passes on what is for NODE over its one connection to that.
 #include <fmt/format.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -39,6 +44,11 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+void print_times(std::vector<double>& each) {
+  std::ranges::sort(each);
+  fmt::print("{{\"median_us\": {:.2f}, \"p99_us\": {:.2f}}}\n", each[each.size() / 2], each[each.size() * 99 / 100]);
+}
+
 net::Awaitable<std::unique_ptr<rpc::Channel>> open(std::string socket) {
   sluice::TimePoint deadline = sluice::Clock::now() + std::chrono::seconds(3);
   auto connection = co_await net::dial_local(std::move(socket), deadline);
@@ -58,8 +68,43 @@ net::Awaitable<void> time_calls(std::string socket, int count) {
     if (!node) die(node.error().message);
     each.push_back(seconds_since(begin) * 1e6);
   }
-  std::ranges::sort(each);
-  fmt::print("{{\"median_us\": {:.2f}, \"p99_us\": {:.2f}}}\n", each[each.size() / 2], each[each.size() * 99 / 100]);
+  print_times(each);
+}
+
+// ---- the floor: what the kernel takes for waking one process after the other -----------------------------------------
+
+// Waits as a node's loop does, for as many bytes as one message has.
+bool pass_on(int epoll, int socket, std::array<char, 64>& message) {
+  epoll_event event{};
+  return ::epoll_wait(epoll, &event, 1, -1) == 1 && ::recv(socket, message.data(), message.size(), 0) > 0;
+}
+
+int watch(int socket) {
+  int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  epoll_event event{.events = EPOLLIN, .data = {}};
+  if (epoll < 0 || ::epoll_ctl(epoll, EPOLL_CTL_ADD, socket, &event) != 0) die("no epoll");
+  return epoll;
+}
+
+void time_bare_messages(int count) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) die("no socket pair");
+  std::array<char, 64> message{};
+  bool answers = ::fork() == 0;
+  ::close(ends[answers ? 0 : 1]);
+  int socket = ends[answers ? 1 : 0], epoll = watch(socket);
+  if (answers) {
+    while (pass_on(epoll, socket, message)) ::send(socket, message.data(), message.size(), MSG_NOSIGNAL);
+    ::_exit(0);
+  }
+  std::vector<double> each;
+  for (int i = 0; i < count; ++i) {
+    auto begin = std::chrono::steady_clock::now();
+    ::send(socket, message.data(), message.size(), MSG_NOSIGNAL);
+    if (!pass_on(epoll, socket, message)) die("the other process went away");
+    each.push_back(seconds_since(begin) * 1e6);
+  }
+  print_times(each);
 }
 
 struct Programs {
@@ -100,10 +145,14 @@ net::Awaitable<void> time_programs(std::string socket, int count, std::string no
 
 int main(int argc, char** argv) {
   std::string what = argc > 2 ? argv[2] : "";
-  if ((what != "calls" || argc != 4) && (what != "programs" || argc != 5))
-    die("usage: calls_bench SOCKET calls COUNT | calls_bench SOCKET programs COUNT NODE");
-  net::asio::io_context loop{1};
+  if (((what != "calls" && what != "bare") || argc != 4) && (what != "programs" || argc != 5))
+    die("usage: calls_bench SOCKET calls COUNT | calls_bench - bare COUNT | calls_bench SOCKET programs COUNT NODE");
   int count = std::max(1, std::atoi(argv[3]));
+  if (what == "bare") {
+    time_bare_messages(count);
+    return 0;
+  }
+  net::asio::io_context loop{1};
   auto task = what == "calls" ? time_calls(argv[1], count) : time_programs(argv[1], count, argv[4]);
   net::asio::co_spawn(loop, std::move(task), net::asio::detached);
   loop.run();
