@@ -15,14 +15,9 @@
 
 #include "base/log.h"
 #include "exec/subreaper.h"
-#include "flow/flow_summary.h"
-#include "flow/placement.h"
-#include "flow/quoting.h"
 #include "link/data_loops.h"
-#include "node/flow_messages.h"
-#include "node/host_name.h"
+#include "node/cluster_report.h"
 #include "node/part_host.h"
-#include "node/plan_messages.h"
 #include "node/signals.h"
 #include "node/stderr_queue.h"
 #include "node/task_group.h"
@@ -37,7 +32,6 @@ using net::Awaitable;
 namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
-using Kind = flow::Whereabouts::Kind;
 
 class ClientSpawner final : public SpawnerUse {
  public:
@@ -57,16 +51,12 @@ class ClusterRun final : public PartSurroundings {
         request_(std::move(request)),
         spawners_(std::move(spawners)),
         entry_(entry),
-        start_(Clock::now()),
         signals_(entry),
         terminal_(entry.has_terminal ? Terminal::open() : Terminal()),
         log_({.level = LogLevel::error}),
         tasks_(executor, log_),
-        call_(access.channel().start("sluice.v1.Flows/Run", {.timeout = std::nullopt})) {
-    summary_.name = request_.run.name;
-    summary_.rule = request_.run.pipefail;
-    for (const flow::Stage& stage : request_.graph.stages) summary_.stages.push_back({.command = stage.command});
-  }
+        call_(access.channel().start("sluice.v1.Flows/Run", {.timeout = std::nullopt})),
+        report_(request_, Clock::now()) {}
 
   Awaitable<RunResult> run() {
     exec::become_subreaper();
@@ -75,7 +65,9 @@ class ClusterRun final : public PartSurroundings {
       co_await wind_up();
       co_return RunResult{.status = forced_by_ != 0 ? 128 + forced_by_ : kRefused, .signal = forced_by_};
     }
-    if (co_await call_.write(start_message())) {
+    v1::RunInput start;
+    *start.mutable_start() = to_message(request_);
+    if (co_await call_.write(start.SerializeAsString())) {
       started_ = true;
       while (!ended_) {
         auto bytes = co_await call_.read();
@@ -121,50 +113,6 @@ class ClusterRun final : public PartSurroundings {
     co_return put.has_value() && forced_by_ == 0;
   }
 
-  // --- the request ------------------------------------------------------------------------------------------------
-
-  std::string start_message() const {
-    v1::RunInput input;
-    v1::RunStart& start = *input.mutable_start();
-    start.set_name(request_.run.name);
-    start.set_text(request_.text);
-    for (std::size_t i = 0; i < request_.graph.stages.size(); ++i) add_stage(i, *start.add_stages());
-    for (const OutgoingFile& file : request_.files.files) {
-      v1::ShippedFile& message = *start.add_files();
-      message.set_path(file.path);
-      message.set_sha256(file.content.as_bytes());
-      message.set_size(file.size);
-      message.set_executable(file.executable);
-    }
-    for (const auto& [name, value] : request_.stage_environment) (*start.mutable_environment())[name] = value;
-    start.set_shell(request_.shell);
-    start.set_inner_pipefail(request_.inner_pipefail);
-    start.set_pipefail(std::string(pipefail_name(request_.run.pipefail)));
-    start.set_grace_ms(milliseconds(request_.run.grace));
-    if (request_.run.timeout) start.set_timeout_ms(std::max<std::uint64_t>(1, milliseconds(*request_.run.timeout)));
-    start.set_keep_stragglers(request_.run.keep);
-    start.set_background(request_.background);
-    start.set_keep_bytes_max(request_.keep_bytes_max);
-    start.set_dry_run(request_.dry_run);
-    start.set_account_io(request_.run.json_summary);
-    start.set_client_name(host_name());
-    start.set_marks(request_.marks == OutputMarks::always  ? v1::RunStart::MARKS_ALWAYS
-                    : request_.marks == OutputMarks::never ? v1::RunStart::MARKS_NEVER
-                                                           : v1::RunStart::MARKS_UNSPECIFIED);
-    return input.SerializeAsString();
-  }
-
-  void add_stage(std::size_t index, v1::StageRequest& stage) const {
-    to_message(request_.graph.stages[index], index, stage);
-    if (index >= request_.files.stages.size()) return;
-    for (const std::string& path : request_.files.stages[index].paths) stage.add_ships(path);
-    for (const std::string& problem : request_.files.stages[index].problems) stage.add_ship_problems(problem);
-  }
-
-  static std::uint64_t milliseconds(Duration duration) {
-    return static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
-  }
-
   // --- what the node says -----------------------------------------------------------------------------------------
 
   Awaitable<void> on_output(std::string bytes) {
@@ -172,7 +120,7 @@ class ClusterRun final : public PartSurroundings {
     if (!output.ParseFromString(bytes)) co_return;
     switch (output.output_case()) {
       case v1::RunOutput::kPlan:
-        on_plan(output.plan());
+        report_.on_plan(output.plan());
         break;
       case v1::RunOutput::kHost:
         host(output.host().part()).on_command(output.host().command());
@@ -186,7 +134,7 @@ class ClusterRun final : public PartSurroundings {
         co_await write_errors();
         break;
       case v1::RunOutput::kStage:
-        on_stage(output.stage());
+        report_.on_stage(output.stage(), Clock::now());
         break;
       case v1::RunOutput::kEnded:
         end_ = output.ended();
@@ -195,33 +143,6 @@ class ClusterRun final : public PartSurroundings {
       default:
         break;
     }
-  }
-
-  void on_plan(const v1::FlowPlan& plan) {
-    flow_id_ = plan.flow_id();
-    for (const v1::PlannedStage& stage : plan.stages())
-      if (stage.index() < summary_.stages.size() && summary_.stages[stage.index()].host.empty())
-        summary_.stages[stage.index()].host = stage.place() == "here" ? host_name() : stage.place();
-    if (!request_.dry_run) return;
-    plan_text_ = request_.json ? plan_as_json(plan) + "\n" : describe_plan(plan);
-    for (const v1::PlanProblem& problem : plan.problems()) problems_.push_back(problem.message());
-  }
-
-  void on_stage(const v1::StageStatus& status) {
-    if (status.index() >= summary_.stages.size()) return;
-    flow::StageSummary& stage = summary_.stages[status.index()];
-    if (!status.host().empty()) stage.host = status.host();
-    stage.pid = status.pid();
-    if (!status.has_exited()) return;
-    const v1::Exited& exited = status.exited();
-    flow::StageEnd end = stage_end_from(exited);
-    if (!stage.end || end.status.shell_status() >= stage.end->status.shell_status()) stage.end = end;
-    stage.io_known = exited.io_known();
-    stage.io_read_bytes = exited.io_read_bytes();
-    stage.io_write_bytes = exited.io_write_bytes();
-    stage.cpu_us = exited.cpu_us();
-    stage.peak_memory_bytes = exited.peak_memory_bytes();
-    stage.duration = Clock::now() - start_;
   }
 
   PartHost& host(std::uint32_t part) {
@@ -324,22 +245,15 @@ class ClusterRun final : public PartSurroundings {
   }
 
   RunResult conclude() {
-    if (request_.dry_run && ended_) return show_plan();
+    if (request_.dry_run && ended_) return report_.show_plan(end_);
     if (forced_by_ != 0) return {.status = 128 + forced_by_, .signal = forced_by_};
     if (!ended_) return lost_node();
-    summary_.duration = Clock::now() - start_;
-    summary_.status = end_.status();
-    summary_.signal = end_.signal();
-    summary_.end = flow_end();
-    if (request_.background && end_.end() == v1::FlowEnded::END_COMPLETED) return {};
-    report_end();
-    bool signalled = summary_.end == flow::FlowEnd::signalled;
-    return {.status = summary_.status, .signal = signalled ? summary_.signal : 0};
+    return report_.show_end(end_, Clock::now());
   }
 
   RunResult lost_node() {
-    if (request_.background && status_.ok() && !flow_id_.empty()) {
-      std::string line = flow_id_ + "\n";
+    if (request_.background && status_.ok() && !report_.flow_id().empty()) {
+      std::string line = report_.flow_id() + "\n";
       (void)!::write(STDOUT_FILENO, line.data(), line.size());
       return {};
     }
@@ -348,49 +262,11 @@ class ClusterRun final : public PartSurroundings {
     return {.status = request_.dry_run ? 1 : kRefused};
   }
 
-  RunResult show_plan() {
-    std::string_view rest = plan_text_;
-    while (!rest.empty()) {
-      ssize_t written = ::write(STDOUT_FILENO, rest.data(), rest.size());
-      if (written <= 0) break;
-      rest.remove_prefix(static_cast<std::size_t>(written));
-    }
-    for (const std::string& problem : problems_) say(problem);
-    if (problems_.empty() && end_.status() != 0) say(end_.message());
-    return {.status = problems_.empty() && end_.status() == 0 ? 0 : 1};
-  }
-
-  flow::FlowEnd flow_end() const {
-    switch (end_.end()) {
-      case v1::FlowEnded::END_TIMED_OUT:
-        return flow::FlowEnd::timed_out;
-      case v1::FlowEnded::END_SIGNALLED:
-        return flow::FlowEnd::signalled;
-      case v1::FlowEnded::END_NOT_STARTED:
-        return flow::FlowEnd::not_started;
-      default:
-        return flow::FlowEnd::completed;
-    }
-  }
-
-  void report_end() {
-    bool lost = end_.end() == v1::FlowEnded::END_LINK_LOST;
-    bool not_started = end_.end() == v1::FlowEnded::END_NOT_STARTED;
-    if (lost || not_started) say(end_.message());
-    if (summary_.end == flow::FlowEnd::timed_out)
-      say(fmt::format("the flow was ended: it had run for its {} (--timeout)", format_duration(*request_.run.timeout)));
-    bool completed = summary_.end == flow::FlowEnd::completed && !lost;
-    if (completed && summary_.status != 0 && !request_.run.quiet)
-      for (const std::string& sentence : flow::failure_sentences(summary_)) say(sentence);
-    if (request_.run.json_summary) write_stderr_line(to_json(summary_));
-  }
-
   asio::any_io_executor executor_;
   NodeAccess& access_;
   ClusterRunRequest request_;
   std::vector<exec::SpawnerClient> spawners_;
   const exec::EntryState& entry_;
-  TimePoint start_;
   Signals signals_;
   Terminal terminal_;
   Logger log_;
@@ -402,10 +278,7 @@ class ClusterRun final : public PartSurroundings {
   std::deque<std::string> outgoing_;
   bool sending_ = false;
   asio::posix::stream_descriptor* signal_descriptor_ = nullptr;
-  flow::FlowSummary summary_;
-  std::string flow_id_;
-  std::string plan_text_;
-  std::vector<std::string> problems_;
+  ClusterReport report_;
   v1::FlowEnded end_;
   rpc::Status status_;
   bool started_ = false;
@@ -416,27 +289,6 @@ class ClusterRun final : public PartSurroundings {
 };
 
 }  // namespace
-
-bool needs_cluster(const flow::FlowGraph& graph) {
-  return std::ranges::any_of(graph.stages, [](const flow::Stage& stage) {
-    Kind kind = stage.words.where.kind;
-    return kind == Kind::every_node || kind == Kind::node || kind == Kind::label;
-  });
-}
-
-std::size_t count_client_parts(const flow::FlowGraph& graph) {
-  std::size_t parts = 0;
-  bool here_before = false, all_before = false;
-  for (std::size_t i = 0; i < graph.stages.size(); ++i) {
-    Kind kind = graph.stages[i].words.where.kind;
-    bool beside = kind == Kind::beside_neighbour;
-    bool here = kind == Kind::here || (beside && (i == 0 || here_before || all_before));
-    if (here && !here_before) ++parts;
-    here_before = here;
-    all_before = kind == Kind::every_node;
-  }
-  return parts;
-}
 
 Awaitable<RunResult> run_on_cluster(NodeAccess& access, ClusterRunRequest request,
                                     std::vector<exec::SpawnerClient> spawners, const exec::EntryState& entry) {

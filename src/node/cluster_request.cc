@@ -1,0 +1,79 @@
+#include "node/cluster_request.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "node/flow_messages.h"
+#include "node/host_name.h"
+#include "sluice/v1/flows.pb.h"
+
+namespace sluice::node {
+namespace {
+
+using Kind = flow::Whereabouts::Kind;
+
+void add_stage(const ClusterRunRequest& request, std::size_t index, v1::StageRequest& stage) {
+  to_message(request.graph.stages[index], index, stage);
+  if (index >= request.files.stages.size()) return;
+  for (const std::string& path : request.files.stages[index].paths) stage.add_ships(path);
+  for (const std::string& problem : request.files.stages[index].problems) stage.add_ship_problems(problem);
+}
+
+std::uint64_t milliseconds(Duration duration) {
+  return static_cast<std::uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(duration).count());
+}
+
+}  // namespace
+
+v1::RunStart to_message(const ClusterRunRequest& request) {
+  v1::RunStart start;
+  start.set_name(request.run.name);
+  start.set_text(request.text);
+  for (std::size_t i = 0; i < request.graph.stages.size(); ++i) add_stage(request, i, *start.add_stages());
+  for (const OutgoingFile& file : request.files.files) {
+    v1::ShippedFile& message = *start.add_files();
+    message.set_path(file.path);
+    message.set_sha256(file.content.as_bytes());
+    message.set_size(file.size);
+    message.set_executable(file.executable);
+  }
+  for (const auto& [name, value] : request.stage_environment) (*start.mutable_environment())[name] = value;
+  start.set_shell(request.shell);
+  start.set_inner_pipefail(request.inner_pipefail);
+  start.set_pipefail(std::string(pipefail_name(request.run.pipefail)));
+  start.set_grace_ms(milliseconds(request.run.grace));
+  if (request.run.timeout) start.set_timeout_ms(std::max<std::uint64_t>(1, milliseconds(*request.run.timeout)));
+  start.set_keep_stragglers(request.run.keep);
+  start.set_background(request.background);
+  start.set_keep_bytes_max(request.keep_bytes_max);
+  start.set_dry_run(request.dry_run);
+  start.set_account_io(request.run.json_summary);
+  start.set_client_name(host_name());
+  start.set_marks(request.marks == OutputMarks::always  ? v1::RunStart::MARKS_ALWAYS
+                  : request.marks == OutputMarks::never ? v1::RunStart::MARKS_NEVER
+                                                        : v1::RunStart::MARKS_UNSPECIFIED);
+  return start;
+}
+
+bool needs_cluster(const flow::FlowGraph& graph) {
+  return std::ranges::any_of(graph.stages, [](const flow::Stage& stage) {
+    Kind kind = stage.words.where.kind;
+    return kind == Kind::every_node || kind == Kind::node || kind == Kind::label;
+  });
+}
+
+std::size_t count_client_parts(const flow::FlowGraph& graph) {
+  std::size_t parts = 0;
+  bool here_before = false, all_before = false;
+  for (std::size_t i = 0; i < graph.stages.size(); ++i) {
+    Kind kind = graph.stages[i].words.where.kind;
+    bool beside = kind == Kind::beside_neighbour;
+    bool here = kind == Kind::here || (beside && (i == 0 || here_before || all_before));
+    if (here && !here_before) ++parts;
+    here_before = here;
+    all_before = kind == Kind::every_node;
+  }
+  return parts;
+}
+
+}  // namespace sluice::node

@@ -1,0 +1,42 @@
+#pragma once
+// What `sluice run` asks of a node: the flow, where its stages are wanted, and how it is to run.
+// Threading: values and pure functions.
+#include <cstddef>
+#include <map>
+#include <string>
+
+#include "flow/graph.h"
+#include "node/embedded_run.h"
+#include "node/outgoing_files.h"
+
+namespace sluice::v1 {
+class RunStart;
+}
+
+namespace sluice::node {
+
+enum class OutputMarks { automatic, always, never };
+
+struct ClusterRunRequest {
+  std::string text;
+  flow::FlowGraph graph;
+  RunRequest run;                                        // `plan` is not used
+  std::map<std::string, std::string> stage_environment;  // --env, for stages on nodes
+  std::string shell;
+  bool inner_pipefail = true;
+  bool dry_run = false;
+  bool json = false;
+  bool background = false;
+  std::size_t keep_bytes_max = std::size_t{10} << 20;
+  OutputMarks marks = OutputMarks::automatic;
+  OutgoingFiles files;
+};
+
+/// How many parts of `graph` run on the client: each needs a spawner of its own.
+std::size_t count_client_parts(const flow::FlowGraph& graph);
+/// Whether some stage is placed by a word that only a cluster can answer.
+bool needs_cluster(const flow::FlowGraph& graph);
+
+v1::RunStart to_message(const ClusterRunRequest& request);
+
+}  // namespace sluice::node

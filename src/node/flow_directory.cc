@@ -1,0 +1,177 @@
+#include "node/flow_directory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <set>
+#include <utility>
+
+#include "exec/spawn_protocol.h"
+#include "sluice/v1/flows.pb.h"
+
+namespace sluice::node {
+
+using net::Awaitable;
+
+namespace {
+
+constexpr std::size_t kPrefixMin = 4;
+
+struct Asking {
+  explicit Asking(net::asio::any_io_executor executor) : answered(std::move(executor)) {}
+  Condition answered;
+  std::size_t open = 0;
+  v1::ListFlowsResponse response;
+};
+
+Awaitable<void> ask(std::shared_ptr<NodeFlows> node, cluster::Member member, v1::ListFlowsRequest request,
+                    std::shared_ptr<Asking> asking) {
+  auto channel = co_await node->core.peers.get(member.id, Clock::now() + kAskTime);
+  bool answered = false;
+  if (channel) {
+    rpc::CallOptions options{.timeout = kAskTime};
+    auto theirs = co_await rpc::call<v1::ListFlowsResponse>(**channel, "sluice.v1.Flows/ListFlows", request, options);
+    answered = theirs.has_value();
+    if (theirs) asking->response.mutable_flows()->MergeFrom(theirs->flows());
+  }
+  if (!answered) asking->response.add_silent_nodes(member.profile.name);
+  --asking->open;
+  asking->answered.notify();
+}
+
+// Passes a call about a flow of another node on to that. Nothing: it is ours.
+template <class Response, class Request>
+Awaitable<std::optional<std::expected<Response, rpc::Status>>> pass_on(std::shared_ptr<NodeFlows> node, v1::Flow flow,
+                                                                       Request request, rpc::CallOptions options,
+                                                                       std::string method) {
+  auto orchestrator = NodeId::parse(flow.node_id());
+  if (!orchestrator || *orchestrator == node->self()) co_return std::nullopt;
+  auto channel = co_await node->core.peers.get(*orchestrator, Clock::now() + kAskTime);
+  if (!channel) co_return std::unexpected(status_of(channel.error(), flow.node()));
+  request.set_flow(flow.id());
+  co_return co_await rpc::call<Response>(**channel, std::move(method), request, std::move(options));
+}
+
+}  // namespace
+
+Answer<v1::ListFlowsResponse> list_flows(std::shared_ptr<NodeFlows> node, v1::ListFlowsRequest request) {
+  v1::ListFlowsResponse response;
+  for (v1::Flow& flow : node->list())
+    if (request.all() || flow.state() != v1::FLOW_STATE_ENDED) *response.add_flows() = std::move(flow);
+  if (request.this_node_only()) co_return response;
+  request.set_this_node_only(true);
+  auto asking = std::make_shared<Asking>(node->core.executor);
+  for (const cluster::Member& member : node->core.members.members()) {
+    if (member.id == node->self() || member.state != cluster::MemberState::alive) continue;
+    ++asking->open;
+    node->tasks.spawn(ask(node, member, request, asking));
+  }
+  while (asking->open > 0) co_await asking->answered.wait();
+  response.mutable_flows()->MergeFrom(asking->response.flows());
+  response.mutable_silent_nodes()->MergeFrom(asking->response.silent_nodes());
+  co_return response;
+}
+
+Answer<v1::Flow> find_flow(std::shared_ptr<NodeFlows> node, std::string wanted) {
+  v1::ListFlowsRequest request;
+  request.set_all(true);
+  auto all = co_await list_flows(node, request);
+  if (!all) co_return std::unexpected(all.error());
+  std::vector<const v1::Flow*> found;
+  for (const v1::Flow& flow : all->flows())
+    if (flow.name() == wanted || (wanted.size() >= kPrefixMin && flow.id().starts_with(wanted))) found.push_back(&flow);
+  if (found.size() == 1) co_return *found[0];
+  std::string message = fmt::format("no flow '{}'; `sluice ps -a` lists them", wanted);
+  if (!found.empty()) {
+    message = fmt::format("'{}' may mean several flows; say which by its id:", wanted);
+    for (const v1::Flow* flow : found) message += " " + flow->id();
+  } else if (!all->silent_nodes().empty()) {
+    message += fmt::format("; no answer from {}", fmt::join(all->silent_nodes(), " "));
+  }
+  co_return std::unexpected(rpc::Status{found.empty() ? rpc::Code::not_found : rpc::Code::invalid_argument, message});
+}
+
+Answer<v1::Flow> wait_for_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, v1::WaitFlowRequest request) {
+  auto flow = co_await find_flow(node, request.flow());
+  if (!flow) co_return std::unexpected(flow.error());
+  rpc::CallOptions options = on_behalf(info);
+  options.timeout.reset();
+  auto passed = co_await pass_on<v1::Flow>(node, *flow, request, std::move(options), "sluice.v1.Flows/WaitFlow");
+  if (passed) co_return *passed;
+  co_return co_await wait_here(node, flow->id());
+}
+
+Answer<v1::Flow> wait_here(std::shared_ptr<NodeFlows> node, std::string id) {
+  Condition pause(node->core.executor);
+  while (!node->closing) {
+    auto orchestrated = FlowId::parse(id);
+    if (orchestrated && node->orchestrated.contains(*orchestrated)) {
+      co_await node->changed.wait();
+      continue;
+    }
+    auto flow = node->kept.find(id);
+    if (!flow) break;
+    if (flow->state() == v1::FLOW_STATE_ENDED || flow->state() == v1::FLOW_STATE_UNKNOWN) co_return *flow;
+    co_await pause.wait(Clock::now() + kLookAgain);
+  }
+  co_return std::unexpected(rpc::Status{rpc::Code::unavailable, "the flow has ended, and was in the foreground"});
+}
+
+Answer<v1::Flow> stop_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, v1::StopFlowRequest request) {
+  auto flow = co_await find_flow(node, request.flow());
+  if (!flow) co_return std::unexpected(flow.error());
+  rpc::CallOptions options = on_behalf(info);
+  options.timeout.reset();
+  auto passed = co_await pass_on<v1::Flow>(node, *flow, request, std::move(options), "sluice.v1.Flows/StopFlow");
+  if (passed) co_return *passed;
+  auto id = FlowId::parse(flow->id());
+  auto orchestrated = node->orchestrated.find(*id);
+  if (orchestrated != node->orchestrated.end()) {
+    orchestrated->second->stop(request.grace_ms(), "the flow was told to stop");
+    bool background = flow->background();
+    if (!background) co_return *flow;
+  } else if (flow->state() == v1::FLOW_STATE_RUNNING) {
+    co_await stop_spawners(node, *flow, std::chrono::milliseconds(request.grace_ms()));
+  }
+  co_return co_await wait_here(node, flow->id());
+}
+
+Awaitable<void> stop_spawners(std::shared_ptr<NodeFlows> node, v1::Flow flow, Duration grace) {
+  std::vector<exec::SpawnerClient> spawners;
+  std::set<std::uint32_t> parts;
+  for (const v1::FlowStage& stage : flow.stages()) parts.insert(stage.part());
+  for (std::uint32_t part : parts)
+    if (auto client = node->kept.attach(flow.id(), part)) spawners.push_back(std::move(*client));
+  exec::SendSignal request{.signal = SIGTERM, .strays_too = true, .then_continue = true};
+  for (int i = 0; i < flow.stages_size(); ++i) request.programs.push_back(static_cast<exec::ProgramIndex>(i));
+  for (exec::SpawnerClient& spawner : spawners) spawner.send(request);
+  Condition pause(node->core.executor);
+  TimePoint patience = Clock::now() + grace;
+  while (Clock::now() < patience &&
+         std::ranges::any_of(parts, [&](std::uint32_t part) { return node->kept.part_runs(flow.id(), part); }))
+    co_await pause.wait(Clock::now() + kLookAgain);
+  for (exec::SpawnerClient& spawner : spawners) spawner.send(exec::EndAll{});
+}
+
+Answer<v1::RemoveFlowResponse> remove_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info,
+                                           v1::RemoveFlowRequest request) {
+  auto flow = co_await find_flow(node, request.flow());
+  if (!flow) co_return std::unexpected(flow.error());
+  auto passed =
+      co_await pass_on<v1::RemoveFlowResponse>(node, *flow, request, on_behalf(info), "sluice.v1.Flows/RemoveFlow");
+  if (passed) co_return *passed;
+  bool over = flow->state() == v1::FLOW_STATE_ENDED || flow->state() == v1::FLOW_STATE_UNKNOWN;
+  if (!over)
+    co_return std::unexpected(rpc::Status{
+        rpc::Code::failed_precondition,
+        fmt::format("the flow {} runs; `sluice stop {}` ends it", flow->id(), flow->id().substr(0, kShortIdDigits))});
+  std::vector<std::string> work_folders = node->kept.work_folders(flow->id());
+  if (auto removed = node->kept.remove(flow->id()); !removed)
+    co_return std::unexpected(rpc::Status{rpc::Code::internal, removed.error()});
+  for (const std::string& folder : work_folders) node->workers.remove_folder(folder);
+  co_return v1::RemoveFlowResponse();
+}
+
+}  // namespace sluice::node

@@ -1,0 +1,41 @@
+#pragma once
+// Calls about flows, of any node of the cluster: listing, finding, awaiting, stopping and removing them. What concerns a flow of
+// another node is passed on to that.
+// Threading: belongs to the control loop.
+#include <expected>
+#include <memory>
+#include <string>
+
+#include "base/time.h"
+#include "net/async.h"
+#include "node/node_flows.h"
+
+namespace sluice::v1 {
+class Flow;
+class ListFlowsRequest;
+class ListFlowsResponse;
+class RemoveFlowRequest;
+class RemoveFlowResponse;
+class StopFlowRequest;
+class WaitFlowRequest;
+}  // namespace sluice::v1
+
+namespace sluice::node {
+
+template <class Response>
+using Answer = net::Awaitable<std::expected<Response, rpc::Status>>;
+
+Answer<v1::ListFlowsResponse> list_flows(std::shared_ptr<NodeFlows> node, v1::ListFlowsRequest request);
+/// By id, a beginning of it, or name; on any node.
+Answer<v1::Flow> find_flow(std::shared_ptr<NodeFlows> node, std::string wanted);
+Answer<v1::Flow> wait_for_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, v1::WaitFlowRequest request);
+Answer<v1::Flow> stop_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, v1::StopFlowRequest request);
+Answer<v1::RemoveFlowResponse> remove_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info,
+                                           v1::RemoveFlowRequest request);
+
+/// A flow of this node. Returns when it has ended.
+Answer<v1::Flow> wait_here(std::shared_ptr<NodeFlows> node, std::string id);
+/// A flow that an earlier daemon left: its spawners are told what an orchestrator would tell them.
+net::Awaitable<void> stop_spawners(std::shared_ptr<NodeFlows> node, v1::Flow flow, Duration grace);
+
+}  // namespace sluice::node

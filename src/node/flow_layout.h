@@ -1,0 +1,90 @@
+#pragma once
+// Where the stages of a flow run: the parts that they make, the links between those, and what each part's host is told of them.
+// Threading: a value, without I/O.
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/id.h"
+#include "base/time.h"
+#include "flow/placement.h"
+
+namespace sluice::v1 {
+class FlowPlan;
+class Prepare;
+class RunStart;
+class StageHow;
+}  // namespace sluice::v1
+
+namespace sluice::node {
+
+/// The cluster as the orchestrator sees it when the flow begins.
+struct FlowWorld {
+  std::vector<flow::NodeChoice> nodes;
+  NodeId self;
+  bool has_client = true;  // that takes the output, and runs the stages `@here`
+};
+
+/// Errors: a sentence; the request can't run at all, wherever.
+std::expected<void, std::string> check_request(const v1::RunStart& start);
+
+class FlowLayout final {
+ public:
+  /// `start` outlives it, and was checked.
+  FlowLayout(const v1::RunStart& start, FlowWorld world);
+  ~FlowLayout();
+
+  /// Stages `@here` run on the node that was asked, though there is a client.
+  void place_here_on_node() { here_on_node_ = true; }
+  void place_stages();
+  /// Every stage has a place.
+  bool placed() const;
+  /// Why not.
+  std::string first_problem() const;
+  /// Requires that all are placed.
+  void make_parts();
+
+  const flow::PartGraph& graph() const { return graph_; }
+  std::size_t stage_count() const { return places_.size(); }
+  const std::vector<std::string>& host_names() const { return host_names_; }
+  std::string name_of(const NodeId& node) const;
+  const NodeId& self() const { return world_.self; }
+  bool has_client() const { return world_.has_client; }
+
+  bool on_client(std::size_t part) const { return !graph_.parts[part].host; }
+  bool between_nodes(const flow::PartLink& link) const { return !on_client(link.from) && !on_client(link.to); }
+  /// An end of it is on the node that was asked.
+  bool is_at_home(const flow::PartLink& link) const;
+  /// A client reaches only the node that it speaks to.
+  bool needs_relay(const flow::PartLink& link) const;
+  /// The whole flow: a part elsewhere must not go on without us, nor ours without one elsewhere.
+  bool needs_only_this_host() const;
+
+  /// What a part's host has said of a stage.
+  void set_how(const v1::StageHow& how);
+  v1::FlowPlan plan(const FlowId& id) const;
+  /// Everything but the links.
+  v1::Prepare prepare(const FlowId& id, std::size_t part) const;
+  /// How long it may take until the programs run. Files take a while over a slow line.
+  Duration start_time() const;
+
+ private:
+  void put_here_on_node();
+  bool needs_file(const flow::Part& part, const std::string& path) const;
+  bool marks_input(const flow::Part& part) const;
+  void plan_stage(std::size_t index, v1::FlowPlan& plan) const;
+  void plan_links(v1::FlowPlan& plan) const;
+
+  const v1::RunStart& start_;
+  FlowWorld world_;
+  bool here_on_node_ = false;
+  std::vector<flow::StagePlace> places_;
+  flow::PartGraph graph_;
+  std::vector<std::string> host_names_;  // of each part
+  std::map<std::size_t, v1::StageHow> hows_;
+};
+
+}  // namespace sluice::node

@@ -1,0 +1,104 @@
+#include "node/flow_links.h"
+
+#include <fmt/format.h>
+
+#include "sluice/v1/flows.pb.h"
+
+namespace sluice::node {
+namespace {
+
+constexpr std::uint32_t kGeneration = 1;
+constexpr unsigned kAttemptsMax = 5;  // of both ends together
+
+std::string bytes_text(std::span<const std::uint8_t> bytes) {
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+}  // namespace
+
+FlowLinks::FlowLinks(FlowSurroundings& surroundings, const FlowLayout& layout)
+    : surroundings_(surroundings), layout_(layout) {
+  for (std::size_t i = 0; i < layout.graph().links.size(); ++i)
+    links_.push_back({.id = LinkId::random(), .token = link::random_token()});
+}
+
+FlowLinks::~FlowLinks() {
+  for (const Link& link : links_)
+    if (link.relayed) surroundings_.forget_relay(link.id);
+}
+
+std::expected<void, std::string> FlowLinks::set_up_relays() {
+  for (std::size_t i = 0; i < links_.size(); ++i)
+    if (layout_.needs_relay(layout_.graph().links[i]) && !set_up_relay(links_[i]))
+      return std::unexpected("too many links wait on this node; try again later");
+  return {};
+}
+
+bool FlowLinks::set_up_relay(Link& link) {
+  link.relayed = surroundings_.relay_link(link.id, bytes_text(link.token), kGeneration);
+  return link.relayed;
+}
+
+// --- what the hosts are told --------------------------------------------------------------------------------------
+
+void FlowLinks::add_ends(std::size_t part, v1::Prepare& prepare) const {
+  const flow::Part& ends = layout_.graph().parts[part];
+  for (std::size_t link : ends.inputs) *prepare.add_inputs() = end_of(link, false);
+  if (ends.output) *prepare.mutable_output() = end_of(*ends.output, true);
+}
+
+v1::LinkEnd FlowLinks::end_of(std::size_t index, bool producer) const {
+  const flow::PartLink& link = layout_.graph().links[index];
+  std::size_t mine = producer ? link.from : link.to;
+  std::size_t other = producer ? link.to : link.from;
+  v1::LinkEnd end;
+  end.set_link_id(bytes_text(links_[index].id.bytes));
+  end.set_token(bytes_text(links_[index].token));
+  end.set_generation(kGeneration);
+  end.set_peer_name(layout_.host_names()[other]);
+  bool relayed = layout_.needs_relay(link);
+  bool dials = layout_.on_client(mine) || relayed || (!producer && !layout_.on_client(other));
+  end.set_how(dials ? v1::LinkEnd::HOW_DIAL : v1::LinkEnd::HOW_LISTEN);
+  if (!dials || layout_.on_client(mine)) return end;
+  NodeId target = relayed ? layout_.self() : *layout_.graph().parts[other].host;
+  end.set_address(surroundings_.address_of(target));
+  end.set_node_id(target.text());
+  return end;
+}
+
+v1::HostCommand FlowLinks::redial_command(std::size_t link, const NodeId& to) const {
+  v1::HostCommand command;
+  v1::Redial& redial = *command.mutable_redial();
+  redial.set_link_id(bytes_text(links_[link].id.bytes));
+  redial.set_address(surroundings_.address_of(to));
+  redial.set_node_id(to.text());
+  return command;
+}
+
+// --- links that could not be made ---------------------------------------------------------------------------------
+
+std::optional<std::size_t> FlowLinks::find(const std::string& link_id) const {
+  for (std::size_t i = 0; i < links_.size(); ++i)
+    if (bytes_text(links_[i].id.bytes) == link_id) return i;
+  return std::nullopt;
+}
+
+LinkRemedy FlowLinks::on_unreached(std::size_t index, std::size_t part) {
+  Link& link = links_[index];
+  const flow::PartLink& ends = layout_.graph().links[index];
+  bool between_nodes = layout_.between_nodes(ends);
+  ++link.attempts;
+  if (between_nodes && link.attempts == 1)
+    return {.dials = {{ends.from, *layout_.graph().parts[ends.to].host}}, .note = {}};
+  if (between_nodes && link.attempts == 2 && !layout_.is_at_home(ends) && set_up_relay(link))
+    return {.dials = {{ends.from, layout_.self()}, {ends.to, layout_.self()}},
+            .note = fmt::format("{} and {} cannot reach each other: {} relays between them",
+                                layout_.host_names()[ends.from], layout_.host_names()[ends.to],
+                                layout_.name_of(layout_.self()))};
+  // Whoever must dial this node and fails tries again: packets may get lost.
+  if ((link.relayed || !between_nodes) && link.attempts <= kAttemptsMax)
+    return {.dials = {{part, layout_.self()}}, .note = {}};
+  return {};
+}
+
+}  // namespace sluice::node

@@ -1,0 +1,282 @@
+#include "node/part_links.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <cstring>
+#include <utility>
+
+#include "base/pipe.h"
+#include "sluice/v1/host.pb.h"
+
+namespace sluice::node {
+namespace {
+
+namespace asio = net::asio;
+using net::Awaitable;
+
+constexpr std::chrono::seconds kConnectTime{20};
+constexpr std::chrono::seconds kDialTime{3};  // then the other end dials, or somebody relays
+constexpr unsigned kClientTries = 3;          // to a client nobody can dial: it tries again itself
+
+std::optional<link::LinkClaim> claim_from(const v1::LinkEnd& end, link::Side dialler) {
+  link::LinkClaim claim{.generation = end.generation(), .side = dialler};
+  if (end.link_id().size() != claim.link.bytes.size() || end.token().size() != claim.token.size()) return std::nullopt;
+  std::copy(end.link_id().begin(), end.link_id().end(), claim.link.bytes.begin());
+  std::copy(end.token().begin(), end.token().end(), claim.token.begin());
+  return claim;
+}
+
+}  // namespace
+
+struct PartLinks::Link {
+  v1::LinkEnd end;
+  bool is_input = false;
+  bool expected = false;                        // it may be the other end that dials
+  std::optional<net::Connection::Parts> parts;  // connected, and not pumping yet
+  std::optional<link::ByteLink> pump;
+  bool over = false;
+
+  // The dialler is the other end.
+  link::Side other_side() const { return is_input ? link::Side::producer : link::Side::consumer; }
+  link::Side own_side() const { return is_input ? link::Side::consumer : link::Side::producer; }
+};
+
+namespace {
+
+v1::HostEvent ended_event(const v1::LinkEnd& end, bool is_input, v1::LinkEnded::Kind kind, std::uint64_t bytes,
+                          const std::string& message) {
+  v1::HostEvent event;
+  v1::LinkEnded& ended = *event.mutable_link_ended();
+  ended.set_link_id(end.link_id());
+  ended.set_kind(kind);
+  ended.set_bytes_moved(bytes);
+  ended.set_message(message);
+  ended.set_is_input(is_input);
+  return event;
+}
+
+v1::LinkEnded::Kind kind_of(link::LinkEnd::Kind kind) {
+  switch (kind) {
+    case link::LinkEnd::Kind::ended:
+      return v1::LinkEnded::KIND_ENDED;
+    case link::LinkEnd::Kind::reader_closed:
+      return v1::LinkEnded::KIND_READER_CLOSED;
+    case link::LinkEnd::Kind::failed_local:
+      return v1::LinkEnded::KIND_FAILED;
+    default:
+      return v1::LinkEnded::KIND_CUT;
+  }
+}
+
+}  // namespace
+
+PartLinks::PartLinks(PartSurroundings& surroundings, PartOwner& owner)
+    : surroundings_(surroundings), owner_(owner), changed_(surroundings.executor()) {}
+
+PartLinks::~PartLinks() = default;
+
+bool PartLinks::empty() const { return links_.empty(); }
+bool PartLinks::has_output() const { return links_.size() > input_count_; }
+
+// --- waiting and dialling -----------------------------------------------------------------------------------------
+
+std::expected<void, std::string> PartLinks::take(const v1::Prepare& prepare) {
+  for (const v1::LinkEnd& end : prepare.inputs()) links_.push_back({.end = end, .is_input = true});
+  if (prepare.has_output()) links_.push_back({.end = prepare.output()});
+  input_count_ = static_cast<std::size_t>(prepare.inputs_size());
+  marks_.assign(prepare.input_marks().begin(), prepare.input_marks().end());
+  marks_.resize(input_count_);
+  for (std::size_t i = 0; i < links_.size(); ++i) {
+    links_[i].expected = expect(i);
+    if (links_[i].end.how() == v1::LinkEnd::HOW_LISTEN && !links_[i].expected)
+      return std::unexpected("this link can't wait here: too many do, or its description is damaged");
+  }
+  return {};
+}
+
+bool PartLinks::expect(std::size_t index) {
+  LinkRegistry* registry = surroundings_.registry();
+  auto claim = claim_from(links_[index].end, links_[index].other_side());
+  if (registry == nullptr || !claim) return false;
+  return registry->expect(*claim, [weak = weak_from_this(), index](net::Connection::Parts parts) {
+    if (auto self = weak.lock()) self->on_arrived(index, std::move(parts));
+  });
+}
+
+void PartLinks::forget_expected(Link& link) {
+  if (!std::exchange(link.expected, false)) return;
+  if (auto claim = claim_from(link.end, link.other_side())) surroundings_.registry()->forget(claim->link, claim->side);
+}
+
+void PartLinks::on_arrived(std::size_t index, net::Connection::Parts parts) {
+  if (given_up_ || links_[index].over) return;
+  links_[index].parts = std::move(parts);
+  forget_expected(links_[index]);
+  changed_.notify();
+}
+
+void PartLinks::connect() { owner_.spawn(connect_all()); }
+
+Awaitable<void> PartLinks::connect_all() {
+  TimePoint deadline = Clock::now() + kConnectTime;
+  for (std::size_t i = 0; i < links_.size(); ++i)
+    if (links_[i].end.how() == v1::LinkEnd::HOW_DIAL) owner_.spawn(dial(i));
+  while (!all_connected() && !given_up_ && Clock::now() < deadline) co_await changed_.wait(deadline);
+  if (given_up_) co_return;
+  if (!all_connected()) co_return owner_.fail(kRefusedStatus, missing());
+  owner_.on_links_connected();
+}
+
+bool PartLinks::all_connected() const {
+  return std::ranges::all_of(links_, [](const Link& link) { return link.parts.has_value(); });
+}
+
+std::string PartLinks::missing() const {
+  for (const Link& link : links_)
+    if (!link.parts)
+      return fmt::format("no connection from {} within {} s", link.end.peer_name(), kConnectTime.count());
+  return "no connection";
+}
+
+void PartLinks::redial(const v1::Redial& redial) {
+  for (std::size_t i = 0; i < links_.size(); ++i) {
+    v1::LinkEnd& end = links_[i].end;
+    if (end.link_id() != redial.link_id() || links_[i].parts) continue;
+    end.set_address(redial.address());
+    end.set_node_id(redial.node_id());
+    owner_.spawn(dial(i));
+  }
+}
+
+Awaitable<void> PartLinks::dial(std::size_t index) {
+  const v1::LinkEnd& end = links_[index].end;
+  auto claim = claim_from(end, links_[index].own_side());
+  LinkAddress to{.node = NodeId::parse(end.node_id())};
+  if (!end.address().empty()) {
+    auto at = net::parse_host_port(end.address());
+    if (!at) co_return owner_.fail(kRefusedStatus, at.error());
+    to.at = *at;
+  }
+  if (!claim) co_return owner_.fail(kRefusedStatus, "the description of a link is damaged");
+  unsigned tries = surroundings_.registry() == nullptr ? kClientTries : 1;
+  for (unsigned tried = 1;; ++tried) {
+    auto parts = co_await surroundings_.dial(to, *claim, Clock::now() + kDialTime);
+    if (parts) co_return on_arrived(index, std::move(*parts));
+    bool again = parts.error().kind == net::NetErrorKind::timed_out && tried < tries && !given_up_;
+    if (!again) co_return on_unreached(links_[index], parts.error().message);
+  }
+}
+
+void PartLinks::on_unreached(const Link& link, const std::string& why) {
+  if (link.parts) return;  // the other end was quicker
+  const std::string& address = link.end.address();
+  v1::HostEvent event;
+  event.mutable_unreached()->set_link_id(link.end.link_id());
+  event.mutable_unreached()->set_message(
+      fmt::format("cannot reach {} ({}): {}", link.end.peer_name(), address.empty() ? "the node" : address, why));
+  if (surroundings_.registry() != nullptr) return owner_.emit(std::move(event));
+  owner_.fail(kRefusedStatus, event.unreached().message());
+}
+
+// --- moving -------------------------------------------------------------------------------------------------------
+
+link::LinkOptions PartLinks::pump_options(bool own_pipe) {
+  return {.owner = surroundings_.executor(), .descriptor_is_ours = own_pipe};
+}
+
+void PartLinks::start_output(UniqueFd from, bool own_pipe) {
+  std::size_t index = links_.size() - 1;
+  Link& link = links_[index];
+  link.pump.emplace(link::start_source(surroundings_.loops(), std::move(from), std::move(*link.parts),
+                                       pump_options(own_pipe), on_pump_end(index)));
+  link.parts.reset();
+}
+
+std::expected<void, std::string> PartLinks::start_inputs(UniqueFd into, bool own_pipe) {
+  bool merging = input_count_ > 1 || !marks_[0].empty();
+  if (!merging) {
+    start_sink(0, std::move(into), own_pipe);
+    return {};
+  }
+  std::vector<UniqueFd> merged;
+  for (std::size_t i = 0; i < input_count_; ++i) {
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(fmt::format("cannot make a pipe: {}", std::strerror(pipe.error())));
+    merged.push_back(std::move(pipe->read_end));
+    start_sink(i, std::move(pipe->write_end), true);
+  }
+  merge_ = std::make_unique<link::LineMerge>(std::move(merged), marks_, std::move(into),
+                                             [weak = weak_from_this(), executor = surroundings_.executor()](auto end) {
+                                               asio::post(executor, [weak, end] {
+                                                 if (auto self = weak.lock()) self->on_merge_end(end);
+                                               });
+                                             });
+  return {};
+}
+
+void PartLinks::start_sink(std::size_t index, UniqueFd into, bool own_pipe) {
+  Link& link = links_[index];
+  link.pump.emplace(link::start_sink(surroundings_.loops(), std::move(*link.parts), std::move(into),
+                                     pump_options(own_pipe), on_pump_end(index)));
+  link.parts.reset();
+}
+
+link::OnEnd PartLinks::on_pump_end(std::size_t index) {
+  return [weak = weak_from_this(), index](link::LinkEnd end) {
+    if (auto self = weak.lock()) self->on_link_end(index, end);
+  };
+}
+
+// --- the end ------------------------------------------------------------------------------------------------------
+
+void PartLinks::on_link_end(std::size_t index, const link::LinkEnd& end) {
+  using Kind = link::LinkEnd::Kind;
+  Link& link = links_[index];
+  if (link.over) return;
+  link.over = true;
+  bool lost = end.kind == Kind::cut || end.kind == Kind::aborted || end.kind == Kind::failed_local;
+  if (lost && link.is_input) {
+    cut_ = true;
+    owner_.on_input_lost();  // before its stdin closes: what was read is not all there was
+  }
+  if (link.is_input && end.kind == Kind::ended && !merge_) deliver_end();
+  if (link.is_input) link.pump->release();
+  if (end.kind != Kind::cancelled)
+    owner_.emit(ended_event(link.end, link.is_input, kind_of(end.kind), end.bytes, end.message));
+  owner_.check_over();
+}
+
+void PartLinks::on_merge_end(link::MergeEnd end) {
+  merge_over_ = true;
+  if (end == link::MergeEnd::failed)
+    owner_.emit(ended_event(links_[0].end, true, v1::LinkEnded::KIND_FAILED, 0, "cannot write"));
+  if (end == link::MergeEnd::ended) deliver_end();
+  owner_.check_over();
+}
+
+void PartLinks::deliver_end() {
+  if (!cut_) owner_.on_input_delivered();
+}
+
+void PartLinks::give_up(const std::string& why) {
+  if (std::exchange(given_up_, true)) return;
+  cut_ = true;
+  for (Link& link : links_) {
+    forget_expected(link);
+    link.parts.reset();
+    if (link.pump)
+      link.pump->cancel(why);
+    else
+      link.over = true;
+  }
+  changed_.notify();
+}
+
+bool PartLinks::over() const {
+  return std::ranges::all_of(links_, &Link::over) && (!merge_ || merge_over_ || given_up_);
+}
+
+}  // namespace sluice::node

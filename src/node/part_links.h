@@ -1,0 +1,89 @@
+#pragma once
+// The links of one part of a flow, on its host: the inputs in order, then the output.
+//
+//   take:    those that others dial wait on this host
+//   connect: the others are dialled; on_links_connected when all of them are up
+//   start_*: they move what the part reads and writes, until each has ended
+//
+// Several inputs are merged into one, line by line. After a bad end of an input its descriptor stays open until whoever reads
+// it was killed (link/byte_link.h).
+// Threading: belongs to the control loop; the pumps run on the data loops.
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "link/byte_link.h"
+#include "link/line_merge.h"
+#include "node/condition.h"
+#include "node/part_owner.h"
+#include "node/part_surroundings.h"
+
+namespace sluice::v1 {
+class Prepare;
+class Redial;
+}  // namespace sluice::v1
+
+namespace sluice::node {
+
+class PartLinks final : public std::enable_shared_from_this<PartLinks> {
+ public:
+  PartLinks(PartSurroundings& surroundings, PartOwner& owner);
+  ~PartLinks();
+
+  /// Errors: a sentence; a link that others are to dial can't wait here.
+  std::expected<void, std::string> take(const v1::Prepare& prepare);
+  void connect();
+  /// This end is to dial elsewhere. Requires that not all are connected, or does nothing.
+  void redial(const v1::Redial& redial);
+
+  bool empty() const;
+  std::size_t input_count() const { return input_count_; }
+  bool has_output() const;
+
+  /// Requires that all are connected. `own_pipe`: nobody else has its open file description.
+  void start_output(UniqueFd from, bool own_pipe);
+  /// The same, for all inputs. Errors: a sentence.
+  std::expected<void, std::string> start_inputs(UniqueFd into, bool own_pipe);
+
+  /// What is under way is dropped; a link that does not run yet is closed. The other ends are told `why`.
+  void give_up(const std::string& why);
+  bool given_up() const { return given_up_; }
+  /// Each has ended.
+  bool over() const;
+
+ private:
+  struct Link;
+
+  bool expect(std::size_t index);
+  void forget_expected(Link& link);
+  void on_arrived(std::size_t index, net::Connection::Parts parts);
+  net::Awaitable<void> connect_all();
+  net::Awaitable<void> dial(std::size_t index);
+  void on_unreached(const Link& link, const std::string& why);
+  bool all_connected() const;
+  std::string missing() const;
+  void start_sink(std::size_t index, UniqueFd into, bool own_pipe);
+  link::LinkOptions pump_options(bool own_pipe);
+  link::OnEnd on_pump_end(std::size_t index);
+  void on_link_end(std::size_t index, const link::LinkEnd& end);
+  void on_merge_end(link::MergeEnd end);
+  void deliver_end();
+
+  PartSurroundings& surroundings_;
+  PartOwner& owner_;
+  Condition changed_;
+  std::vector<Link> links_;  // the inputs in order, then the output
+  std::vector<std::string> marks_;
+  std::size_t input_count_ = 0;
+  std::unique_ptr<link::LineMerge> merge_;
+  bool merge_over_ = false;
+  bool cut_ = false;
+  bool given_up_ = false;
+};
+
+}  // namespace sluice::node

@@ -1,0 +1,214 @@
+#include "node/part_programs.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "flow/quoting.h"
+#include "sluice/v1/host.pb.h"
+
+namespace sluice::node {
+namespace {
+
+namespace asio = net::asio;
+using net::Awaitable;
+constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
+
+constexpr std::size_t kErrorOutputSize = std::size_t{32} << 10;  // of one message
+
+}  // namespace
+
+struct PartPrograms::SpawnerWatch {
+  asio::posix::stream_descriptor descriptor;
+  ~SpawnerWatch() { descriptor.release(); }  // it is the spawner client's
+};
+
+PartPrograms::PartPrograms(PartSurroundings& surroundings, PartOwner& owner, const v1::Prepare& prepare)
+    : surroundings_(surroundings), owner_(owner), prepare_(prepare) {}
+
+PartPrograms::~PartPrograms() = default;
+
+void PartPrograms::watch(std::unique_ptr<SpawnerUse> use, std::vector<exec::Program> programs,
+                         std::vector<PartStreams::ErrorEnd> errors) {
+  spawner_ = std::move(use);
+  programs_ = std::move(programs);
+  errors_ = std::move(errors);
+  over_ = false;
+  owner_.spawn(read_spawner());
+  flush();
+}
+
+// --- what the spawner says ----------------------------------------------------------------------------------------
+
+Awaitable<void> PartPrograms::read_spawner() {
+  exec::SpawnerClient& client = spawner_->client();
+  watch_.reset(new SpawnerWatch{asio::posix::stream_descriptor(surroundings_.executor(), client.descriptor())});
+  while (!over_ && !letting_go_) {
+    auto event = client.poll_event();
+    if (!event) {
+      on_spawner_lost(event.error());
+      break;
+    }
+    if (event->has_value())
+      std::visit([this](const auto& message) { handle(message); }, **event);
+    else
+      co_await watch_->descriptor.async_wait(asio::posix::stream_descriptor::wait_read, kTuple);
+  }
+  watch_.reset();
+  spawner_.reset();
+  over_ = true;
+  owner_.check_over();
+}
+
+void PartPrograms::on_spawner_lost(const std::string& why) {
+  over_ = true;
+  surroundings_.log().error("spawner lost", {{"flow", prepare_.flow_id()}, {"reason", why}});
+  owner_.fail(kRefusedStatus, "the spawner of the stages was killed; they ended with it");
+}
+
+void PartPrograms::handle(const exec::Started& started) { owner_.on_programs_started(started.pids); }
+
+void PartPrograms::handle(const exec::LaunchFailed& failure) {
+  const v1::StageText& stage = prepare_.stages(static_cast<int>(failure.program));
+  const exec::Program& program = programs_[failure.program];
+  bool executing = failure.action == "execute";
+  bool file_is_there = ::access(program.path.c_str(), F_OK) == 0;
+  std::string why = std::strerror(failure.error);
+  if (executing && failure.error == ENOENT && file_is_there) why = "its interpreter is missing";
+  if (failure.error == EMFILE || failure.error == ENFILE) why += "; raise the limit (ulimit -n)";
+  if (failure.error == EAGAIN) why += "; raise the limit (ulimit -u)";
+  const std::string& what = executing ? program.path : stage.command();
+  int status = !executing ? kRefusedStatus : failure.error == ENOENT ? 127 : 126;
+  owner_.fail(status,
+              fmt::format("stage {}: cannot {} {}: {}; nothing is left running", stage.index() + 1, failure.action,
+                          flow::on_one_line(what, 60), why),
+              static_cast<int>(stage.index()));
+}
+
+void PartPrograms::handle(const exec::Exited& exited) {
+  v1::HostEvent event;
+  v1::Exited& message = *event.mutable_exited();
+  message.set_stage(prepare_.stages(static_cast<int>(exited.program)).index());
+  message.set_wait_status(exited.wait_status);
+  message.set_reader_done(exited.output_reader != exec::Reader::open);
+  message.set_cpu_us(exited.user_us + exited.system_us);
+  message.set_peak_memory_bytes(exited.peak_memory_bytes);
+  message.set_io_known(exited.io_known);
+  message.set_io_read_bytes(exited.io_read_bytes);
+  message.set_io_write_bytes(exited.io_write_bytes);
+  owner_.emit(std::move(event));
+}
+
+void PartPrograms::handle(const exec::Childless&) {
+  over_ = true;
+  v1::HostEvent event;
+  event.mutable_childless();
+  owner_.emit(std::move(event));
+}
+
+void PartPrograms::handle(const exec::Survey& survey) {
+  v1::HostEvent event;
+  v1::SurveyResult& result = *event.mutable_survey();
+  for (const exec::Stray& stray : survey.strays) {
+    v1::Stray& message = *result.add_strays();
+    message.set_pid(stray.pid);
+    message.set_name(stray.name);
+    message.set_drains_pipe(stray.drains_pipe);
+  }
+  owner_.emit(std::move(event));
+}
+
+// --- what the programs say ----------------------------------------------------------------------------------------
+
+void PartPrograms::read_errors() {
+  for (PartStreams::ErrorEnd& error : errors_) {
+    ++open_errors_;
+    owner_.spawn(read_error(std::move(error.read_end), error.stage));
+  }
+  errors_.clear();
+}
+
+Awaitable<void> PartPrograms::read_error(UniqueFd from, std::uint32_t stage) {
+  asio::posix::stream_descriptor descriptor(surroundings_.executor(), from.release());
+  std::string buffer(kErrorOutputSize, '\0');
+  while (true) {
+    auto [error, size] = co_await descriptor.async_read_some(asio::buffer(buffer), kTuple);
+    if (error) break;
+    v1::HostEvent event;
+    event.mutable_error_output()->set_stage(stage);
+    event.mutable_error_output()->set_bytes(buffer.data(), size);
+    owner_.emit(std::move(event));
+    co_await owner_.room();
+  }
+  --open_errors_;
+  owner_.check_over();
+}
+
+// --- commands -----------------------------------------------------------------------------------------------------
+
+void PartPrograms::signal(const v1::Signal& signal) {
+  if (!spawner_) return;
+  exec::SendSignal request{
+      .signal = signal.number(), .strays_too = signal.strays_too(), .then_continue = signal.then_continue()};
+  for (std::uint32_t stage : signal.stages())
+    for (int i = 0; i < prepare_.stages_size(); ++i)
+      if (prepare_.stages(i).index() == stage) request.programs.push_back(static_cast<exec::ProgramIndex>(i));
+  spawner_->client().send(request);
+  wake();
+}
+
+void PartPrograms::survey() {
+  if (spawner_) return spawner_->client().send(exec::RequestSurvey{});
+  v1::HostEvent event;
+  event.mutable_survey();
+  owner_.emit(std::move(event));
+}
+
+void PartPrograms::kill() {
+  if (!spawner_) return;
+  spawner_->client().send(exec::EndAll{});
+  wake();
+}
+
+void PartPrograms::detach() {
+  if (spawner_) spawner_->client().send(exec::Detach{});
+}
+
+void PartPrograms::release_input() {
+  if (spawner_) spawner_->client().send(exec::ReleaseInput{0});
+}
+
+void PartPrograms::let_go() {
+  letting_go_ = true;
+  if (watch_) watch_->descriptor.cancel();
+}
+
+// A stage can stop its parent (kill -STOP $PPID); what must be ended must not wait for that.
+void PartPrograms::wake() {
+  if (spawner_->client().pid() > 0) ::kill(spawner_->client().pid(), SIGCONT);
+  flush();
+}
+
+void PartPrograms::flush() {
+  if (spawner_ && spawner_->client().wants_write()) owner_.spawn(flush_all());
+}
+
+Awaitable<void> PartPrograms::flush_all() {
+  while (spawner_ && spawner_->client().wants_write()) {
+    UniqueFd copy(::fcntl(spawner_->client().descriptor(), F_DUPFD_CLOEXEC, 3));
+    asio::posix::stream_descriptor descriptor(surroundings_.executor(), copy.release());
+    co_await descriptor.async_wait(asio::posix::stream_descriptor::wait_write, kTuple);
+    if (spawner_) spawner_->client().flush();
+  }
+}
+
+}  // namespace sluice::node
