@@ -64,7 +64,7 @@ struct PartGraph {
 
 struct PartOptions {
   bool client_input = true;   // the client has a stdin that the flow may read
-  bool client_output = true;  // the client takes the output (not in the background)
+  bool client_output = true;  // the client takes the output (not in the background, nor for /dev/null)
 };
 
 /// Requires places without problems.

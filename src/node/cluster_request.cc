@@ -1,8 +1,11 @@
 #include "node/cluster_request.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 
+#include "base/null_device.h"
 #include "node/flow_messages.h"
 #include "node/host_name.h"
 #include "sluice/v1/flows.pb.h"
@@ -49,6 +52,9 @@ v1::RunStart to_message(const ClusterRunRequest& request) {
   start.set_dry_run(request.dry_run);
   start.set_account_io(request.run.json_summary);
   start.set_client_name(host_name());
+  // A stage on a node has /dev/null too then, and no link is made. A plan is that of any stdin and stdout.
+  start.set_no_input(!request.dry_run && is_null_device(STDIN_FILENO));
+  start.set_no_output(!request.dry_run && is_null_device(STDOUT_FILENO));
   start.set_marks(request.marks == OutputMarks::always  ? v1::RunStart::MARKS_ALWAYS
                   : request.marks == OutputMarks::never ? v1::RunStart::MARKS_NEVER
                                                         : v1::RunStart::MARKS_UNSPECIFIED);

@@ -73,8 +73,8 @@ std::string FlowLayout::first_problem() const {
 }
 
 void FlowLayout::make_parts() {
-  graph_ = flow::make_parts(
-      places_, {.client_input = world_.has_client && !start_.no_input(), .client_output = world_.has_client});
+  graph_ = flow::make_parts(places_, {.client_input = world_.has_client && !start_.no_input(),
+                                      .client_output = world_.has_client && !start_.no_output()});
   std::string client = start_.client_name().empty() ? "the client" : start_.client_name();
   for (const flow::Part& part : graph_.parts) host_names_.push_back(part.host ? name_of(*part.host) : client);
 }

@@ -46,6 +46,22 @@ def test_files_as_stdin_and_stdout(pair):
     assert digest_of_file(pair.folder / "out") == digest_of_file(pair.folder / "in")
 
 
+def test_null_device_as_stdin_or_stdout_is_that_of_the_stage(pair):
+    links = "readlink /proc/$$/fd/0; readlink /proc/$$/fd/1 >&2"
+    kept = pair.run(f"@n2 {{ {links}; }}", stdin=subprocess.PIPE)
+    assert kept.stdout.startswith(b"pipe:") and kept.stderr.startswith(b"pipe:"), kept
+    empty = pair.run(f"@n2 {{ {links}; }}", stdin=subprocess.DEVNULL)
+    assert (empty.returncode, empty.stdout) == (0, b"/dev/null\n") and empty.stderr.startswith(b"pipe:"), empty
+    thrown_away = pair.run(f"@n2 {{ {links}; }}", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    assert (thrown_away.returncode, thrown_away.stderr) == (0, b"/dev/null\n")
+
+
+def test_every_node_writes_to_nobody(trio):
+    result = trio.run("@all { readlink /proc/$$/fd/1 >&2; exit 3; }", stdout=subprocess.DEVNULL)
+    assert result.returncode == 3
+    assert result.stderr.count(b"/dev/null\n") == 3
+
+
 @pytest.mark.parametrize("text", [
     "cat | @n1 cat | @here cat | @n2 cat",
     "@n1 cat | @n2 cat | @n3 cat | @n1 cat",
