@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -326,10 +327,34 @@ def program_row(bench, nodes):
 # --- rows: a node at rest -----------------------------------------------------------------------------------------
 
 
-def memory_of(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        found = dict(re.findall(r"^(RssAnon|RssFile|VmRSS):\s+(\d+) kB", file.read(), re.MULTILINE))
-    return {name: int(value) for name, value in found.items()}
+def memory_of(tree):
+    """What the processes have in memory, in MB, each page counted once however many of them share it.
+
+    Anonymous pages by the kernel's proportional set size, for nobody else has them; file pages by their place in the file.
+    """
+    anonymous, pages = 0, set()
+    for pid in tree:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            anonymous += int(re.search(r"^Pss_Anon:\s+(\d+) kB", file.read(), re.MULTILINE)[1]) * 1024
+        pages |= file_pages(pid)
+    return anonymous / 1e6, len(pages) * os.sysconf("SC_PAGESIZE") / 1e6
+
+
+def file_pages(pid):
+    size, found = os.sysconf("SC_PAGESIZE"), set()
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/pagemap", "rb") as pagemap:
+        for line in maps:
+            addresses, _, offset, device, inode = line.split()[:5]
+            begin, end = (int(address, 16) // size for address in addresses.split("-"))
+            if begin * size >> 63:  # the kernel's own
+                continue
+            pagemap.seek(begin * 8)
+            entries = struct.unpack(f"{end - begin}Q", pagemap.read((end - begin) * 8))
+            first = int(offset, 16) // size
+            # https://docs.kernel.org/admin-guide/mm/pagemap.html: bit 63 present, bit 61 of a file.
+            found.update((device, inode, first + index) for index, entry in enumerate(entries)
+                         if entry >> 63 & 1 and entry >> 61 & 1)
+    return found
 
 
 def wakeups_of(pid):
@@ -339,22 +364,19 @@ def wakeups_of(pid):
 
 def idle_row(bench):
     alone = bench.cluster("idle", 1, "--key", f"{bench.folder}/cluster.key")
-    pid = alone["idle1"]["process"].pid
     seconds = scaled(20, 3)
-    tree = list(below(pid))
+    tree = list(below(alone["idle1"]["process"].pid))
     before = {each: wakeups_of(each) for each in tree}
     time.sleep(seconds)
     print("\nan idle node   goal: anonymous <= 2 MB, RSS <= 10 MB (better 8), no wake-up beyond gossip")
-    total = {"RssAnon": 0, "VmRSS": 0}
     for each in tree:
-        memory = memory_of(each)
         name = open(f"/proc/{each}/comm", encoding="ascii").read().strip()
-        print(f"  {name:<20} anonymous {memory['RssAnon'] / 1e3:.2f} MB, RSS {memory['VmRSS'] / 1e3:.2f} MB, "
+        anonymous, of_files = memory_of([each])
+        print(f"  {name:<20} its share of anonymous {anonymous:.2f} MB, of files {of_files:.2f} MB, "
               f"{(wakeups_of(each) - before[each]) / seconds:.1f} wake-ups a second")
-        for kind in total:
-            total[kind] += memory[kind]
-    print(f"  together             anonymous {total['RssAnon'] / 1e3:.2f} MB, RSS {total['VmRSS'] / 1e3:.2f} MB "
-          "(pages of the one binary are counted in each)")
+    anonymous, of_files = memory_of(tree)
+    print(f"  together             anonymous {anonymous:.2f} MB, of files {of_files:.2f} MB, RSS "
+          f"{anonymous + of_files:.2f} MB (each page once)")
     sys.stdout.flush()
 
 

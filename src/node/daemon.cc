@@ -29,6 +29,7 @@
 #include "node/node_trust.h"
 #include "node/node_watches.h"
 #include "node/service_manager.h"
+#include "node/startup_pages.h"
 #include "node/task_group.h"
 
 namespace sluice::node {
@@ -267,6 +268,7 @@ class Daemon final : public MemberView {
     for (const net::HostPort& join : daemon.addresses_.joins) daemon.membership_->add_seed(join);
     for (const net::HostPort& known : daemon.memory_->read()) daemon.membership_->add_seed(known);
     daemon.announce();
+    give_back_startup_pages();
     while (!daemon.stopping_now_) co_await daemon.stopping_.wait();
     co_await daemon.shut_down();
     daemon.loop_.stop();
