@@ -1,5 +1,8 @@
 #include "node/node_services.h"
 
+#include <fmt/format.h>
+
+#include <cerrno>
 #include <cstring>
 
 #include "node/audit_log.h"
@@ -46,16 +49,27 @@ struct NodeServices::Impl {
     auto opened = AuditLog::open(data_directory);
     if (!opened) return Refusal(opened.error());
     audit.emplace(std::move(*opened));
-    table.set_audit([this](const rpc::CallInfo& call, bool allowed) { record(call, allowed); });
+    table.set_audit([this](const rpc::CallInfo& call, bool allowed) { return record(call, allowed); });
     return {};
   }
 
-  void record(const rpc::CallInfo& call, bool allowed) {
+  std::expected<void, std::string> record(const rpc::CallInfo& call, bool allowed) {
     if (!allowed) core.log.warn("call refused", {{"method", call.method}, {"who", call.caller.connection.name}});
     auto written = audit->write(call, allowed);
     int error = written ? 0 : written.error();
-    // A full disk must not fill the log too: told on change.
-    if (error != 0 && error != audit_error) core.log.error("audit log not written", {{"reason", std::strerror(error)}});
+    tell_of_audit(error);
+    if (written) return {};
+    bool full = error == ENOSPC || error == EDQUOT;
+    return Refusal(fmt::format(
+        "the audit log of the node can't be written: {}: {}; nothing was done, for what changes something is recorded "
+        "first; {}, then try again",
+        audit->path(), std::strerror(error), full ? "make room on that disk" : "let the node write there"));
+  }
+
+  // A full disk must not fill the log too: told on change.
+  void tell_of_audit(int error) {
+    if (error != 0 && error != audit_error)
+      core.log.error("audit log not written", {{"file", audit->path()}, {"reason", std::strerror(error)}});
     if (error == 0 && audit_error != 0) core.log.info("audit log written again");
     audit_error = error;
   }
