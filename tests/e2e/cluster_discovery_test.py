@@ -195,6 +195,24 @@ def test_order_in_which_a_client_looks(cluster, group):
     assert nodes("--discover", group) == "found"
 
 
+def test_context_remembers_the_node_that_was_found(cluster, group):
+    """It is found once: later commands go straight there, and need no multicast."""
+
+    def add(*options):
+        return cluster.household.run_sluice("context", "add", "lab", *options, "--key", str(cluster.key))
+
+    nobody = add("--discover", group)
+    assert nobody.returncode == 5 and group.encode() in nobody.stderr, nobody
+    assert cluster.household.run_sluice("context", "ls").outcome == (0, b"")
+    node = cluster.start("n1", "--discover", group)
+    assert add("--discover", group, "--node", node.url).returncode == 2
+    assert add("--discover", group).outcome == (0, node.address.encode() + b"\n")
+    listed = cluster.household.run_sluice("context", "ls", "--json").stdout
+    contexts = [json.loads(line) for line in listed.splitlines()]
+    assert contexts == [{"name": "lab", "node": node.address, "current": True}]
+    assert who_answered(cluster.household.run_sluice("nodes", "--json")) == "n1"
+
+
 def test_certificate_alone_finds_a_node_only_if_it_is_a_nodes(cluster, group):
     cluster.start("n1", "--discover", group)
     for role, status in (("run", 4), ("node", 0)):
