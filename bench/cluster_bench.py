@@ -103,13 +103,16 @@ class Bench:
 
     # --- nodes ----------------------------------------------------------------------------------------------------
 
-    def cluster(self, prefix, count, *options):
-        """Starts nodes that know each other; returns their processes and data folders by name."""
+    def cluster(self, prefix, count, *options, inside=()):
+        """Starts nodes that know each other; returns their processes and data folders by name.
+
+        `inside`: a command that executes another one in some surroundings.
+        """
         nodes, first = {}, None
         for number in range(1, count + 1):
             name = f"{prefix}{number}"
             data = f"{self.folder}/{name}"
-            command = [self.sluice, "start", "--listen", "127.0.0.1:0", "--data", data, "--name", name, *options]
+            command = [*inside, self.sluice, "start", "--listen", "127.0.0.1:0", "--data", data, "--name", name, *options]
             if first:
                 command += ["--join", first]
             with open(f"{data}.log", "w", encoding="utf-8") as log:
@@ -380,6 +383,49 @@ def idle_row(bench):
     sys.stdout.flush()
 
 
+class OwnLoopback:
+    """A network namespace in which there is a loopback interface, and nobody's traffic but ours."""
+
+    def __init__(self, bench):
+        self.process = bench.start(["unshare", "--user", "--map-root-user", "--net", "sh", "-c",
+                                    "ip link set lo up && echo ready && exec cat"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.is_there = self.process.stdout.readline() == b"ready\n"
+        self.enter = ["nsenter", "--target", str(self.process.pid), "--user", "--net", "--preserve-credentials"]
+
+    def sent(self):
+        """Bytes, with the headers of IP, and packets."""
+        with open(f"/proc/{self.process.pid}/net/dev", encoding="ascii") as file:
+            counters = next(line for line in file if line.strip().startswith("lo:")).partition(":")[2].split()
+        return int(counters[8]), int(counters[9])
+
+
+def idle_cluster_row(bench):
+    """What the nodes of a cluster send and compute when nothing happens."""
+    count, seconds = scaled(30, 3), scaled(60, 5)
+    goal = "a node sends <= 1 kB/s, headers included, and uses <= 0.2 % of a core"
+    print(f"\n{count} idle nodes   goal: {goal}")
+    loopback = OwnLoopback(bench)
+    if not loopback.is_there:
+        print("  absent: no user and network namespaces here")
+        return
+    nodes = bench.cluster("quiet", count, "--key", f"{bench.folder}/cluster.key", inside=loopback.enter)
+    pids = [node["process"].pid for node in nodes.values()]
+    time.sleep(10)  # until what the joins have caused is over
+    before, busy, begin = loopback.sent(), [cpu_seconds(pid) for pid in pids], time.perf_counter()
+    woken = sum(map(wakeups_of, pids))
+    time.sleep(seconds)
+    elapsed, after = time.perf_counter() - begin, loopback.sent()
+    shares = [(cpu_seconds(pid) - spent) / elapsed * 100 for pid, spent in zip(pids, busy)]
+    print(f"  a node sends         {(after[0] - before[0]) / elapsed / count:.0f} B/s in "
+          f"{(after[1] - before[1]) / elapsed / count:.1f} packets a second")
+    print(f"  a node computes      {statistics.mean(shares):.3f} % of a core, the busiest {max(shares):.3f} %, "
+          f"{(sum(map(wakeups_of, pids)) - woken) / elapsed / count:.1f} wake-ups a second")
+    sys.stdout.flush()
+    for node in nodes.values():
+        node["process"].terminate()
+
+
 # --- rows: membership ---------------------------------------------------------------------------------------------
 
 
@@ -477,6 +523,7 @@ def main():
         program_row(bench, encrypted)
         membership_row(bench, encrypted)
         idle_row(bench)
+        idle_cluster_row(bench)
     finally:
         bench.end()
 
