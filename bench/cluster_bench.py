@@ -383,6 +383,16 @@ def idle_row(bench):
     sys.stdout.flush()
 
 
+def cpu_nanoseconds(tree):
+    """Of processes that are alive, finer than the ticks of /proc/PID/stat: an idle node needs a few of those a minute."""
+    total = 0
+    for pid in tree:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
+                total += int(file.read().split()[0])
+    return total
+
+
 class OwnLoopback:
     """A network namespace in which there is a loopback interface, and nobody's traffic but ours."""
 
@@ -410,17 +420,18 @@ def idle_cluster_row(bench):
         print("  absent: no user and network namespaces here")
         return
     nodes = bench.cluster("quiet", count, "--key", f"{bench.folder}/cluster.key", inside=loopback.enter)
-    pids = [node["process"].pid for node in nodes.values()]
     time.sleep(10)  # until what the joins have caused is over
-    before, busy, begin = loopback.sent(), [cpu_seconds(pid) for pid in pids], time.perf_counter()
-    woken = sum(map(wakeups_of, pids))
+    trees = [list(below(node["process"].pid)) for node in nodes.values()]
+    before, busy, begin = loopback.sent(), list(map(cpu_nanoseconds, trees)), time.perf_counter()
+    woken = sum(wakeups_of(pid) for tree in trees for pid in tree)
     time.sleep(seconds)
     elapsed, after = time.perf_counter() - begin, loopback.sent()
-    shares = [(cpu_seconds(pid) - spent) / elapsed * 100 for pid, spent in zip(pids, busy)]
+    shares = [(cpu_nanoseconds(tree) - spent) / 1e9 / elapsed * 100 for tree, spent in zip(trees, busy)]
+    woken = sum(wakeups_of(pid) for tree in trees for pid in tree) - woken
     print(f"  a node sends         {(after[0] - before[0]) / elapsed / count:.0f} B/s in "
           f"{(after[1] - before[1]) / elapsed / count:.1f} packets a second")
     print(f"  a node computes      {statistics.mean(shares):.3f} % of a core, the busiest {max(shares):.3f} %, "
-          f"{(sum(map(wakeups_of, pids)) - woken) / elapsed / count:.1f} wake-ups a second")
+          f"{woken / elapsed / count:.1f} wake-ups a second")
     sys.stdout.flush()
     for node in nodes.values():
         node["process"].terminate()
