@@ -253,7 +253,7 @@ def test_strangers_datagrams_do_nothing(cluster, group, chance):
         node = cluster.start("n1", "--discover", group)
         recorded = [ear.recv(2048) for _ in range(3)]  # alone, it announces itself again and again
         assert all(len(datagram) < 200 and datagram.startswith(b"S\x01") for datagram in recorded)
-        descriptors, memory = node.descriptors(), node.resident_bytes()
+        descriptors, memory = node.descriptors(), node.anonymous_bytes()
         for _ in range(3000):
             datagram = bytearray(chance.choice(recorded))
             kind = chance.randrange(5)
@@ -274,7 +274,7 @@ def test_strangers_datagrams_do_nothing(cluster, group, chance):
         cluster.start("n3", "--discover", group)
         cluster.wait_until_all_list(["n1", "n2", "n3"], deadline=promised(5))
     assert node.descriptors() < descriptors + 20
-    assert node.resident_bytes() < memory + (4 << 20)
+    assert node.anonymous_bytes() < memory + (4 << 20)
     assert len(node.log_text().splitlines()) < 100, "a flood of datagrams is no flood of lines"
 
 

@@ -346,11 +346,11 @@ def test_stopped_client_stops_the_source_and_it_goes_on_at_once(pair):
     with open(counter, "wb") as sink:
         flow = pair.start_flow("@n2 yes | @n1 cat", stdout=sink)
     wait_until(lambda: counter.stat().st_size > 8 * MIB, "the first bytes")
-    memory = {name: node.resident_bytes() for name, node in pair.nodes.items()}
+    memory = {name: node.anonymous_bytes() for name, node in pair.nodes.items()}
     flow.send_signal(signal.SIGSTOP)
     wait_until(lambda: process_state(flow.pid) == "T", "the stop")
     let_pass(1.5)
-    grown = {name: node.resident_bytes() - memory[name] for name, node in pair.nodes.items()}
+    grown = {name: node.anonymous_bytes() - memory[name] for name, node in pair.nodes.items()}
     assert max(grown.values()) < 4 * MIB, grown
     stopped_at = counter.stat().st_size
     flow.send_signal(signal.SIGCONT)
@@ -364,11 +364,11 @@ def test_stopped_client_stops_the_source_and_it_goes_on_at_once(pair):
 def test_slow_client_does_not_fill_any_memory(pair):
     flow = pair.start_flow("@n2 yes | @n1 cat")
     flow.stdout.read(MIB)
-    memory = {name: node.resident_bytes() for name, node in pair.nodes.items()}
+    memory = {name: node.anonymous_bytes() for name, node in pair.nodes.items()}
     for _ in range(30):
         flow.stdout.read(4096)
         let_pass(0.03)
-    grown = {name: node.resident_bytes() - memory[name] for name, node in pair.nodes.items()}
+    grown = {name: node.anonymous_bytes() - memory[name] for name, node in pair.nodes.items()}
     assert max(grown.values()) < 4 * MIB, grown
     flow.send_signal(signal.SIGINT)
     pair.household.finish(flow)
@@ -380,9 +380,9 @@ def test_client_that_does_not_read_errors_does_not_fill_any_memory(pair):
     pair.wait_for_programs("yes")
     flow.send_signal(signal.SIGSTOP)
     let_pass(0.5)
-    memory = {name: node.resident_bytes() for name, node in pair.nodes.items()}
+    memory = {name: node.anonymous_bytes() for name, node in pair.nodes.items()}
     let_pass(1)
-    grown = {name: node.resident_bytes() - memory[name] for name, node in pair.nodes.items()}
+    grown = {name: node.anonymous_bytes() - memory[name] for name, node in pair.nodes.items()}
     assert max(grown.values()) < 4 * MIB, grown
     flow.kill()
     flow.wait(timeout=30)
