@@ -10,8 +10,6 @@
 
 #include "base/version.h"
 #include "cluster/boot_number.h"
-#include "cluster/discovery_service.h"
-#include "cluster/membership_service.h"
 #include "link/data_loops.h"
 #include "net/listener.h"
 #include "node/condition.h"
@@ -20,10 +18,9 @@
 #include "node/http_flows.h"
 #include "node/identity.h"
 #include "node/locations.h"
-#include "node/member_memory.h"
-#include "node/member_news.h"
 #include "node/node_addresses.h"
 #include "node/node_core.h"
+#include "node/node_membership.h"
 #include "node/node_services.h"
 #include "node/node_spawners.h"
 #include "node/node_trust.h"
@@ -44,7 +41,7 @@ constexpr int kPortTries = 32;  // for a port that is free for TCP and UDP alike
 
 using Refusal = std::unexpected<std::string>;
 
-class Daemon final : public MemberView {
+class Daemon final {
  public:
   Daemon(StartOptions options, exec::ZygoteClient zygote)
       : options_(std::move(options)),
@@ -65,7 +62,7 @@ class Daemon final : public MemberView {
 
   std::expected<void, std::string> open() {
     for (auto step : {&Daemon::open_identity, &Daemon::open_ports, &Daemon::open_trust, &Daemon::open_programs,
-                      &Daemon::open_membership, &Daemon::open_discovery, &Daemon::open_services, &Daemon::open_doors})
+                      &Daemon::open_membership, &Daemon::open_services, &Daemon::open_doors})
       if (auto done = (this->*step)(); !done) return done;
     return {};
   }
@@ -137,53 +134,38 @@ class Daemon final : public MemberView {
   }
 
   std::expected<void, std::string> open_membership() {
-    MemberNews::Handlers handlers{
-        .on_change = [this](MemberChange change, const cluster::Member& member) { on_change(change, member); },
-        .on_lost = [this](const NodeId& node) { peers_->on_lost(node); },
-        .on_gone = [this](const NodeId& node,
-                          const std::string& reason) { services_->flows().on_node_lost(node, reason); },
-        .on_shared_state_differs = [this](const NodeId& node) { tasks_.spawn(fetch_revocations(*this, node)); },
-        .on_own_copy = [this](const net::Endpoint& other) { yield_to(other); }};
-    news_.emplace(trust_->node_id(), profile_.endpoint, std::move(handlers), log_);
-    cluster::MembershipService::Options options{
-        .self = trust_->node_id(),
+    NodeMembership::Options options{
         .profile = profile_,
         .bind = endpoint_,
         .boot = boot_,
-        .secrets = trust_->gossip_secrets(),
+        .data_directory = identity_->directory(),
+        .joins = addresses_.joins,
+        .group = addresses_.group,
+        .interface = options_.interface,
         .tls = [this] { return tls(); },
-        .on_event = [this](const cluster::MembershipEvent& event) { news_->tell(event); }};
-    auto service = cluster::MembershipService::open(loop_.get_executor(), std::move(options), log_);
-    if (!service) return Refusal(service.error());
-    membership_ = std::move(*service);
-    memory_.emplace(loop_.get_executor(), tasks_, *this, identity_->directory(), log_);
+        .handlers = {
+            .on_change =
+                [this](MemberChange change, const cluster::Member& member) {
+                  services_->cluster().on_change(change, member, member.reason);
+                },
+            .on_lost = [this](const NodeId& node) { peers_->on_lost(node); },
+            .on_gone = [this](const NodeId& node,
+                              const std::string& reason) { services_->flows().on_node_lost(node, reason); },
+            .on_shared_state_differs = [this](const NodeId& node) { tasks_.spawn(fetch_revocations(*this, node)); },
+            .on_own_copy = [this](const net::Endpoint& other) { yield_to(other); }}};
+    auto membership = NodeMembership::open(loop_.get_executor(), tasks_, *trust_, std::move(options), log_);
+    if (!membership) return Refusal(membership.error());
+    membership_ = std::move(*membership);
     return {};
   }
 
-  std::expected<void, std::string> open_discovery() {
-    if (!addresses_.group) return {};
-    auto interfaces = cluster::interfaces_for({.interface = options_.interface, .listen = endpoint_.address});
-    if (!interfaces) return Refusal(fmt::format("--discover: {}", interfaces.error()));
-    cluster::DiscoveryService::Options options{.self = trust_->node_id(),
-                                               .profile = profile_,
-                                               .boot = boot_,
-                                               .gossip_secrets = trust_->gossip_secrets(),
-                                               .group = *addresses_.group,
-                                               .interfaces = std::move(*interfaces)};
-    auto service = cluster::DiscoveryService::open(loop_.get_executor(), std::move(options), *membership_, log_);
-    if (!service) return Refusal(fmt::format("--discover: {}", service.error()));
-    discovery_ = std::move(*service);
-    if (net::is_loopback(endpoint_.address))
-      log_.info("discovery finds nodes of this host only, since this one listens on loopback; see --listen");
-    return {};
-  }
-
-  NodeCore core() { return {loop_.get_executor(), log_, *this, *peers_, registry_}; }
+  NodeCore core() { return {loop_.get_executor(), log_, *membership_, *peers_, registry_}; }
 
   std::expected<void, std::string> open_services() {
-    peers_.emplace(loop_.get_executor(),
-                   PeerChannels::Options{.address_of = [this](const NodeId& node) { return address_of(node); },
-                                         .tls = [this] { return tls(); }});
+    peers_.emplace(
+        loop_.get_executor(),
+        PeerChannels::Options{.address_of = [this](const NodeId& node) { return membership_->address_of(node); },
+                              .tls = [this] { return tls(); }});
     NodeServices::Options options{.data_directory = identity_->directory(),
                                   .tls = [this] { return tls(); },
                                   .on_leave = [this](std::optional<Duration> grace) { return leave(*this, grace); }};
@@ -223,23 +205,7 @@ class Daemon final : public MemberView {
     return {};
   }
 
-  // --- MemberView -------------------------------------------------------------------------------------------------
-
-  NodeId self() const override { return trust_->node_id(); }
-  std::vector<cluster::Member> members() const override { return membership_->members(); }
-
-  std::optional<net::HostPort> address_of(const NodeId& node) const {
-    auto member = membership_->find(node);
-    if (!member) return std::nullopt;
-    return net::HostPort{.host = member->profile.endpoint.address, .port = member->profile.endpoint.port};
-  }
-
   // --- events -----------------------------------------------------------------------------------------------------
-
-  void on_change(MemberChange change, const cluster::Member& member) {
-    services_->cluster().on_change(change, member, member.reason);
-    memory_->on_change();
-  }
 
   void yield_to(const net::Endpoint& other) {
     stop({.status = 7,
@@ -250,23 +216,21 @@ class Daemon final : public MemberView {
 
   static Awaitable<void> fetch_revocations(Daemon& daemon, NodeId node) {
     co_await daemon.services_->trust().fetch_revocations(node);
-    daemon.membership_->set_shared_digest(daemon.trust_->revocations().digest());
+    daemon.membership_->on_revocations();
   }
 
   void on_revoked(const net::CertificateSerial& serial) {
     log_.info("certificate revoked", {{"serial", serial.text()}});
     if (router_) router_->close_revoked(serial);
     if (peers_) peers_->close_revoked(serial);
-    if (membership_) membership_->set_shared_digest(trust_->revocations().digest());
+    if (membership_) membership_->on_revocations();
   }
 
   // --- living -----------------------------------------------------------------------------------------------------
 
   static Awaitable<void> live(Daemon& daemon) {
     daemon.watch();
-    daemon.membership_->set_shared_digest(daemon.trust_->revocations().digest());
-    for (const net::HostPort& join : daemon.addresses_.joins) daemon.membership_->add_seed(join);
-    for (const net::HostPort& known : daemon.memory_->read()) daemon.membership_->add_seed(known);
+    daemon.membership_->look_for_others();
     daemon.announce();
     give_back_startup_pages();
     while (!daemon.stopping_now_) co_await daemon.stopping_.wait();
@@ -287,7 +251,7 @@ class Daemon final : public MemberView {
     (void)!::write(STDOUT_FILENO, url.data(), url.size());
     notify_service_manager("READY=1");
     log_.info("node ready", {{"node", profile_.name},
-                             {"id", self().text()},
+                             {"id", trust_->node_id().text()},
                              {"url", url.substr(0, url.size() - 1)},
                              {"data", identity_->directory()},
                              {"key", trust_->fingerprint()}});
@@ -312,8 +276,7 @@ class Daemon final : public MemberView {
       daemon.log_.error("certificate not renewed, will go on trying", {{"reason", renewed.error()}});
       co_return;
     }
-    daemon.membership_->replace_secrets(daemon.trust_->gossip_secrets());
-    if (daemon.discovery_) daemon.discovery_->replace_secrets(daemon.trust_->gossip_secrets());
+    daemon.membership_->on_renewal();
     daemon.log_.info("certificate renewed");
   }
 
@@ -339,9 +302,7 @@ class Daemon final : public MemberView {
 
   Awaitable<void> shut_down() {
     notify_service_manager("STOPPING=1");
-    memory_->close(leaving_ ? MemberMemory::AtEnd::forget : MemberMemory::AtEnd::keep);
-    if (discovery_) co_await discovery_->close();
-    co_await membership_->leave();
+    co_await membership_->leave(leaving_ ? MemberMemory::AtEnd::forget : MemberMemory::AtEnd::keep);
     co_await services_->end_work(!leaving_);
     listener_->close();
     local_listener_->close();
@@ -370,10 +331,7 @@ class Daemon final : public MemberView {
   NodeSpawners spawners_;
   link::DataLoops loops_;
   LinkRegistry registry_;
-  std::optional<MemberNews> news_;
-  std::optional<MemberMemory> memory_;
-  std::unique_ptr<cluster::MembershipService> membership_;
-  std::unique_ptr<cluster::DiscoveryService> discovery_;
+  std::unique_ptr<NodeMembership> membership_;
   std::optional<PeerChannels> peers_;
   std::unique_ptr<NodeServices> services_;
   std::optional<HttpFlows> http_flows_;
