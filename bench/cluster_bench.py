@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -102,13 +103,16 @@ class Bench:
 
     # --- nodes ----------------------------------------------------------------------------------------------------
 
-    def cluster(self, prefix, count, *options):
-        """Starts nodes that know each other; returns their processes and data folders by name."""
+    def cluster(self, prefix, count, *options, inside=()):
+        """Starts nodes that know each other; returns their processes and data folders by name.
+
+        `inside`: a command that executes another one in some surroundings.
+        """
         nodes, first = {}, None
         for number in range(1, count + 1):
             name = f"{prefix}{number}"
             data = f"{self.folder}/{name}"
-            command = [self.sluice, "start", "--listen", "127.0.0.1:0", "--data", data, "--name", name, *options]
+            command = [*inside, self.sluice, "start", "--listen", "127.0.0.1:0", "--data", data, "--name", name, *options]
             if first:
                 command += ["--join", first]
             with open(f"{data}.log", "w", encoding="utf-8") as log:
@@ -329,10 +333,34 @@ def program_row(bench, nodes):
 # --- rows: a node at rest -----------------------------------------------------------------------------------------
 
 
-def memory_of(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        found = dict(re.findall(r"^(RssAnon|RssFile|VmRSS):\s+(\d+) kB", file.read(), re.MULTILINE))
-    return {name: int(value) for name, value in found.items()}
+def memory_of(tree):
+    """What the processes have in memory, in MB, each page counted once however many of them share it.
+
+    Anonymous pages by the kernel's proportional set size, for nobody else has them; file pages by their place in the file.
+    """
+    anonymous, pages = 0, set()
+    for pid in tree:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            anonymous += int(re.search(r"^Pss_Anon:\s+(\d+) kB", file.read(), re.MULTILINE)[1]) * 1024
+        pages |= file_pages(pid)
+    return anonymous / 1e6, len(pages) * os.sysconf("SC_PAGESIZE") / 1e6
+
+
+def file_pages(pid):
+    size, found = os.sysconf("SC_PAGESIZE"), set()
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/pagemap", "rb") as pagemap:
+        for line in maps:
+            addresses, _, offset, device, inode = line.split()[:5]
+            begin, end = (int(address, 16) // size for address in addresses.split("-"))
+            if begin * size >> 63:  # the kernel's own
+                continue
+            pagemap.seek(begin * 8)
+            entries = struct.unpack(f"{end - begin}Q", pagemap.read((end - begin) * 8))
+            first = int(offset, 16) // size
+            # https://docs.kernel.org/admin-guide/mm/pagemap.html: bit 63 present, bit 61 of a file.
+            found.update((device, inode, first + index) for index, entry in enumerate(entries)
+                         if entry >> 63 & 1 and entry >> 61 & 1)
+    return found
 
 
 def wakeups_of(pid):
@@ -342,23 +370,74 @@ def wakeups_of(pid):
 
 def idle_row(bench):
     alone = bench.cluster("idle", 1, "--key", f"{bench.folder}/cluster.key")
-    pid = alone["idle1"]["process"].pid
     seconds = scaled(20, 3)
-    tree = list(below(pid))
+    tree = list(below(alone["idle1"]["process"].pid))
     before = {each: wakeups_of(each) for each in tree}
     time.sleep(seconds)
     print("\nan idle node   goal: anonymous <= 2 MB, RSS <= 10 MB (better 8), no wake-up beyond gossip")
-    total = {"RssAnon": 0, "VmRSS": 0}
     for each in tree:
-        memory = memory_of(each)
         name = open(f"/proc/{each}/comm", encoding="ascii").read().strip()
-        print(f"  {name:<20} anonymous {memory['RssAnon'] / 1e3:.2f} MB, RSS {memory['VmRSS'] / 1e3:.2f} MB, "
+        anonymous, of_files = memory_of([each])
+        print(f"  {name:<20} its share of anonymous {anonymous:.2f} MB, of files {of_files:.2f} MB, "
               f"{(wakeups_of(each) - before[each]) / seconds:.1f} wake-ups a second")
-        for kind in total:
-            total[kind] += memory[kind]
-    print(f"  together             anonymous {total['RssAnon'] / 1e3:.2f} MB, RSS {total['VmRSS'] / 1e3:.2f} MB "
-          "(pages of the one binary are counted in each)")
+    anonymous, of_files = memory_of(tree)
+    print(f"  together             anonymous {anonymous:.2f} MB, of files {of_files:.2f} MB, RSS "
+          f"{anonymous + of_files:.2f} MB (each page once)")
     sys.stdout.flush()
+
+
+def cpu_nanoseconds(tree):
+    """Of processes that are alive, finer than the ticks of /proc/PID/stat: an idle node needs a few of those a minute."""
+    total = 0
+    for pid in tree:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
+                total += int(file.read().split()[0])
+    return total
+
+
+class OwnLoopback:
+    """A network namespace in which there is a loopback interface, and nobody's traffic but ours."""
+
+    def __init__(self, bench):
+        self.process = bench.start(["unshare", "--user", "--map-root-user", "--net", "sh", "-c",
+                                    "ip link set lo up && echo ready && exec cat"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.is_there = self.process.stdout.readline() == b"ready\n"
+        self.enter = ["nsenter", "--target", str(self.process.pid), "--user", "--net", "--preserve-credentials"]
+
+    def sent(self):
+        """Bytes, with the headers of IP, and packets."""
+        with open(f"/proc/{self.process.pid}/net/dev", encoding="ascii") as file:
+            counters = next(line for line in file if line.strip().startswith("lo:")).partition(":")[2].split()
+        return int(counters[8]), int(counters[9])
+
+
+def idle_cluster_row(bench):
+    """What the nodes of a cluster send and compute when nothing happens."""
+    count, seconds = scaled(30, 3), scaled(60, 5)
+    goal = "a node sends <= 1 kB/s, headers included, and uses <= 0.2 % of a core"
+    print(f"\n{count} idle nodes   goal: {goal}")
+    loopback = OwnLoopback(bench)
+    if not loopback.is_there:
+        print("  absent: no user and network namespaces here")
+        return
+    nodes = bench.cluster("quiet", count, "--key", f"{bench.folder}/cluster.key", inside=loopback.enter)
+    time.sleep(10)  # until what the joins have caused is over
+    trees = [list(below(node["process"].pid)) for node in nodes.values()]
+    before, busy, begin = loopback.sent(), list(map(cpu_nanoseconds, trees)), time.perf_counter()
+    woken = sum(wakeups_of(pid) for tree in trees for pid in tree)
+    time.sleep(seconds)
+    elapsed, after = time.perf_counter() - begin, loopback.sent()
+    shares = [(cpu_nanoseconds(tree) - spent) / 1e9 / elapsed * 100 for tree, spent in zip(trees, busy)]
+    woken = sum(wakeups_of(pid) for tree in trees for pid in tree) - woken
+    print(f"  a node sends         {(after[0] - before[0]) / elapsed / count:.0f} B/s in "
+          f"{(after[1] - before[1]) / elapsed / count:.1f} packets a second")
+    print(f"  a node computes      {statistics.mean(shares):.3f} % of a core, the busiest {max(shares):.3f} %, "
+          f"{woken / elapsed / count:.1f} wake-ups a second")
+    sys.stdout.flush()
+    for node in nodes.values():
+        node["process"].terminate()
 
 
 # --- rows: membership ---------------------------------------------------------------------------------------------
@@ -458,6 +537,7 @@ def main():
         program_row(bench, encrypted)
         membership_row(bench, encrypted)
         idle_row(bench)
+        idle_cluster_row(bench)
     finally:
         bench.end()
 

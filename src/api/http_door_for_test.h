@@ -185,8 +185,9 @@ class HttpDoorTest : public testing::Test {
       if (token == "reader") return net::Role::read;
       return std::nullopt;
     };
-    table.set_audit([this](const rpc::CallInfo& info, bool allowed) {
+    table.set_audit([this](const rpc::CallInfo& info, bool allowed) -> std::expected<void, std::string> {
       audit.push_back(info.method + (allowed ? " allowed" : " refused"));
+      return {};
     });
   }
   ~HttpDoorTest() override {

@@ -5,6 +5,7 @@
 #include "base/spelling.h"
 #include "cli/context_file.h"
 #include "cli/exit_status.h"
+#include "cli/node_session.h"
 #include "cli/option_reader.h"
 #include "cli/verbs.h"
 
@@ -35,27 +36,54 @@ int list_contexts(const Arguments& arguments) {
   return print(text);
 }
 
+net::Awaitable<int> keep_address(NodeSession& session, std::string& address) {
+  address = session.where();
+  co_return kSuccess;
+}
+
+// The address of the first node that answers, so that later commands need not search.
+std::expected<std::string, int> discover_node(NodeOptions options) {
+  std::string found;
+  int status = with_node(std::move(options), [&found](NodeSession& session) -> net::Awaitable<int> {
+    return keep_address(session, found);
+  });
+  if (status != kSuccess) return std::unexpected(status);
+  return found;
+}
+
 int add_context(const Arguments& arguments) {
-  Context context;
+  NodeOptions node;
   bool use = false;
   std::vector<std::string> operands;
   OptionReader options({.verb = "context add",
                         .description = "Remember a way to a cluster under a name.",
-                        .usage = "NAME --node URL [--key FILE | --cert FILE] [--use]",
-                        .examples = "  sluice context add rack --node sluice://10.0.0.5:7117/n1 --use\n"});
-  options.value("--node", context.node, "URL", "a node's URL, HOST:PORT, or the path of its socket");
-  options.value("--key", context.key, "FILE", "the cluster key");
-  options.value("--cert", context.cert, "FILE", "a certificate from `sluice cert issue`");
+                        .usage = "NAME --node URL | --discover GROUP:PORT [--key FILE | --cert FILE] [--use]",
+                        .examples = "  sluice context add rack --node sluice://10.0.0.5:7117/n1 --use\n"
+                                    "  sluice context add lab --discover 239.17.17.17:7118\n"});
+  options.value("--node", node.node, "URL", "a node's URL, HOST:PORT, or the path of its socket");
+  options.value("--discover", node.discover, "GROUP:PORT", "find a node by multicast, and remember its address");
+  options.value("--key", node.key, "FILE", "the cluster key");
+  options.value("--cert", node.cert, "FILE", "a certificate from `sluice cert issue`");
+  options.settings(node.settings);
   options.flag("--use", use, "make it the current one");
   options.operands(operands, 1, 1, "a name");
   if (auto read = options.read(arguments); !read) return read.error().status;
-  if (context.node.empty()) return refuse(kUsage, "context add: --node is missing: which node is it to use?");
+  if (node.node.empty() == node.discover.empty())
+    return refuse(kUsage, "context add: which node is it to use? Give either --node or --discover");
+  Context context{.node = node.node, .key = node.key, .cert = node.cert};
+  std::string answer;
+  if (!node.discover.empty()) {
+    auto found = discover_node(std::move(node));
+    if (!found) return found.error();
+    context.node = *found;
+    answer = *found + "\n";
+  }
   auto contexts = read_contexts();
   if (!contexts) return refuse(kFailed, contexts.error());
   contexts->all[operands[0]] = std::move(context);
   if (use || contexts->all.size() == 1) contexts->current = operands[0];
   if (auto written = write_contexts(*contexts); !written) return refuse(kFailed, written.error());
-  return kSuccess;
+  return answer.empty() ? kSuccess : print(answer);
 }
 
 std::string no_such_context(const std::string& name, const Contexts& contexts) {

@@ -51,23 +51,39 @@ std::expected<void, int> AuditLog::reopen() {
   if (!file_) return std::unexpected(errno);
   struct stat status {};
   size_ = ::fstat(file_.get(), &status) == 0 ? static_cast<std::size_t>(status.st_size) : 0;
+  reserved_ = 0;
+  keep_reserve();
   return {};
 }
 
+std::expected<void, int> AuditLog::make_ready() {
+  struct stat status {};
+  bool removed = ::fstat(file_.get(), &status) != 0 || status.st_nlink == 0;
+  if (removed) return reopen();
+  std::string older = path_ + ".1";
+  if (size_ >= kAuditFileMax && ::rename(path_.c_str(), older.c_str()) == 0) return reopen();
+  return {};
+}
+
+// Blocks behind the end of the file; a file system that has no such thing has no reserve.
+void AuditLog::keep_reserve() {
+  if (reserved_ >= size_ + kAuditReserve / 2) return;
+  int done = ::fallocate(file_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(size_), kAuditReserve);
+  if (done == 0) reserved_ = size_ + kAuditReserve;
+}
+
 std::expected<void, int> AuditLog::write(const rpc::CallInfo& call, bool allowed) {
-  if (size_ >= kAuditFileMax) {
-    std::string older = path_ + ".1";
-    if (::rename(path_.c_str(), older.c_str()) == 0)
-      if (auto opened = reopen(); !opened) return opened;
-  }
+  if (auto ready = make_ready(); !ready) return ready;
   std::string line = to_line(call, allowed);
   ssize_t written = ::write(file_.get(), line.data(), line.size());
   if (written != static_cast<ssize_t>(line.size())) {
     int error = written < 0 ? errno : ENOSPC;
-    (void)!::ftruncate(file_.get(), static_cast<off_t>(size_));  // the next line must not be joined to half of this
+    // The next line must not be joined to half of this.
+    if (written > 0) (void)!::ftruncate(file_.get(), static_cast<off_t>(size_));
     return std::unexpected(error);
   }
   size_ += line.size();
+  keep_reserve();
   return {};
 }
 

@@ -58,7 +58,9 @@ Status DispatchTable::admit(const CallInfo& info) const {
   const Method* method = find(info.method);
   if (method == nullptr) return {Code::unimplemented, fmt::format("there is no method {}", info.method)};
   Status permission = check_role(*method, info.caller);
-  if (audit_ && (method->mutating || !permission.ok())) audit_(info, permission.ok());
+  if (!audit_ || (!method->mutating && permission.ok())) return permission;
+  auto recorded = audit_(info, permission.ok());
+  if (permission.ok() && !recorded) return {Code::resource_exhausted, recorded.error()};
   return permission;
 }
 

@@ -56,13 +56,14 @@ class DispatchTable final {
   const Method* find(std::string_view name) const;
   const std::map<std::string, Method, std::less<>>& methods() const { return methods_; }
 
-  /// Told of each mutating call before it runs, and of each that was refused for its role.
-  using Audit = std::function<void(const CallInfo&, bool allowed)>;
+  /// Told of each mutating call before it runs, and of each that was refused for its role. Errors: why the call can't be
+  /// recorded, a sentence for the caller; it does not run then.
+  using Audit = std::function<std::expected<void, std::string>(const CallInfo&, bool allowed)>;
   void set_audit(Audit audit) { audit_ = std::move(audit); }
 
   /// Checks the role (rpc/call.h, effective_role), writes to the audit log, and runs the method. A call that was passed on
   /// for an administrator may call what lists `admin` and any ordinary role. Errors as status: unimplemented (no such
-  /// method), permission_denied.
+  /// method), permission_denied, resource_exhausted (the audit log can't be written).
   net::Awaitable<Status> run(ServerCall& call) const;
   /// The first two of these alone, for a door that carries out a method's work in another form (POST /v1/run is Flows/Run).
   Status admit(const CallInfo& info) const;

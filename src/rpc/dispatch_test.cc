@@ -65,8 +65,10 @@ class Dispatch : public testing::Test {
     table_.add({.name = "Test/Programs", .roles = {Role::run, Role::admin}, .mutating = true, .handler = unary(echo)});
     table_.add({.name = "Test/Issue", .roles = {Role::admin}, .mutating = true, .handler = unary(echo)});
     table_.add({.name = "Test/Nodes", .roles = {Role::node}, .handler = unary(echo)});
-    table_.set_audit([this](const CallInfo& info, bool allowed) {
+    table_.set_audit([this](const CallInfo& info, bool allowed) -> std::expected<void, std::string> {
+      if (disk_is_full_) return std::unexpected("the disk is full");
       audit_.push_back(info.method + (allowed ? " allowed" : " refused"));
+      return {};
     });
   }
 
@@ -78,6 +80,7 @@ class Dispatch : public testing::Test {
 
   DispatchTable table_;
   std::vector<std::string> audit_;
+  bool disk_is_full_ = false;
 };
 
 TEST_F(Dispatch, AUnaryMethodAnswersOnce) {
@@ -134,6 +137,16 @@ TEST_F(Dispatch, TheAuditLogHearsOfWhatChangesAndWhatWasRefused) {
   code("Test/Run", caller_of(Role::read));
   code("Test/Other", caller_of(Role::run));
   EXPECT_THAT(audit_, ElementsAre("Test/Programs allowed", "Test/Issue refused", "Test/Run refused"));
+}
+
+TEST_F(Dispatch, WhatCannotBeRecordedDoesNotHappen) {
+  disk_is_full_ = true;
+  FakeCall call("Test/Programs", caller_of(Role::run));
+  call.requests = {"hello"};
+  EXPECT_EQ(run(table_, call), (Status{Code::resource_exhausted, "the disk is full"}));
+  EXPECT_TRUE(call.responses.empty());
+  EXPECT_EQ(code("Test/Run", caller_of(Role::run)), Code::ok) << "what changes nothing goes on";
+  EXPECT_EQ(code("Test/Issue", caller_of(Role::run)), Code::permission_denied);
 }
 
 TEST_F(Dispatch, ADoorMayAskWithoutCalling) {

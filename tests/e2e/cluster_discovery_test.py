@@ -195,6 +195,24 @@ def test_order_in_which_a_client_looks(cluster, group):
     assert nodes("--discover", group) == "found"
 
 
+def test_context_remembers_the_node_that_was_found(cluster, group):
+    """It is found once: later commands go straight there, and need no multicast."""
+
+    def add(*options):
+        return cluster.household.run_sluice("context", "add", "lab", *options, "--key", str(cluster.key))
+
+    nobody = add("--discover", group)
+    assert nobody.returncode == 5 and group.encode() in nobody.stderr, nobody
+    assert cluster.household.run_sluice("context", "ls").outcome == (0, b"")
+    node = cluster.start("n1", "--discover", group)
+    assert add("--discover", group, "--node", node.url).returncode == 2
+    assert add("--discover", group).outcome == (0, node.address.encode() + b"\n")
+    listed = cluster.household.run_sluice("context", "ls", "--json").stdout
+    contexts = [json.loads(line) for line in listed.splitlines()]
+    assert contexts == [{"name": "lab", "node": node.address, "current": True}]
+    assert who_answered(cluster.household.run_sluice("nodes", "--json")) == "n1"
+
+
 def test_certificate_alone_finds_a_node_only_if_it_is_a_nodes(cluster, group):
     cluster.start("n1", "--discover", group)
     for role, status in (("run", 4), ("node", 0)):
@@ -235,7 +253,7 @@ def test_strangers_datagrams_do_nothing(cluster, group, chance):
         node = cluster.start("n1", "--discover", group)
         recorded = [ear.recv(2048) for _ in range(3)]  # alone, it announces itself again and again
         assert all(len(datagram) < 200 and datagram.startswith(b"S\x01") for datagram in recorded)
-        descriptors, memory = node.descriptors(), node.resident_bytes()
+        descriptors, memory = node.descriptors(), node.anonymous_bytes()
         for _ in range(3000):
             datagram = bytearray(chance.choice(recorded))
             kind = chance.randrange(5)
@@ -256,7 +274,7 @@ def test_strangers_datagrams_do_nothing(cluster, group, chance):
         cluster.start("n3", "--discover", group)
         cluster.wait_until_all_list(["n1", "n2", "n3"], deadline=promised(5))
     assert node.descriptors() < descriptors + 20
-    assert node.resident_bytes() < memory + (4 << 20)
+    assert node.anonymous_bytes() < memory + (4 << 20)
     assert len(node.log_text().splitlines()) < 100, "a flood of datagrams is no flood of lines"
 
 

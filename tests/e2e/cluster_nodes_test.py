@@ -50,6 +50,19 @@ def test_table_has_a_line_for_each_node(pair):
     assert [line.split()[0] for line in lines] == ["n1", "n2"]
 
 
+def test_idle_node_needs_little_memory(cluster):
+    node = cluster.start("small")
+    wait_until(lambda: len(processes_below(node.pid)) == 2, "its zygote and a spawner")
+
+    def kilobytes(pid, kind):
+        lines = open(f"/proc/{pid}/smaps_rollup", encoding="ascii").read().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith(kind + ":")))
+
+    # A page that several of them share is counted once.
+    assert sum(kilobytes(pid, "Pss_Anon") for pid in [node.pid, *processes_below(node.pid)]) <= 2000
+    assert kilobytes(node.pid, "Rss") <= 10000, "what only coming up needed was not given back"
+
+
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_id_and_name_survive_a_restart(cluster, end):
     node = cluster.start("stable")

@@ -441,13 +441,13 @@ def test_reader_that_stops_stops_the_source_and_it_goes_on_at_once(pair, text):
     flow = pair.start_flow(text.format(producer=f"{producer} {counter}", reader="wc -c"))
     reader, = pair.wait_for_programs("wc")
     wait_until(lambda: counted(counter) > MIB, "the first bytes")
-    memory = {name: node.resident_bytes() for name, node in pair.nodes.items()}
+    memory = {name: node.anonymous_bytes() for name, node in pair.nodes.items()}
     os.kill(reader, signal.SIGSTOP)
     before = counted(counter)
     still = wait_until_still(lambda: counted(counter))
     assert still - before < IN_FLIGHT_MAX
     for name, node in pair.nodes.items():
-        assert node.resident_bytes() - memory[name] < 16 * MIB, name
+        assert node.anonymous_bytes() - memory[name] < 16 * MIB, name
     os.kill(reader, signal.SIGCONT)
     wait_until(lambda: counted(counter) > still + 64 * MIB, "the source goes on at full rate", deadline=10)
     flow.send_signal(signal.SIGINT)

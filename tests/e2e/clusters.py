@@ -136,6 +136,12 @@ class Node:
         with open(f"/proc/{self.pid}/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    def anonymous_bytes(self):
+        """What it holds itself, for growth: pages of its binary and libraries come back by and by as they are used."""
+        with open(f"/proc/{self.pid}/statm", encoding="ascii") as file:
+            _, resident, of_files, *_ = map(int, file.read().split())
+        return (resident - of_files) * os.sysconf("SC_PAGE_SIZE")
+
 
 # --- a cluster ----------------------------------------------------------------------------------------------------
 
