@@ -246,6 +246,41 @@ def test_credentials_that_others_may_read_are_refused(pair):
     assert result.returncode != 0 and f"chmod 600 {credentials}".encode() in result.stderr, result
 
 
+# --- another key --------------------------------------------------------------------------------------------------
+
+
+def test_key_is_changed_while_the_cluster_works(cluster):
+    """The steps of docs/security.md, "Changing the key": node by node, and pipelines cross them all the while."""
+    old, new = cluster.key, cluster.new_key("new.key")
+    names = ["n1", "n2", "n3"]
+    keys = {name: cluster.new_key(f"{name}.key") for name in names}
+
+    def restart(name):
+        if name in cluster.nodes:
+            assert cluster[name].terminate() == 0
+        other = next((cluster[each].url for each in names if each != name and each in cluster.nodes), None)
+        cluster.start(name, key=keys[name], join=other)
+
+    def works():
+        cluster.wait_until_all_list(names)
+        for asked in names:
+            result = cluster.run("@n1 echo whole | @n2 cat | @n3 cat", at=asked)
+            assert (result.returncode, result.stdout, result.stderr) == (0, b"whole\n", b"")
+
+    for name in names:
+        keys[name].write_bytes(old.read_bytes())
+        restart(name)
+    for content in ([old, new], [new, old], [new]):
+        for name in names:
+            keys[name].write_bytes(b"".join(key.read_bytes() for key in content))
+            restart(name)
+            works()
+    reach = ["nodes", "--node", cluster["n1"].url]
+    refused = cluster.household.run_sluice(*reach, "--key", str(old))
+    assert refused.returncode == 4 and b"key" in refused.stderr, refused
+    assert cluster.household.run_sluice(*reach, "--key", str(new)).returncode == 0
+
+
 def test_wrong_key_is_refused_by_both_sides(pair):
     other = pair.new_key("other.key")
     for verb, status in ((["nodes"], 4), (["run", "@n2 echo ran"], 125), (["leave"], 4)):
