@@ -1,10 +1,9 @@
 #pragma once
 // Notifies a wakeup at a point in time, unless it is destroyed before.
 // Threading: belongs to the loop of its executor.
-#include <memory>
+#include <utility>
 
-#include "base/time.h"
-#include "net/async.h"
+#include "net/alarm.h"
 #include "rpc/wakeup.h"
 
 namespace sluice::api {
@@ -12,16 +11,13 @@ namespace sluice::api {
 class Alarm final {
  public:
   /// The wakeup must outlive this.
-  Alarm(net::asio::any_io_executor executor, rpc::Wakeup& wakeup, TimePoint at);
-  ~Alarm();
-  Alarm(const Alarm&) = delete;
-  Alarm& operator=(const Alarm&) = delete;
+  Alarm(net::asio::any_io_executor executor, rpc::Wakeup& wakeup, TimePoint at)
+      : alarm_(std::move(executor), at, [&wakeup] { wakeup.notify(); }) {}
 
-  bool rang() const;
+  bool rang() const { return alarm_.rang(); }
 
  private:
-  struct State;
-  std::shared_ptr<State> state_;  // shared with the timer's handler, which may run after us
+  net::Alarm alarm_;
 };
 
 }  // namespace sluice::api

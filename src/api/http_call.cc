@@ -23,7 +23,8 @@ std::unexpected<Status> failure(Code code, std::string message) {
 /// The messages of the caller, one after the other.
 class RequestReader final {
  public:
-  RequestReader(HttpExchange& exchange, const ApiMethod& method) : exchange_(exchange), method_(method) {
+  RequestReader(HttpExchange& exchange, const ApiMethod& method)
+      : exchange_(exchange), method_(method), share_(exchange.limits().bodies) {
     if (!exchange.head().has_body()) lines_.on_end();
   }
 
@@ -48,7 +49,9 @@ class RequestReader final {
  private:
   net::Awaitable<std::expected<std::optional<std::string>, Status>> next_line(std::optional<TimePoint> deadline) {
     while (true) {
-      if (auto line = lines_.poll_line()) co_return line;
+      auto line = lines_.poll_line();
+      static_cast<void>(share_.resize(lines_.held()));  // it has become less, which is never refused
+      if (line) co_return line;
       if (lines_.finished()) co_return std::nullopt;
       if (lines_.held() > rpc::kMessageMax)
         co_return failure(Code::resource_exhausted, "a line of the body is too long");
@@ -56,6 +59,7 @@ class RequestReader final {
       if (!event) co_return failure_of(event.error());
       if (auto* bytes = std::get_if<BodyBytes>(&*event)) {
         lines_.on_bytes(bytes->bytes);
+        if (!share_.resize(lines_.held())) co_return failure(Code::resource_exhausted, kTooMuchAtOnce);
       } else {
         lines_.on_end();
         exchange_.on_body_end();
@@ -74,6 +78,7 @@ class RequestReader final {
   const ApiMethod& method_;
   std::optional<std::string> only_;
   LineSplitter lines_;
+  BodyShare share_;  // of the lines
 };
 
 class HttpCall final : public rpc::ServerCall {

@@ -15,6 +15,7 @@
 #include <optional>
 #include <string_view>
 
+#include "api/body_budget.h"
 #include "api/http_site.h"
 #include "api/run_door.h"
 #include "base/log.h"
@@ -32,6 +33,8 @@ struct HttpLimits {
   std::size_t progress_bytes = std::size_t{4} << 10;
   Duration write_time = std::chrono::seconds(30);  // for an answer that is sent whole to be taken
   Duration call_time = std::chrono::seconds(10);   // of a unary call without Sluice-Timeout
+  /// Of messages that are still arriving, on all connections together: eight of the largest.
+  std::shared_ptr<BodyBudget> bodies = std::make_shared<BodyBudget>(std::size_t{32} << 20);
   Duration linger_time = std::chrono::seconds(2);  // a refused body is read that long, so that the client reads why
 };
 

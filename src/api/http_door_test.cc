@@ -253,5 +253,17 @@ TEST_F(HttpDoor, GivesUpOnABodyThatEndsTooSoon) {
   EXPECT_THAT(client.until_end(), HasSubstr("the body is not complete"));
 }
 
+TEST_F(HttpDoor, HoldsNoMoreOfBodiesThatArriveThanItsBudget) {
+  options.limits.bodies = std::make_shared<BodyBudget>(5000);
+  std::string head =
+      "POST /sluice.v1.Cluster/ListNodes HTTP/1.1\r\nHost: localhost:7117\r\nContent-Type: application/json\r\n";
+  RawClient& first = connect();
+  first.send(head + "Content-Length: 4000\r\n\r\n" + std::string(3000, ' '));
+  EXPECT_TRUE(first.until([&] { return options.limits.bodies->used() == 3000; }));
+  EXPECT_EQ(status_in(answer_to(head + "Content-Length: 2500\r\n\r\n" + std::string(2500, ' '))), 429);
+  first.close();
+  EXPECT_TRUE(first.until([&] { return options.limits.bodies->used() == 0; }));
+}
+
 }  // namespace
 }  // namespace sluice::api

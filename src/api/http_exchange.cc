@@ -33,6 +33,7 @@ net::Awaitable<std::expected<std::string, HttpRefusal>> HttpExchange::read_body(
   if (!head_.has_body()) co_return std::string();
   co_await want_body();
   std::string body;
+  BodyShare held(limits_.bodies);
   std::size_t wanted = limits_.progress_bytes;  // that many in all, or the end, before the deadline
   TimePoint deadline = Clock::now() + limits_.progress_time;
   while (true) {
@@ -44,6 +45,7 @@ net::Awaitable<std::expected<std::string, HttpRefusal>> HttpExchange::read_body(
     if (std::holds_alternative<BodyEnd>(*event)) break;
     body += std::get<BodyBytes>(*event).bytes;
     if (body.size() > size_max) co_return std::unexpected(too_large(size_max));
+    if (!held.resize(body.size())) co_return std::unexpected(HttpRefusal{429, kTooMuchAtOnce});
     if (body.size() < wanted) continue;
     wanted = body.size() + limits_.progress_bytes;
     deadline = Clock::now() + limits_.progress_time;

@@ -18,6 +18,8 @@
 
 namespace sluice::api {
 
+inline constexpr const char* kTooMuchAtOnce = "other requests fill the memory for those that arrive; try again later";
+
 struct Answer {
   int status = 200;
   std::string_view content_type = kJsonType;
@@ -37,7 +39,7 @@ class HttpExchange final {
 
   /// Tells a client that waits for it that its body is wanted.
   net::Awaitable<void> want_body();
-  /// The whole body. Errors: too large, too slow, not well-formed; a client that is gone is one of them.
+  /// The whole body. Errors: too large, too slow, not well-formed, too much held by all; a client that is gone is one of them.
   net::Awaitable<std::expected<std::string, HttpRefusal>> read_body(std::size_t size_max);
   /// To be told of each event of the body that somebody else takes from the stream.
   void on_body_end() { body_ended_ = true; }

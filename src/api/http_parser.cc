@@ -41,7 +41,9 @@ std::optional<HttpRefusal> check_framing(const RequestHead& head) {
   auto codings = head.all("transfer-encoding");
   if (!codings.empty() && head.find("content-length"))
     return HttpRefusal{400, "a request has either a length or a transfer coding"};
-  if (head.all("content-length").size() > 1) return HttpRefusal{400, "the length of a request is said once"};
+  auto lengths = head.all("content-length");
+  if (lengths.size() > 1 || (!lengths.empty() && lengths.front().find(',') != std::string_view::npos))
+    return HttpRefusal{400, "the length of a request is said once"};
   if (!codings.empty() && head.version == HttpVersion::http_1_0)
     return HttpRefusal{400, "HTTP/1.0 knows no transfer coding"};
   if (codings.size() > 1 || (codings.size() == 1 && !equal_ignoring_case(codings.front(), "chunked")))

@@ -116,6 +116,7 @@ TEST(HttpParser, RefusesABodyWhoseEndIsAmbiguous) {
   EXPECT_EQ(refusal_of(start + "Transfer-Encoding: gzip\r\nContent-Length: 3\r\n\r\n"), 400);
   EXPECT_EQ(refusal_of(start + "Content-Length: 3\r\nContent-Length: 4\r\n\r\n"), 400);
   EXPECT_EQ(refusal_of(start + "Content-Length: 3\r\nContent-Length: 3\r\n\r\n"), 400);
+  EXPECT_EQ(refusal_of(start + "Content-Length: 3, 3\r\n\r\n"), 400);
   EXPECT_EQ(refusal_of(start + "Content-Length: -3\r\n\r\n"), 400);
   EXPECT_EQ(refusal_of(start + "Content-Length: 0x3\r\n\r\n"), 400);
   EXPECT_EQ(refusal_of(start + "Content-Length: 99999999999999999999999\r\n\r\n"), 400);

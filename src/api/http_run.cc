@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <exception>
+#include <optional>
+#include <set>
 #include <utility>
 
+#include "api/http_route.h"
 #include "api/query_text.h"
 #include "base/spelling.h"
 
@@ -32,10 +35,11 @@ bool reads_trailers(const RequestHead& head) {
 struct Run {
   HttpExchange& exchange;
   std::unique_ptr<RunningFlow> flow;
-  bool finished = false;     // the flow has
-  bool input_wanted = true;  // the pipeline reads
-  bool input_ended = false;  // the body has
-  int running = 0;           // coroutines beside the one that carries the output
+  bool finished = false;                // the flow has
+  bool input_wanted = true;             // the pipeline reads
+  bool input_ended = false;             // the body has
+  int running = 0;                      // coroutines beside the one that carries the output
+  std::optional<HttpRefusal> bad_body;  // why the flow was cancelled, if that was the client's doing
 };
 
 /// Of the body, as long as the pipeline reads it.
@@ -57,6 +61,7 @@ net::Awaitable<void> carry_input(Run& run) {
   while (!run.finished && !run.input_ended) {
     auto event = stream.poll_event();
     if (!event) {
+      run.bad_body = event.error();
       run.flow->cancel();
       co_return;
     }
@@ -73,7 +78,9 @@ net::Awaitable<void> carry_input(Run& run) {
 net::Awaitable<void> watch_client(Run& run) {
   HttpStream& stream = run.exchange.stream();
   while (!run.finished && !stream.input_ended()) co_await stream.changed().wait();
-  if (!run.finished) run.flow->cancel();
+  if (run.finished) co_return;
+  if (!run.input_ended && !run.bad_body) run.bad_body = HttpRefusal{400, "the body is not complete"};
+  run.flow->cancel();
 }
 
 // What one throws is a bug of ours: the process stops rather than go on with half a change.
@@ -125,9 +132,12 @@ net::Awaitable<void> answer_without_output(HttpExchange& exchange, const FlowRes
   co_await exchange.answer(std::move(answer));
 }
 
-net::Awaitable<void> answer_run(HttpExchange& exchange, const FlowResult& result) {
+net::Awaitable<void> answer_run(const Run& run, const FlowResult& result) {
+  HttpExchange& exchange = run.exchange;
   if (exchange.stream().dead()) co_return;
-  if (!exchange.begun())
+  if (!exchange.begun() && run.bad_body)
+    co_await exchange.refuse(*run.bad_body);
+  else if (!exchange.begun())
     co_await answer_without_output(exchange, result);
   else if (result.outcome.ok() || reads_trailers(exchange.head()))
     co_await exchange.end(trailers_of(result));
@@ -145,7 +155,7 @@ net::Awaitable<void> carry(HttpExchange& exchange, std::unique_ptr<RunningFlow> 
   run.finished = true;
   exchange.stream().changed().notify();
   while (run.running > 0) co_await exchange.stream().changed().wait();
-  co_await answer_run(exchange, result);
+  co_await answer_run(run, result);
 }
 
 std::expected<void, HttpRefusal> check_run(const HttpExchange& exchange, const rpc::DispatchTable& table,
@@ -163,16 +173,21 @@ std::expected<void, HttpRefusal> check_run(const HttpExchange& exchange, const r
 std::expected<RunText, HttpRefusal> run_text_of(const RequestHead& head) {
   auto parameters = parse_query(head.query);
   if (!parameters) return bad_request(parameters.error());
-  RunText text;
+  auto timeout = timeout_of(head);
+  if (!timeout) return std::unexpected(timeout.error());
+  RunText text{.timeout = *timeout};
+  std::set<std::string> seen;
   for (QueryParameter& parameter : *parameters) {
+    // Which of two would hold is a matter of taste, and whoever checked the request before us may have had another.
+    if (!seen.insert(parameter.name).second) return bad_request("the parameter '" + parameter.name + "' is said twice");
     if (parameter.name == "pipeline") {
       text.pipeline = std::move(parameter.value);
     } else if (parameter.name == "pipefail") {
       text.pipefail = std::move(parameter.value);
     } else if (parameter.name == "timeout") {
-      auto timeout = parse_duration(parameter.value);
-      if (!timeout) return bad_request("timeout: " + timeout.error());
-      text.timeout = *timeout;
+      auto said = parse_duration(parameter.value);
+      if (!said) return bad_request("timeout: " + said.error());
+      text.timeout = *said;
     } else {
       return bad_request("there is no parameter '" + parameter.name + "'" + did_you_mean(parameter.name, kParameters));
     }

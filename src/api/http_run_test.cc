@@ -175,5 +175,33 @@ TEST_F(HttpRuns, EndWhenTheBodyIsNotWellFormed) {
   EXPECT_THAT(client.until_end(), Not(HasSubstr("\r\n0\r\n")));
 }
 
+TEST_F(HttpRuns, SayWhatIsWrongWithABodyBeforeAnyOutput) {
+  RawClient& client = connect();
+  client.send(chunked_run("wait") + "0x1\r\nx\r\n0\r\n\r\n");
+  std::string answer = client.until_end();
+  EXPECT_EQ(status_in(answer), 400);
+  EXPECT_THAT(answer, HasSubstr("chunk"));
+  RawClient& leaving = connect();
+  leaving.send(chunked_run("wait") + "5\r\nx");
+  leaving.end_sending();
+  answer = leaving.until_end();
+  EXPECT_EQ(status_in(answer), 400);
+  EXPECT_THAT(answer, HasSubstr("the body is not complete"));
+}
+
+TEST_F(HttpRuns, TakeTheirTimeFromTheHeaderOrTheParameter) {
+  EXPECT_EQ(status_in(answer_to(run("cat", "x", "Sluice-Timeout: 7s\r\n"))), 200);
+  EXPECT_EQ(run_door.last_text.timeout, 7s);
+  EXPECT_EQ(status_in(answer_to(run("cat&timeout=5s", "x", "Sluice-Timeout: 7s\r\n"))), 200);
+  EXPECT_EQ(run_door.last_text.timeout, 5s);
+  EXPECT_EQ(status_in(answer_to(run("cat", "x", "Sluice-Timeout: soon\r\n"))), 400);
+}
+
+TEST_F(HttpRuns, RefuseAParameterThatIsSaidTwice) {
+  std::string answer = answer_to(run("cat&pipeline=false", "x"));
+  EXPECT_EQ(status_in(answer), 400);
+  EXPECT_THAT(answer, HasSubstr("the parameter 'pipeline' is said twice"));
+}
+
 }  // namespace
 }  // namespace sluice::api

@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/durable_file.h"
+#include "cli/settings.h"
 #include "node/locations.h"
 
 namespace sluice::cli {
@@ -25,7 +25,7 @@ std::string text_of(const nlohmann::json& object, const char* key) {
 
 std::expected<Contexts, std::string> read_contexts() {
   auto text = read_small_file(path(), std::size_t{1} << 20);
-  if (!text && (text.error().number == ENOENT || text.error().number == ENOTDIR)) return Contexts{};
+  if (!text && is_absent(path(), text.error().number)) return Contexts{};
   if (!text) return Refusal(fmt::format("cannot read {}: {}", path(), std::strerror(text.error().number)));
   auto json = nlohmann::json::parse(*text, nullptr, false);
   if (!json.is_object() || !json.contains("contexts") || !json["contexts"].is_object())

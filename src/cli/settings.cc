@@ -119,13 +119,12 @@ std::string Settings::origin(std::string_view key) const {
   return values == nullptr ? "" : values->front().origin;
 }
 
-namespace {
-
-// A folder that we may not enter (root's, after `setpriv` or `sudo -u` that keep HOME) holds no file of ours.
 bool is_absent(const std::string& path, int error) {
   struct stat status {};
   return error == ENOENT || error == ENOTDIR || (error == EACCES && ::stat(path.c_str(), &status) != 0);
 }
+
+namespace {
 
 std::expected<std::optional<SettingsFile>, std::string> read_file(const std::string& path) {
   auto text = read_small_file(path, kConfigurationBytesMax);

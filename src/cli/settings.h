@@ -61,6 +61,10 @@ class Settings final {
 /// Those of this process. A file that is not there is none; errors: as above, or a file that can't be read.
 std::expected<Settings, std::string> read_settings();
 
+/// Whether reading a file failed because there is none for us. A folder that we may not enter (root's, after `setpriv` or
+/// `sudo -u` that keep HOME) holds no file of ours.
+bool is_absent(const std::string& path, int error);
+
 std::string user_settings_path();
 std::string system_settings_path();
 

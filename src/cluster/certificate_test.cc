@@ -6,6 +6,7 @@
 
 #include "cluster/certificate_authority.h"
 #include "cluster/crypto_handle.h"
+#include "cluster/keys_for_test.h"
 #include "cluster/pem.h"
 
 namespace sluice::cluster {
@@ -13,8 +14,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
-
-constexpr WallTime kNow = std::chrono::sys_days(std::chrono::year(2026) / 5 / 1) + 12h;
 
 /// What the authority would sign if somebody had its key and meant harm, or if a later version made others.
 struct Forgery {

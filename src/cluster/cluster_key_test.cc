@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "cluster/base64.h"
+#include "cluster/keys_for_test.h"
 #include "cluster/temporary_folder_for_test.h"
 
 namespace sluice::cluster {
@@ -12,10 +13,6 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-ClusterKey key_of(char fill) {
-  return ClusterKey(ClusterKey::Bytes(SecretText(std::string(32, fill)).bytes().first<32>()));
-}
 
 std::string line_of(const ClusterKey& key) {
   return "sluice-key-1 " + std::string(to_base64(key.bytes().bytes()).view()) + "\n";

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "cluster/keys_for_test.h"
 #include "cluster/pem.h"
 #include "cluster/temporary_folder_for_test.h"
 
@@ -13,20 +14,6 @@ namespace {
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 
-constexpr WallTime kNow = std::chrono::sys_days(std::chrono::year(2026) / 5 / 1) + 12h;
-const NodeId kNode{{0xab, 0xcd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}};
-
-ClusterKey key_of(char fill) {
-  return ClusterKey(ClusterKey::Bytes(SecretText(std::string(32, fill)).bytes().first<32>()));
-}
-
-ClusterKeys keys_of(std::initializer_list<char> fills) {
-  std::string text;
-  for (char fill : fills) text += format_key_file(key_of(fill)).view();
-  return *ClusterKeys::parse(text);
-}
-
-CertificateRequest a_node() { return {.role = net::Role::node, .name = "db1", .node = kNode, .now = kNow}; }
 CertificateRequest a_reader() { return {.role = net::Role::read, .name = "alice", .now = kNow}; }
 
 std::string text_of(const ClusterCredentials& credentials) {

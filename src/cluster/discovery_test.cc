@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "cluster/node_for_test.h"
+
 namespace sluice::cluster {
 namespace {
 
@@ -37,8 +39,6 @@ class FakeCompany final : public Company {
 
 class DiscoveryTest : public testing::Test {
  protected:
-  NodeId node(std::uint8_t number) { return NodeId{{number}}; }
-
   void announce(std::uint8_t number, std::string address = "", BootNumber boot = kBoot) {
     tell(node(number), DiscoveryAnnouncement{.question = 0, .profile = profile(number, address)}, boot);
   }

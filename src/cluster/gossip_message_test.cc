@@ -5,17 +5,12 @@
 #include "base/random.h"
 #include "base/wire.h"
 #include "cluster/membership_announcement.h"
+#include "cluster/node_for_test.h"
 
 namespace sluice::cluster {
 namespace {
 
 using testing::ElementsAre;
-
-NodeId node(std::uint8_t number) {
-  NodeId id;
-  id.bytes[0] = number;
-  return id;
-}
 
 Profile profile_of(std::string name) {
   return {.name = std::move(name),

@@ -2,17 +2,13 @@
 
 #include <gmock/gmock.h>
 
+#include "cluster/node_for_test.h"
+
 namespace sluice::cluster {
 namespace {
 
 using namespace std::chrono_literals;
 using Step = MembershipProbes::Step;
-
-NodeId node(std::uint8_t number) {
-  NodeId id;
-  id.bytes[0] = number;
-  return id;
-}
 
 const TimePoint kStart{1h};
 

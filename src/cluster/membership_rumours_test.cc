@@ -2,18 +2,14 @@
 
 #include <gmock/gmock.h>
 
+#include "cluster/node_for_test.h"
+
 namespace sluice::cluster {
 namespace {
 
 using namespace std::chrono_literals;
 using testing::IsEmpty;
 using testing::SizeIs;
-
-NodeId node(std::uint64_t number) {
-  NodeId id;
-  for (std::size_t i = 0; i < 8; ++i) id.bytes[i] = static_cast<std::uint8_t>(number >> (8 * i));
-  return id;
-}
 
 const TimePoint kStart{1h};
 

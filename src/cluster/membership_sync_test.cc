@@ -7,6 +7,8 @@
 
 #include <set>
 
+#include "cluster/node_for_test.h"
+
 namespace sluice::cluster {
 namespace {
 
@@ -14,12 +16,6 @@ using namespace std::chrono_literals;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
-
-NodeId node(std::uint64_t number) {
-  NodeId id;
-  for (std::size_t i = 0; i < 8; ++i) id.bytes[i] = static_cast<std::uint8_t>(number >> (8 * i));
-  return id;
-}
 
 AnnouncementRef announce(std::uint64_t number, std::uint64_t incarnation = 1) {
   return make_announcement(node(number), {incarnation, 1},

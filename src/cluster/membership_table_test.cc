@@ -6,17 +6,13 @@
 #include <map>
 #include <set>
 
+#include "cluster/node_for_test.h"
+
 namespace sluice::cluster {
 namespace {
 
 using namespace std::chrono_literals;
 using testing::IsEmpty;
-
-NodeId node(std::uint64_t number) {
-  NodeId id;
-  for (std::size_t i = 0; i < 8; ++i) id.bytes[i] = static_cast<std::uint8_t>(number >> (8 * i));
-  return id;
-}
 
 AnnouncementRef announce(std::uint64_t number, std::uint64_t incarnation = 1, std::string name = "") {
   if (name.empty()) name = fmt::format("n{}", number);

@@ -6,18 +6,14 @@
 
 #include <algorithm>
 
+#include "cluster/node_for_test.h"
+
 namespace sluice::cluster {
 namespace {
 
 using namespace std::chrono_literals;
 using testing::IsEmpty;
 using testing::SizeIs;
-
-NodeId node(std::uint8_t number) {
-  NodeId id;
-  id.bytes[0] = number;
-  return id;
-}
 
 net::Endpoint endpoint(std::uint8_t number) { return {fmt::format("10.0.0.{}", number), 7117}; }
 

@@ -5,22 +5,13 @@
 #include <algorithm>
 
 #include "base/random.h"
+#include "cluster/keys_for_test.h"
 #include "cluster/temporary_folder_for_test.h"
 
 namespace sluice::cluster {
 namespace {
 
 using namespace std::chrono_literals;
-
-constexpr WallTime kNow = std::chrono::sys_days(std::chrono::year(2026) / 5 / 1) + 12h;
-
-ClusterKeys keys_of(std::initializer_list<char> fills) {
-  std::string text;
-  for (char fill : fills)
-    text +=
-        format_key_file(ClusterKey(ClusterKey::Bytes(SecretText(std::string(32, fill)).bytes().first<32>()))).view();
-  return *ClusterKeys::parse(text);
-}
 
 CertificateAuthority authority_of(std::initializer_list<char> fills) {
   return CertificateAuthority::from(keys_of(fills));

@@ -17,6 +17,7 @@
 #include <map>
 #include <utility>
 
+#include "base/pipe.h"
 #include "exec/program_lookup.h"
 #include "flow/pipeline_text.h"
 #include "flow/shell.h"
@@ -63,13 +64,12 @@ class HttpFlow final : public FlowClient, public PartSurroundings, public std::e
         changed_(core.executor) {}
 
   std::expected<void, std::string> make_pipes() {
-    int in[2], out[2];
-    if (::pipe2(in, O_CLOEXEC) != 0) return std::unexpected(std::strerror(errno));
-    flow_input_.reset(in[0]);
-    input_.assign(in[1]);
-    if (::pipe2(out, O_CLOEXEC) != 0) return std::unexpected(std::strerror(errno));
-    flow_output_.reset(out[1]);
-    output_.assign(out[0]);
+    auto in = make_pipe(), out = make_pipe();
+    if (!in || !out) return std::unexpected(std::strerror(in ? out.error() : in.error()));
+    flow_input_ = std::move(in->read_end);
+    input_.assign(in->write_end.release());
+    flow_output_ = std::move(out->write_end);
+    output_.assign(out->read_end.release());
     return {};
   }
   void set_flow(std::shared_ptr<FlowOrchestrator> flow) { flow_ = std::move(flow); }

@@ -178,6 +178,7 @@ def test_file_of_another_user(household, files):
     # `sudo -u USER` keeps root's HOME; what lies there is none of that user's.
     files.user.parent.chmod(0o700)
     assert household.run_sluice("run", "echo fine", user="ordinary").outcome == (0, b"fine\n")
+    assert household.run_sluice("context", "ls", user="ordinary").outcome == (0, b"")
 
 
 def test_huge_file_is_refused_and_a_pipe_not_waited_for(household, files):

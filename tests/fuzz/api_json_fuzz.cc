@@ -2,25 +2,19 @@
 // same. The first byte says which of the two (`t`, `b`), the rest of the first line of what type.
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <iterator>
 #include <string>
 #include <string_view>
 
 #include "api/json_mapping.h"
+#include "require.h"
 
 namespace {
 
 using namespace sluice::api;
+using sluice::fuzz::require;
 
 constexpr std::size_t kMessageMax = 64 << 10;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
 
 /// By its name within sluice.v1; a name that there is not stands for some other type.
 const std::string& find_type(std::string_view name) {

@@ -3,21 +3,15 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 
 #include "link/byte_frames.h"
+#include "require.h"
 
 namespace {
 
+using sluice::fuzz::require;
 using sluice::link::ByteFrameDecoder;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
 
 struct Heard {
   std::string stream;

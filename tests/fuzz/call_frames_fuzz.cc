@@ -6,17 +6,17 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "require.h"
 #include "rpc/call_multiplexer.h"
 
 namespace {
 
 using sluice::TimePoint;
+using sluice::fuzz::require;
 using sluice::rpc::CallEvent;
 using sluice::rpc::CallMultiplexer;
 using sluice::rpc::Code;
@@ -24,12 +24,6 @@ using sluice::rpc::FrameReader;
 using sluice::rpc::MultiplexerOptions;
 using sluice::rpc::Side;
 using sluice::rpc::StreamId;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
 
 struct Settings {
   Side side = Side::server;

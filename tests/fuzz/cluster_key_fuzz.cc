@@ -1,23 +1,17 @@
 // Any bytes as a key file: an error that shows nothing of it, or keys that are read again as they are written.
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
 #include "cluster/cluster_key.h"
+#include "require.h"
 
 namespace {
 
 using sluice::cluster::ClusterKey;
 using sluice::cluster::ClusterKeys;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using sluice::fuzz::require;
 
 void check(const ClusterKeys& keys) {
   require(!keys.all().empty() && keys.all().size() <= sluice::cluster::kClusterKeysMax,

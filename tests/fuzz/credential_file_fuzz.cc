@@ -1,22 +1,16 @@
 // Any bytes as a credential file: an error, or credentials whose parts belong together.
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string_view>
 
 #include "cluster/credential_file.h"
+#include "require.h"
 
 namespace {
 
 using sluice::cluster::ClusterCredentials;
+using sluice::fuzz::require;
 using sluice::net::Role;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
 
 void check(const ClusterCredentials& credentials) {
   const bool node = credentials.fields.role == Role::node;

@@ -6,12 +6,11 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string_view>
 
 #include "base/wire.h"
 #include "cluster/discovery.h"
+#include "require.h"
 
 namespace {
 
@@ -20,12 +19,7 @@ using sluice::TimePoint;
 using sluice::cluster::BootNumber;
 using sluice::cluster::Discovery;
 using sluice::cluster::DiscoveryOptions;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using sluice::fuzz::require;
 
 class SomeCompany final : public sluice::cluster::Company {
  public:

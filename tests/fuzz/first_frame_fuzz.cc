@@ -2,21 +2,15 @@
 // written again.
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string_view>
 
 #include "net/first_frame.h"
+#include "require.h"
 
 namespace {
 
 using namespace sluice::net;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using sluice::fuzz::require;
 
 template <class Result>
 void check(std::string_view bytes, const Result& decoded) {

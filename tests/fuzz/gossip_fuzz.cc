@@ -5,25 +5,19 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
 #include "base/wire.h"
 #include "cluster/membership.h"
+#include "require.h"
 
 namespace {
 
 using sluice::NodeId;
 using sluice::TimePoint;
 using sluice::cluster::Membership;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using sluice::fuzz::require;
 
 NodeId node(std::uint8_t number) {
   NodeId id;

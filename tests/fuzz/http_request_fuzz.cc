@@ -2,8 +2,6 @@
 // request before a method sees it.
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,19 +15,15 @@
 #include "api/json_mapping.h"
 #include "api/line_splitter.h"
 #include "api/schema.h"
+#include "require.h"
 
 namespace {
 
 using namespace sluice::api;
+using sluice::fuzz::require;
 
 constexpr std::size_t kMessageMax = 64 << 10;
 const AllowedHosts kHosts{{"localhost", "::1"}, 7117};
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
 
 void check_lines(const ApiMethod& method, const std::string& body) {
   LineSplitter lines;

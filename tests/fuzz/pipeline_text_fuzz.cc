@@ -1,11 +1,10 @@
 // Any bytes as a pipeline text: the parser answers, and what it says of the text holds.
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string_view>
 
 #include "flow/shell_text.h"
+#include "require.h"
 
 namespace {
 
@@ -13,12 +12,7 @@ using sluice::flow::AtWord;
 using sluice::flow::ParsedCommand;
 using sluice::flow::ParsedText;
 using sluice::flow::TextRange;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using sluice::fuzz::require;
 
 /// Ranges that must follow each other.
 class RangeOrder {

@@ -3,22 +3,16 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string_view>
 #include <vector>
 
 #include "cluster/revocation_list.h"
+#include "require.h"
 
 namespace {
 
 using namespace sluice::cluster;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using sluice::fuzz::require;
 
 // The corpus holds a chunk that this authority has signed.
 const CertificateAuthority& authority() {

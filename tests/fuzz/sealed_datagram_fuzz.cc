@@ -1,11 +1,10 @@
 // Any bytes as a datagram: nothing opens but what was sealed with the secret, and that only once.
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <string_view>
 
 #include "cluster/datagram_seal.h"
+#include "require.h"
 
 namespace {
 
@@ -16,12 +15,7 @@ using sluice::cluster::DatagramSealer;
 using sluice::cluster::GossipSecret;
 using sluice::cluster::OpenError;
 using sluice::cluster::SecretText;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
+using sluice::fuzz::require;
 
 const GossipSecret kSecret(SecretText(std::string_view("the secret of the fuzzed cluster")).bytes().first<32>());
 const NodeId kSender{{1}}, kOwn{{2}};

@@ -3,15 +3,15 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <span>
 
 #include "net/tls.h"
+#include "require.h"
 
 namespace {
 
 using namespace sluice::net;
+using sluice::fuzz::require;
 
 // Made for this program: it opens nothing.
 constexpr const char* kCertificate = R"(-----BEGIN CERTIFICATE-----
@@ -26,12 +26,6 @@ constexpr const char* kKey = R"(-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEICkCIzUW7Eb+YnJT0TIUkhL+a/XtAHYb1F/YG4jU+dQv
 -----END PRIVATE KEY-----
 )";
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
 
 const TlsContext& context() {
   static const auto made = TlsContext::make({kCertificate, kKey, {kCertificate}});
