@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/spelling.h"
 #include "cli/option_reader.h"
 #include "cli/setting_keys.h"
 #include "cli/verbs.h"
@@ -51,22 +50,27 @@ void declare(OptionReader& reader, node::StartOptions& options, Raw& raw) {
                                  "http", "http-tokens", "run-as", "log-format", "log-level"});
 }
 
+/// What is wrong with the values of the options that are settings too; empty if nothing is.
+std::string first_problem(const node::StartOptions& options, const Raw& raw) {
+  const std::pair<const char*, std::vector<std::string>> given[] = {
+      {"listen", {options.listen}},     {"advertise", {options.advertise}}, {"join", options.joins},
+      {"discover", {options.discover}}, {"name", {options.name}},           {"label", raw.labels},
+      {"http", {options.http}},         {"log-format", {raw.log_format}},   {"log-level", {raw.log_level}}};
+  for (const auto& [key, values] : given)
+    for (const std::string& value : values)
+      if (std::string problem = value.empty() ? "" : find_setting_key(key)->problem(value); !problem.empty())
+        return fmt::format("--{} {}", key, problem);
+  return {};
+}
+
 std::string judge(const Raw& raw, node::StartOptions& options) {
+  if (std::string problem = first_problem(options, raw); !problem.empty()) return problem;
   for (const std::string& label : raw.labels) {
-    if (std::string problem = label_problem(label); !problem.empty()) return "--label " + problem;
     std::size_t equals = label.find('=');
     options.labels.emplace_back(label.substr(0, equals), label.substr(equals + 1));
   }
-  if (!raw.log_format.empty()) {
-    auto format = log_format_from(raw.log_format);
-    if (!format) return fmt::format("--log-format={} is unknown; one of: text json", raw.log_format);
-    options.log_format = *format;
-  }
-  if (!raw.log_level.empty()) {
-    auto level = log_level_from(raw.log_level);
-    if (!level) return fmt::format("--log-level={} is unknown; one of: trace debug info warn error", raw.log_level);
-    options.log_level = *level;
-  }
+  if (!raw.log_format.empty()) options.log_format = log_format_from(raw.log_format).value();
+  if (!raw.log_level.empty()) options.log_level = log_level_from(raw.log_level).value();
   if (!options.key.empty() && !options.cert.empty()) return "--key and --cert exclude each other";
   if (raw.no_config) return {};
   Proof proof = find_proof({.key = options.key, .cert = options.cert}, raw.settings);

@@ -29,7 +29,7 @@ std::expected<std::unique_ptr<NodeTrust>, std::string> NodeTrust::open(const Ide
   auto trusted = cluster::TrustedAuthorities::from_pems(trust->credentials_.tls.authority_pems);
   if (!trusted) return Refusal(trusted.error());
   trust->revocations_ = std::make_unique<cluster::RevocationList>(std::move(*trusted));
-  trust->load();
+  if (auto loaded = trust->load(); !loaded) return Refusal(loaded.error());
   if (auto made = trust->make_context(); !made) return Refusal(made.error());
   return trust;
 }
@@ -125,7 +125,11 @@ std::expected<void, std::string> NodeTrust::revoke(const net::CertificateSerial&
   auto now = wall_time_now();
   auto added = revocations_->add(authority_->sign_revocation(serial, cluster::revocation_end(now)), now);
   if (!added) return Refusal("the list of revoked certificates is full; rotate the cluster key (docs/security.md)");
-  save();
+  if (auto kept = save(); !kept)
+    return Refusal(
+        fmt::format("it is refused from now on, but only until this node restarts: {}; mend that, and revoke "
+                    "it again",
+                    kept.error()));
   return {};
 }
 
@@ -136,18 +140,25 @@ void NodeTrust::add_revocations(const std::vector<cluster::Revocation>& revocati
     if (added && *added == cluster::RevocationAdded::added) grown = true;
     if (!added) log_.warn("revocation refused", {{"serial", revocation.serial.text()}});
   }
-  if (grown) save();
+  if (!grown) return;
+  if (auto kept = save(); !kept) log_.error("revocations not kept", {{"reason", kept.error()}});
 }
 
-void NodeTrust::load() {
+std::expected<void, std::string> NodeTrust::load() {
   auto loaded = cluster::load_revocations(directory_ + kRevocations, *revocations_, wall_time_now());
-  if (!loaded) log_.error("revocations not read", {{"reason", loaded.error().message}});
+  if (!loaded)
+    return Refusal(fmt::format(
+        "{}; without it certificates that were revoked would be believed again. Put a copy back; or move it away, and "
+        "start the node when another of the cluster runs, which tells it of all that are revoked",
+        loaded.error().message));
   if (authority_) revocations_->sign_again(*authority_);
+  return {};
 }
 
-void NodeTrust::save() {
+std::expected<void, std::string> NodeTrust::save() {
   auto saved = cluster::save_revocations(directory_ + kRevocations, *revocations_);
-  if (!saved) log_.error("revocations not kept", {{"reason", saved.error().message}});
+  if (!saved) return Refusal(saved.error().message);
+  return {};
 }
 
 }  // namespace sluice::node

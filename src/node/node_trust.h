@@ -51,7 +51,7 @@ class NodeTrust final {
   /// A certificate for `public_key_pem` with the identity that `peer` has proved. Requires holds_key().
   std::expected<cluster::ClusterCredentials, std::string> renew_for(const std::string& public_key_pem,
                                                                     const net::Peer& peer) const;
-  /// Signs and adds. Errors: a sentence. Requires holds_key().
+  /// Signs, adds and keeps. Errors: a sentence; what can't be kept is in force nevertheless. Requires holds_key().
   std::expected<void, std::string> revoke(const net::CertificateSerial& serial);
   /// Adds what another node told us; the list is saved if it has grown.
   void add_revocations(const std::vector<cluster::Revocation>& revocations);
@@ -61,8 +61,8 @@ class NodeTrust final {
   std::expected<void, std::string> open_key(const std::string& path, const NodeId& id, const std::string& name);
   std::expected<void, std::string> open_certificate(const std::string& path);
   std::expected<void, std::string> make_context();
-  void load();
-  void save();
+  std::expected<void, std::string> load();
+  std::expected<void, std::string> save();
 
   std::string directory_;
   Logger& log_;

@@ -108,7 +108,7 @@ def test_node_of_another_key_is_not_let_in(cluster, group):
 def test_unusable_groups_are_refused(cluster, text, named):
     result = cluster.household.run_sluice("start", "--data", str(cluster.folder / "other"), "--key",
                                           str(cluster.key), "--listen", "127.0.0.1:0", "--discover", text)
-    assert (result.returncode, result.stdout, result.stderr.count(b"\n")) == (1, b"", 1), result
+    assert (result.returncode, result.stdout, result.stderr.count(b"\n")) == (2, b"", 1), result
     line = result.stderr.decode()
     assert line.startswith("sluice: start: --discover") and text in line and named in line, line
     result = find(cluster, text)

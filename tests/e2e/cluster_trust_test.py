@@ -246,6 +246,31 @@ def test_credentials_that_others_may_read_are_refused(pair):
     assert result.returncode != 0 and f"chmod 600 {credentials}".encode() in result.stderr, result
 
 
+SOME_SERIAL = "00112233445566778899aabbccddeeff"
+
+
+def test_revocation_that_can_not_be_kept_is_an_error(cluster):
+    node = cluster.start("n1")
+    (node.data / "revocations").mkdir()
+    refused = cluster.household.run_sluice("cert", "revoke", SOME_SERIAL, *cluster.at("n1"))
+    assert refused.returncode == 1 and b"only until this node restarts" in refused.stderr, refused
+    (node.data / "revocations").rmdir()
+    assert cluster.household.run_sluice("cert", "revoke", SOME_SERIAL, *cluster.at("n1")).returncode == 0
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", b"SLUICE REVOKED\n\1half"])
+def test_node_does_not_start_without_the_revocations_that_it_had(cluster, damage):
+    node = cluster.start("n1")
+    node.terminate()
+    (node.data / "revocations").write_bytes(damage)
+    (node.data / "revocations").chmod(0o600)
+    again = cluster.launch("n1")
+    assert again.process.wait(timeout=60) == 1
+    assert "revocations: " in again.log_text() and "Put a copy back" in again.log_text()
+    (node.data / "revocations").unlink()
+    cluster.start("n1")
+
+
 # --- another key --------------------------------------------------------------------------------------------------
 
 
