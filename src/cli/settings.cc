@@ -131,6 +131,10 @@ std::expected<std::optional<SettingsFile>, std::string> read_file(const std::str
   if (text) return SettingsFile{.path = path, .text = *std::move(text)};
   int error = text.error().number;
   if (is_absent(path, error)) return std::nullopt;
+  if (error == EFBIG)
+    return Refusal(
+        fmt::format("the configuration {} has more than the {} bytes that one may have; is it another's file?", path,
+                    kConfigurationBytesMax));
   return Refusal(fmt::format("cannot read the configuration {}: {}", path, std::strerror(error)));
 }
 

@@ -24,7 +24,8 @@ std::unexpected<FileError> system_failure(std::string_view action, const std::st
 
 // What can't be a file of ours by its kind, rights or size.
 std::expected<void, FileError> check(const std::string& path, const struct stat& status, ReadLimits limits) {
-  if (!S_ISREG(status.st_mode)) return failure(FileErrorKind::malformed, fmt::format("{} is no regular file", path));
+  if (!S_ISREG(status.st_mode))
+    return failure(FileErrorKind::malformed, fmt::format("{} is a folder or a device; name a file", path));
   if (limits.content == FileContent::secret && (status.st_mode & 077) != 0)
     return failure(FileErrorKind::exposed,
                    fmt::format("{} may be opened by others (mode {:04o}), and it holds a secret: chmod 600 {}", path,
