@@ -12,6 +12,8 @@ namespace {
 
 using Kind = flow::Whereabouts::Kind;
 
+constexpr std::uint32_t kProgressMs = 500;  // it is shown once a second
+
 void add_stage(const ClusterRunRequest& request, std::size_t index, v1::StageRequest& stage) {
   to_message(request.graph.stages[index], index, stage);
   if (index >= request.files.stages.size()) return;
@@ -25,7 +27,7 @@ std::uint64_t milliseconds(Duration duration) {
 
 }  // namespace
 
-v1::RunStart to_message(const ClusterRunRequest& request) {
+v1::RunStart to_message(const ClusterRunRequest& request, bool shows_progress) {
   v1::RunStart start;
   start.set_name(request.run.name);
   start.set_text(request.text);
@@ -49,6 +51,7 @@ v1::RunStart to_message(const ClusterRunRequest& request) {
   start.set_dry_run(request.dry_run);
   start.set_account_io(request.run.json_summary);
   start.set_client_name(host_name());
+  if (shows_progress) start.set_progress_ms(kProgressMs);
   start.set_marks(request.marks == OutputMarks::always  ? v1::RunStart::MARKS_ALWAYS
                   : request.marks == OutputMarks::never ? v1::RunStart::MARKS_NEVER
                                                         : v1::RunStart::MARKS_UNSPECIFIED);

@@ -162,6 +162,7 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
   prepare.set_inner_pipefail(start_.inner_pipefail());
   prepare.set_account_io(start_.account_io());
   prepare.set_look_only(start_.dry_run());
+  if (world_.has_client) prepare.set_progress_ms(start_.progress_ms());
   if (world_.has_client) return prepare;
   prepare.mutable_keep()->set_output_bytes_max(start_.keep_bytes_max());
   prepare.mutable_keep()->set_outlives_daemon(needs_only_this_host());

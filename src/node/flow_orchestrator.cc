@@ -303,6 +303,7 @@ struct FlowOrchestrator::Impl final : HostListener {
         return note(fmt::format("{} is about to leave the cluster; what runs there was told to end",
                                 layout.host_names()[part]));
       case v1::HostEvent::kMoved:
+        return on_moved(part, std::move(*event.mutable_moved()));
       case v1::HostEvent::EVENT_NOT_SET:
         return;
     }
@@ -376,6 +377,14 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (!remedy.note.empty()) note(remedy.note);
     for (const LinkRemedy::Dial& dial : remedy.dials) send(dial.part, links->redial_command(*link, dial.to));
     if (remedy.dials.empty()) machine->on_link_lost(*link, unreached.message(), now);
+  }
+
+  void on_moved(std::size_t part, v1::Moved moved) {
+    if (client == nullptr || client->crowded()) return;
+    v1::RunOutput output;
+    output.mutable_moved()->set_part(static_cast<std::uint32_t>(part));
+    *output.mutable_moved()->mutable_moved() = std::move(moved);
+    tell(std::move(output));
   }
 
   void on_error_output(const v1::ErrorOutput& error_output) {

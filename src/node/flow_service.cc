@@ -34,6 +34,7 @@ class CallClient final : public FlowClient {
   using Outputs = Mailbox<v1::RunOutput>;
 
   void send(v1::RunOutput output) override { outputs_->put(std::move(output)); }
+  bool crowded() const override { return outputs_->size() >= kOutputsMax; }
   Awaitable<void> room() override { return wait_for_room(outputs_); }
   std::shared_ptr<Outputs> outputs() const { return outputs_; }
 
@@ -66,7 +67,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     for (const cluster::Member& member : core.members.members())
       if (member.state == cluster::MemberState::alive)
         nodes.push_back({.id = member.id, .name = member.profile.name, .labels = member.profile.labels});
-    std::ranges::sort(nodes, {}, [](const flow::NodeChoice& node) { return std::pair(node.name, node.id); });
+    std::ranges::sort(nodes, {}, [](const flow::NodeChoice& choice) { return std::pair(choice.name, choice.id); });
     return nodes;
   }
 

@@ -34,6 +34,8 @@ class FlowClient {
  public:
   virtual ~FlowClient() = default;
   virtual void send(v1::RunOutput output) = 0;
+  /// So much waits to be sent that what can be left out should be.
+  virtual bool crowded() const { return false; }
   /// Returns when little enough waits to be sent.
   virtual net::Awaitable<void> room() = 0;
 };
