@@ -69,7 +69,10 @@ struct FlowOrchestrator::Impl final : HostListener {
         id(flow_id),
         start(run_start),
         log(to_log),
-        layout(start, {.nodes = around.nodes(), .self = around.self(), .has_client = to_client != nullptr}),
+        layout(start, {.nodes = around.nodes(),
+                       .self = around.self(),
+                       .has_client = to_client != nullptr,
+                       .address_of = [&around](const NodeId& node) { return around.address_of(node); }}),
         events(executor),
         changed(executor),
         started_ms(unix_ms_now()) {}
