@@ -272,6 +272,17 @@ std::optional<std::uint64_t> BackgroundFlows::written_bytes(const std::string& i
   return output->total_bytes;
 }
 
+bool BackgroundFlows::any_part_runs(const std::string& id) const {
+  if (!is_id(id)) return false;
+  std::error_code ignored;
+  for (const auto& part : std::filesystem::directory_iterator(folder(id), ignored)) {
+    if (!part.is_directory(ignored)) continue;
+    auto state = exec::read_kept(part.path());
+    if (state && std::holds_alternative<exec::KeptRunning>(*state)) return true;
+  }
+  return false;
+}
+
 bool BackgroundFlows::part_runs(const std::string& id, std::uint32_t part) const {
   auto state = exec::read_kept(part_folder(id, part));
   return state && std::holds_alternative<exec::KeptRunning>(*state);

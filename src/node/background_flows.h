@@ -43,7 +43,7 @@ class BackgroundFlows final {
   /// Every flow that has a record, as it is now.
   std::vector<v1::Flow> list() const;
   std::optional<v1::Flow> find(const std::string& id) const;
-  /// Its output included. Requires that it has ended.
+  /// Its output included; also what is kept of a flow that another node orchestrates. Requires that it has ended.
   std::expected<void, std::string> remove(const std::string& id);
   /// The folders where stages of the flow worked, on this node; they may be gone.
   std::vector<std::string> work_folders(const std::string& id) const;
@@ -55,6 +55,8 @@ class BackgroundFlows final {
   /// How much a part that has ended has written to a stream, of which the end may not be kept: on a full disk. Nothing: it
   /// has not ended, or has no such stream.
   std::optional<std::uint64_t> written_bytes(const std::string& id, std::uint32_t part, exec::OutputName name) const;
+  /// Of a flow that another node orchestrates: some program of its parts here runs.
+  bool any_part_runs(const std::string& id) const;
   /// A program of the part may still write.
   bool part_runs(const std::string& id, std::uint32_t part) const;
 

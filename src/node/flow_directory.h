@@ -12,6 +12,8 @@
 
 namespace sluice::v1 {
 class Flow;
+class ForgetFlowRequest;
+class ForgetFlowResponse;
 class ListFlowsRequest;
 class ListFlowsResponse;
 class RemoveFlowRequest;
@@ -32,6 +34,9 @@ Answer<v1::Flow> wait_for_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo in
 Answer<v1::Flow> stop_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, v1::StopFlowRequest request);
 Answer<v1::RemoveFlowResponse> remove_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info,
                                            v1::RemoveFlowRequest request);
+
+/// Workers/ForgetFlow: what is kept here of a flow that another node orchestrates.
+Answer<v1::ForgetFlowResponse> forget_flow(std::shared_ptr<NodeFlows> node, v1::ForgetFlowRequest request);
 
 /// A flow of this node. Returns when it has ended.
 Answer<v1::Flow> wait_here(std::shared_ptr<NodeFlows> node, std::string id);

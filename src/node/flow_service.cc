@@ -259,6 +259,13 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
              .roles = {Role::run, Role::operate, Role::node, Role::admin},
              .server_streams = true,
              .handler = [node](rpc::ServerCall& call) { return read_logs(node, call); }});
+  table.add({.name = "sluice.v1.Workers/ForgetFlow",
+             .roles = {Role::node},
+             .mutating = true,
+             .handler = rpc::unary_of<v1::ForgetFlowRequest, v1::ForgetFlowResponse>(
+                 [node](const rpc::CallInfo&, v1::ForgetFlowRequest request) {
+                   return forget_flow(node, std::move(request));
+                 })});
   table.add({.name = "sluice.v1.Workers/ReadOutput",
              .roles = {Role::node},
              .server_streams = true,
