@@ -2,6 +2,7 @@
 // The flows in the background that this node orchestrates, as its data directory remembers them: one folder a flow, with
 // its record (flow.json) and, for each of its parts that run here, what the spawner keeps (exec/kept_flow.h).
 //
+//   DATA/flows/ID/limits, of a flow with a timeout; DATA/flows/ID/timed-out, once that is over and no orchestrator was there
 //   DATA/flows/ID/flow.json    DATA/flows/ID/0/...    DATA/flows/ID/0/work, a link to the folder where its stages work
 //
 // What a flow is is asked of its spawner each time, so a daemon that was restarted knows as much as the one before.
@@ -17,6 +18,7 @@
 #include "base/log.h"
 #include "exec/bounded_output.h"
 #include "exec/spawner_client.h"
+#include "node/flow_surroundings.h"
 
 namespace sluice::v1 {
 class Flow;
@@ -38,6 +40,11 @@ class BackgroundFlows final {
 
   /// Errors: a sentence; the flow would be forgotten with the daemon.
   std::expected<void, std::string> save(const v1::Flow& flow);
+  /// For the daemon after this one, which ends the flow in time if it still runs. Errors: a sentence.
+  std::expected<void, std::string> save_limits(const std::string& id, const FlowLimits& limits);
+  std::optional<FlowLimits> limits(const std::string& id) const;
+  /// It is about to be ended because its time is over.
+  void mark_timed_out(const std::string& id);
   /// How it ended. If that can't be written (a full disk), this daemon remembers it, and the next one asks the spawners.
   void save_end(const v1::Flow& flow);
   /// Every flow that has a record, as it is now.
@@ -65,6 +72,7 @@ class BackgroundFlows final {
   std::string part_folder(const std::string& id, std::uint32_t part) const;
   std::optional<v1::Flow> read(const std::string& id) const;
   void look_at_parts(v1::Flow& flow) const;
+  bool is_timed_out(const std::string& id) const;
 
   std::string flows_;
   NodeId self_;

@@ -156,6 +156,14 @@ Awaitable<void> stop_spawners(std::shared_ptr<NodeFlows> node, v1::Flow flow, Du
   for (exec::SpawnerClient& spawner : spawners) spawner.send(exec::EndAll{});
 }
 
+Awaitable<void> end_in_time(std::shared_ptr<NodeFlows> node, std::string id, FlowLimits limits) {
+  while (!node->closing && Clock::now() < limits.deadline) co_await node->changed.wait(limits.deadline);
+  auto flow = node->kept.find(id);
+  if (node->closing || !flow || flow->state() != v1::FLOW_STATE_RUNNING) co_return;
+  node->kept.mark_timed_out(id);  // before anything ends: whoever waits is told why
+  co_await stop_spawners(node, *flow, limits.grace);
+}
+
 namespace {
 
 std::expected<void, rpc::Status> remove_kept(NodeFlows& node, const std::string& id) {

@@ -40,6 +40,8 @@ Answer<v1::ForgetFlowResponse> forget_flow(std::shared_ptr<NodeFlows> node, v1::
 
 /// A flow of this node. Returns when it has ended.
 Answer<v1::Flow> wait_here(std::shared_ptr<NodeFlows> node, std::string id);
+/// A flow that an earlier daemon left, and that has a timeout. Returns when it has ended, or the node is closing.
+net::Awaitable<void> end_in_time(std::shared_ptr<NodeFlows> node, std::string id, FlowLimits limits);
 /// A flow that an earlier daemon left: its spawners are told what an orchestrator would tell them.
 net::Awaitable<void> stop_spawners(std::shared_ptr<NodeFlows> node, v1::Flow flow, Duration grace);
 

@@ -169,7 +169,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (client == nullptr && !start.dry_run()) {
       v1::Flow record;
       describe(record);
-      if (auto kept = surroundings.remember(record); !kept) co_return refuse(125, kept.error());
+      if (auto kept = surroundings.remember(record, limits()); !kept) co_return refuse(125, kept.error());
     }
     links.emplace(surroundings, layout);
     if (auto relays = links->set_up_relays(); !relays) co_return refuse(125, relays.error());
@@ -180,6 +180,12 @@ struct FlowOrchestrator::Impl final : HostListener {
     close_parts();
     links.reset();
     conclude();
+  }
+
+  std::optional<FlowLimits> limits() const {
+    if (start.timeout_ms() == 0) return std::nullopt;
+    return FlowLimits{.deadline = Clock::now() + std::chrono::milliseconds(start.timeout_ms()),
+                      .grace = std::chrono::milliseconds(start.grace_ms())};
   }
 
   flow::DistributedRunOptions machine_options() const {

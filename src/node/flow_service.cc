@@ -87,7 +87,10 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
   }
   void forget_relay(const LinkId& link) override { relays->forget(link); }
 
-  std::expected<void, std::string> remember(const v1::Flow& flow) override { return node->kept.save(flow); }
+  std::expected<void, std::string> remember(const v1::Flow& flow, std::optional<FlowLimits> limits) override {
+    auto saved = node->kept.save(flow);
+    return saved && limits ? node->kept.save_limits(flow.id(), *limits) : saved;
+  }
 
   // --- running ----------------------------------------------------------------------------------------------------
 
@@ -215,7 +218,12 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
 };
 
 FlowService::FlowService(NodeCore core, WorkerService& workers, link::DataLoops& loops, std::string data_directory)
-    : impl_(std::make_shared<Impl>(core, workers, loops, std::move(data_directory))) {}
+    : impl_(std::make_shared<Impl>(core, workers, loops, std::move(data_directory))) {
+  for (const v1::Flow& flow : impl_->node->list())
+    if (flow.state() == v1::FLOW_STATE_RUNNING)
+      if (auto limits = impl_->node->kept.limits(flow.id()))
+        impl_->node->tasks.spawn(end_in_time(impl_->node, flow.id(), *limits));
+}
 
 FlowService::~FlowService() = default;
 
