@@ -147,8 +147,13 @@ net::Awaitable<int> stop_flow(NodeSession& session, std::string id, std::uint64_
 net::Awaitable<int> remove_flow(NodeSession& session, std::string id) {
   v1::RemoveFlowRequest request;
   request.set_flow(id);
-  auto removed = co_await rpc::call<v1::RemoveFlowResponse>(session.channel(), "sluice.v1.Flows/RemoveFlow", request);
-  co_return removed ? kSuccess : fail(removed.error());
+  rpc::CallOptions options{.timeout = std::nullopt};  // the node limits how long it asks others
+  auto removed = co_await rpc::call<v1::RemoveFlowResponse>(session.channel(), "sluice.v1.Flows/RemoveFlow", request,
+                                                            std::move(options));
+  if (!removed) co_return fail(removed.error());
+  for (const std::string& name : removed->left_nodes())
+    refuse(kSuccess, fmt::format("{} has left the cluster; what it kept of the flow is still there", name));
+  co_return kSuccess;
 }
 
 net::Awaitable<int> show_logs(NodeSession& session, v1::ReadLogsRequest request) {

@@ -38,6 +38,7 @@ node::ClusterRunRequest make_request(flow::FlowGraph graph, RunOptions options, 
                  .grace = options.grace,
                  .timeout = options.timeout,
                  .keep = options.keep,
+                 .progress = options.progress,
                  .json_summary = options.json,
                  .quiet = options.quiet};
   request.stage_environment = variables(options.environment);

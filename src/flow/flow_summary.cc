@@ -98,6 +98,8 @@ std::string to_json(const ProgressReport& report, const FlowSummary& flow) {
     entry["io_write_bytes"] = stage.written.value;
     entry["read_bytes_per_second"] = static_cast<std::uint64_t>(stage.read_rate);
     entry["write_bytes_per_second"] = static_cast<std::uint64_t>(stage.written_rate);
+    entry["host"] = flow.stages[i].host;
+    entry["link_bytes"] = stage.linked ? Json(stage.linked->value) : Json();
     json["stages"].push_back(std::move(entry));
   }
   return line(json);

@@ -38,7 +38,8 @@ ProgressReport Progress::report() {
                              .written = now.written,
                              .read_rate = rate(now.read, before.read, seconds),
                              .written_rate = rate(now.written, before.written, seconds),
-                             .duration = now.duration});
+                             .duration = now.duration,
+                             .linked = now.linked});
   }
   report.holds_back = find_holder();
   reported_ = latest_.stages;

@@ -20,7 +20,8 @@ struct StageSample {
   bool running = true;
   ByteCount read;  // since the start
   ByteCount written;
-  Duration duration{};  // of one that has ended
+  Duration duration{};              // of one that has ended
+  std::optional<ByteCount> linked;  // that the byte link behind it has carried; nothing: there is none
 };
 
 struct ProgressSample {
@@ -36,6 +37,7 @@ struct StageProgress {
   double read_rate = 0;  // bytes a second since the last report
   double written_rate = 0;
   Duration duration{};  // of one that has ended
+  std::optional<ByteCount> linked;
 };
 
 struct ProgressReport {

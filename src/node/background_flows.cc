@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <sstream>
 
 #include "api/json_mapping.h"
 #include "base/durable_file.h"
@@ -22,7 +23,15 @@ constexpr std::string_view kType = "sluice.v1.Flow";
 constexpr std::size_t kRecordMax = std::size_t{16} << 20;
 constexpr std::size_t kPieceMax = std::size_t{64} << 10;
 constexpr std::size_t kUnwrittenMax = 1000;  // a record is some 1 kB
+constexpr std::size_t kLimitsMax = 100;
+constexpr int kTimedOutStatus = 124;  // as of a flow in the foreground
 constexpr char kWorkLink[] = "/work";
+constexpr char kLimitsFile[] = "/limits";
+constexpr char kTimedOutFile[] = "/timed-out";
+
+std::int64_t milliseconds(Duration duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
 
 // A folder's name comes from a caller.
 bool is_id(const std::string& id) { return FlowId::parse(id).has_value(); }
@@ -153,6 +162,39 @@ std::expected<void, std::string> BackgroundFlows::save(const v1::Flow& flow) {
   return {};
 }
 
+std::expected<void, std::string> BackgroundFlows::save_limits(const std::string& id, const FlowLimits& limits) {
+  std::string path = folder(id) + kLimitsFile;
+  std::string text =
+      fmt::format("{} {}\n", milliseconds(limits.deadline.time_since_epoch()), milliseconds(limits.grace));
+  if (auto written = write_file_durably(path, text, 0600); !written)
+    return std::unexpected(fmt::format("cannot write {}: {}", path, std::strerror(written.error())));
+  return {};
+}
+
+std::optional<FlowLimits> BackgroundFlows::limits(const std::string& id) const {
+  if (!is_id(id)) return std::nullopt;
+  auto text = read_small_file(folder(id) + kLimitsFile, kLimitsMax);
+  if (!text) return std::nullopt;
+  std::istringstream fields(*text);
+  std::int64_t deadline = 0, grace = 0;
+  if (!(fields >> deadline >> grace) || grace < 0) {
+    log_.error("limits of a flow damaged", {{"flow", id}});
+    return std::nullopt;
+  }
+  return FlowLimits{.deadline = TimePoint(std::chrono::milliseconds(deadline)),
+                    .grace = std::chrono::milliseconds(grace)};
+}
+
+void BackgroundFlows::mark_timed_out(const std::string& id) {
+  auto written = write_file_durably(folder(id) + kTimedOutFile, "", 0600);
+  if (!written) log_.error("timeout of a flow not written", {{"flow", id}, {"reason", std::strerror(written.error())}});
+}
+
+bool BackgroundFlows::is_timed_out(const std::string& id) const {
+  std::error_code ignored;
+  return std::filesystem::exists(folder(id) + kTimedOutFile, ignored);
+}
+
 void BackgroundFlows::save_end(const v1::Flow& flow) {
   auto saved = save(flow);
   if (saved) return;
@@ -216,6 +258,10 @@ void BackgroundFlows::look_at_parts(v1::Flow& flow) const {
   } else if (lost) {
     flow.set_state(v1::FLOW_STATE_UNKNOWN);
     flow.set_message("its spawner is gone without a word: it was killed, or the host was restarted");
+  } else if (is_timed_out(flow.id())) {
+    flow.set_state(v1::FLOW_STATE_ENDED);
+    flow.set_status(kTimedOutStatus);
+    flow.set_message("the flow was ended: its time was over (--timeout)");
   } else {
     flow.set_state(v1::FLOW_STATE_ENDED);
     flow.set_status(status_of(flow, looks));
@@ -270,6 +316,17 @@ std::optional<std::uint64_t> BackgroundFlows::written_bytes(const std::string& i
   auto output = std::ranges::find(ended->record.outputs, name, &exec::KeptOutput::name);
   if (output == ended->record.outputs.end()) return std::nullopt;
   return output->total_bytes;
+}
+
+bool BackgroundFlows::any_part_runs(const std::string& id) const {
+  if (!is_id(id)) return false;
+  std::error_code ignored;
+  for (const auto& part : std::filesystem::directory_iterator(folder(id), ignored)) {
+    if (!part.is_directory(ignored)) continue;
+    auto state = exec::read_kept(part.path());
+    if (state && std::holds_alternative<exec::KeptRunning>(*state)) return true;
+  }
+  return false;
 }
 
 bool BackgroundFlows::part_runs(const std::string& id, std::uint32_t part) const {

@@ -2,6 +2,7 @@
 // The flows in the background that this node orchestrates, as its data directory remembers them: one folder a flow, with
 // its record (flow.json) and, for each of its parts that run here, what the spawner keeps (exec/kept_flow.h).
 //
+//   DATA/flows/ID/limits, of a flow with a timeout; DATA/flows/ID/timed-out, once that is over and no orchestrator was there
 //   DATA/flows/ID/flow.json    DATA/flows/ID/0/...    DATA/flows/ID/0/work, a link to the folder where its stages work
 //
 // What a flow is is asked of its spawner each time, so a daemon that was restarted knows as much as the one before.
@@ -17,6 +18,7 @@
 #include "base/log.h"
 #include "exec/bounded_output.h"
 #include "exec/spawner_client.h"
+#include "node/flow_surroundings.h"
 
 namespace sluice::v1 {
 class Flow;
@@ -38,12 +40,17 @@ class BackgroundFlows final {
 
   /// Errors: a sentence; the flow would be forgotten with the daemon.
   std::expected<void, std::string> save(const v1::Flow& flow);
+  /// For the daemon after this one, which ends the flow in time if it still runs. Errors: a sentence.
+  std::expected<void, std::string> save_limits(const std::string& id, const FlowLimits& limits);
+  std::optional<FlowLimits> limits(const std::string& id) const;
+  /// It is about to be ended because its time is over.
+  void mark_timed_out(const std::string& id);
   /// How it ended. If that can't be written (a full disk), this daemon remembers it, and the next one asks the spawners.
   void save_end(const v1::Flow& flow);
   /// Every flow that has a record, as it is now.
   std::vector<v1::Flow> list() const;
   std::optional<v1::Flow> find(const std::string& id) const;
-  /// Its output included. Requires that it has ended.
+  /// Its output included; also what is kept of a flow that another node orchestrates. Requires that it has ended.
   std::expected<void, std::string> remove(const std::string& id);
   /// The folders where stages of the flow worked, on this node; they may be gone.
   std::vector<std::string> work_folders(const std::string& id) const;
@@ -55,6 +62,8 @@ class BackgroundFlows final {
   /// How much a part that has ended has written to a stream, of which the end may not be kept: on a full disk. Nothing: it
   /// has not ended, or has no such stream.
   std::optional<std::uint64_t> written_bytes(const std::string& id, std::uint32_t part, exec::OutputName name) const;
+  /// Of a flow that another node orchestrates: some program of its parts here runs.
+  bool any_part_runs(const std::string& id) const;
   /// A program of the part may still write.
   bool part_runs(const std::string& id, std::uint32_t part) const;
 
@@ -63,6 +72,7 @@ class BackgroundFlows final {
   std::string part_folder(const std::string& id, std::uint32_t part) const;
   std::optional<v1::Flow> read(const std::string& id) const;
   void look_at_parts(v1::Flow& flow) const;
+  bool is_timed_out(const std::string& id) const;
 
   std::string flows_;
   NodeId self_;

@@ -15,6 +15,8 @@ namespace {
 
 using Kind = flow::Whereabouts::Kind;
 
+constexpr std::uint32_t kProgressMs = 500;  // it is shown once a second
+
 void add_stage(const ClusterRunRequest& request, std::size_t index, v1::StageRequest& stage) {
   to_message(request.graph.stages[index], index, stage);
   if (index >= request.files.stages.size()) return;
@@ -28,7 +30,7 @@ std::uint64_t milliseconds(Duration duration) {
 
 }  // namespace
 
-v1::RunStart to_message(const ClusterRunRequest& request) {
+v1::RunStart to_message(const ClusterRunRequest& request, bool shows_progress) {
   v1::RunStart start;
   start.set_name(request.run.name);
   start.set_text(request.text);
@@ -55,6 +57,7 @@ v1::RunStart to_message(const ClusterRunRequest& request) {
   // A stage on a node has /dev/null too then, and no link is made. A plan is that of any stdin and stdout.
   start.set_no_input(!request.dry_run && is_null_device(STDIN_FILENO));
   start.set_no_output(!request.dry_run && is_null_device(STDOUT_FILENO));
+  if (shows_progress) start.set_progress_ms(kProgressMs);
   start.set_marks(request.marks == OutputMarks::always  ? v1::RunStart::MARKS_ALWAYS
                   : request.marks == OutputMarks::never ? v1::RunStart::MARKS_NEVER
                                                         : v1::RunStart::MARKS_UNSPECIFIED);

@@ -37,6 +37,7 @@ std::size_t count_client_parts(const flow::FlowGraph& graph);
 /// Whether some stage is placed by a word that only a cluster can answer.
 bool needs_cluster(const flow::FlowGraph& graph);
 
-v1::RunStart to_message(const ClusterRunRequest& request);
+/// `shows_progress`: the hosts are to say how their stages do.
+v1::RunStart to_message(const ClusterRunRequest& request, bool shows_progress);
 
 }  // namespace sluice::node

@@ -16,8 +16,11 @@
 #include "base/log.h"
 #include "exec/subreaper.h"
 #include "link/data_loops.h"
+#include "node/cluster_progress.h"
 #include "node/cluster_report.h"
+#include "node/condition.h"
 #include "node/part_host.h"
+#include "node/progress_display.h"
 #include "node/signals.h"
 #include "node/stderr_queue.h"
 #include "node/task_group.h"
@@ -56,7 +59,10 @@ class ClusterRun final : public PartSurroundings {
         log_({.level = LogLevel::error}),
         tasks_(executor, log_),
         call_(access.channel().start("sluice.v1.Flows/Run", {.timeout = std::nullopt})),
-        report_(request_, Clock::now()) {}
+        report_(request_, Clock::now()),
+        samples_(request_.graph.stages.size()),
+        progress_(shown_progress(request_), Clock::now(), errors_, samples_),
+        progress_wake_(executor) {}
 
   Awaitable<RunResult> run() {
     exec::become_subreaper();
@@ -66,9 +72,10 @@ class ClusterRun final : public PartSurroundings {
       co_return RunResult{.status = forced_by_ != 0 ? 128 + forced_by_ : kRefused, .signal = forced_by_};
     }
     v1::RunInput start;
-    *start.mutable_start() = to_message(request_);
+    *start.mutable_start() = to_message(request_, progress_.active());
     if (co_await call_.write(start.SerializeAsString())) {
       started_ = true;
+      tasks_.spawn(show_progress(*this));
       while (!ended_) {
         auto bytes = co_await call_.read();
         if (!bytes) break;
@@ -136,6 +143,9 @@ class ClusterRun final : public PartSurroundings {
       case v1::RunOutput::kStage:
         report_.on_stage(output.stage(), Clock::now());
         break;
+      case v1::RunOutput::kMoved:
+        samples_.on_moved(output.moved());
+        break;
       case v1::RunOutput::kEnded:
         end_ = output.ended();
         ended_ = true;
@@ -173,6 +183,21 @@ class ClusterRun final : public PartSurroundings {
       if (!co_await run.call_.write(std::move(message))) run.outgoing_.clear();
     }
     run.sending_ = false;
+  }
+
+  // --- progress -------------------------------------------------------------------------------------------------
+
+  static ProgressMode shown_progress(const ClusterRunRequest& request) {
+    return request.dry_run || request.background ? ProgressMode::none : request.run.progress;
+  }
+
+  static Awaitable<void> show_progress(ClusterRun& run) {
+    while (!run.winding_up_ && run.progress_.active()) {
+      co_await run.progress_wake_.wait(run.progress_.deadline());
+      if (run.winding_up_) break;
+      run.progress_.on_deadline(Clock::now(), run.report_.summary(), run.terminal_);
+      co_await run.write_errors();
+    }
   }
 
   // --- stderr and signals -----------------------------------------------------------------------------------------
@@ -236,6 +261,8 @@ class ClusterRun final : public PartSurroundings {
     }
     hosts_.clear();
     winding_up_ = true;
+    if (started_ && progress_.active()) progress_.finish(Clock::now(), report_.summary(), terminal_);
+    progress_wake_.notify();
     if (signal_descriptor_ != nullptr) signal_descriptor_->cancel();
     outgoing_.clear();
     call_.cancel();
@@ -279,6 +306,9 @@ class ClusterRun final : public PartSurroundings {
   bool sending_ = false;
   asio::posix::stream_descriptor* signal_descriptor_ = nullptr;
   ClusterReport report_;
+  ClusterProgress samples_;
+  ProgressDisplay progress_;
+  Condition progress_wake_;
   v1::FlowEnded end_;
   rpc::Status status_;
   bool started_ = false;

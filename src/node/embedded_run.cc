@@ -19,6 +19,7 @@
 #include "flow/quoting.h"
 #include "link/splice_relay.h"
 #include "node/host_name.h"
+#include "node/local_progress.h"
 #include "node/progress_display.h"
 #include "node/signals.h"
 #include "node/stderr_marks.h"
@@ -53,7 +54,7 @@ class EmbeddedRun final {
                .timeout = request_.timeout,
                .keep = request_.keep},
               start_),
-        progress_(request_.progress, start_, output_) {
+        progress_(request_.progress, start_, output_, samples_) {
     summary_.name = request_.name;
     summary_.rule = request_.pipefail;
     std::string host = host_name();
@@ -200,7 +201,7 @@ class EmbeddedRun final {
     for (std::size_t i = 0; i < started.pids.size(); ++i) summary_.stages[i].pid = started.pids[i];
     std::vector<link::PipeObserver> observers;
     for (std::uint32_t i = 0; i < started.observers; ++i) observers.emplace_back(spawner_.take_descriptor());
-    progress_.watch(std::move(observers));
+    samples_.watch(std::move(observers));
     release_standard_streams();
   }
 
@@ -409,6 +410,7 @@ class EmbeddedRun final {
   flow::FlowRun flow_;
   flow::FlowSummary summary_;
   StderrQueue output_;
+  LocalProgress samples_;
   ProgressDisplay progress_;
   std::vector<link::SpliceRelay> relays_;
   StderrMarks marks_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -155,23 +156,96 @@ Awaitable<void> stop_spawners(std::shared_ptr<NodeFlows> node, v1::Flow flow, Du
   for (exec::SpawnerClient& spawner : spawners) spawner.send(exec::EndAll{});
 }
 
+Awaitable<void> end_in_time(std::shared_ptr<NodeFlows> node, std::string id, FlowLimits limits) {
+  while (!node->closing && Clock::now() < limits.deadline) co_await node->changed.wait(limits.deadline);
+  auto flow = node->kept.find(id);
+  if (node->closing || !flow || flow->state() != v1::FLOW_STATE_RUNNING) co_return;
+  node->kept.mark_timed_out(id);  // before anything ends: whoever waits is told why
+  co_await stop_spawners(node, *flow, limits.grace);
+}
+
+namespace {
+
+std::expected<void, rpc::Status> remove_kept(NodeFlows& node, const std::string& id) {
+  std::vector<std::string> work_folders = node.kept.work_folders(id);
+  if (auto removed = node.kept.remove(id); !removed)
+    return std::unexpected(rpc::Status{rpc::Code::internal, removed.error()});
+  for (const std::string& folder : work_folders) node.workers.remove_folder(folder);
+  return {};
+}
+
+// One that has left for good, or that nobody remembers, is not waited for.
+bool is_in_cluster(const NodeFlows& node, const NodeId& id) {
+  return std::ranges::any_of(node.core.members.members(), [&id](const cluster::Member& member) {
+    return member.id == id && member.state != cluster::MemberState::left;
+  });
+}
+
+Answer<v1::ForgetFlowResponse> forget_on(std::shared_ptr<NodeFlows> node, NodeId where, std::string flow_id) {
+  auto channel = co_await node->core.peers.get(where, Clock::now() + kAskTime);
+  if (!channel) co_return std::unexpected(status_of(channel.error(), where.text()));
+  v1::ForgetFlowRequest request;
+  request.set_flow_id(flow_id);
+  rpc::CallOptions options{.timeout = kAskTime};
+  co_return co_await rpc::call<v1::ForgetFlowResponse>(**channel, "sluice.v1.Workers/ForgetFlow", request, options);
+}
+
+Answer<v1::RemoveFlowResponse> forget_elsewhere(std::shared_ptr<NodeFlows> node, v1::Flow flow) {
+  std::map<NodeId, std::string> keepers;  // and their names
+  for (const v1::FlowStage& stage : flow.stages())
+    if (auto id = NodeId::parse(stage.node_id()); id && *id != node->self()) keepers[*id] = stage.node();
+  v1::RemoveFlowResponse response;
+  std::vector<std::string> failures;
+  for (const auto& [id, name] : keepers) {
+    if (!is_in_cluster(*node, id)) {
+      response.add_left_nodes(name);
+      continue;
+    }
+    auto forgotten = co_await forget_on(node, id, flow.id());
+    if (!forgotten) failures.push_back(fmt::format("{} ({})", name, forgotten.error().message));
+  }
+  if (failures.empty()) co_return response;
+  co_return std::unexpected(rpc::Status{
+      rpc::Code::unavailable,
+      fmt::format("the flow {} is still there: what it has written is kept on {} as well, which could not be told; "
+                  "repeat `sluice rm {}` when that answers",
+                  flow.id(), fmt::join(failures, ", "), flow.id().substr(0, kShortIdDigits))});
+}
+
+}  // namespace
+
+Answer<v1::ForgetFlowResponse> forget_flow(std::shared_ptr<NodeFlows> node, v1::ForgetFlowRequest request) {
+  const std::string& id = request.flow_id();
+  auto parsed = FlowId::parse(id);
+  if (!parsed)
+    co_return std::unexpected(rpc::Status{rpc::Code::invalid_argument, fmt::format("'{}' is no id of a flow", id)});
+  if (node->orchestrated.contains(*parsed) || node->kept.find(id))
+    co_return std::unexpected(rpc::Status{rpc::Code::failed_precondition, "this node orchestrates the flow"});
+  if (node->kept.any_part_runs(id))
+    co_return std::unexpected(rpc::Status{rpc::Code::failed_precondition, "a part of the flow still runs there"});
+  if (auto removed = remove_kept(*node, id); !removed) co_return std::unexpected(removed.error());
+  co_return v1::ForgetFlowResponse();
+}
+
 Answer<v1::RemoveFlowResponse> remove_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info,
                                            v1::RemoveFlowRequest request) {
   auto flow = co_await find_flow(node, request.flow());
   if (!flow) co_return std::unexpected(flow.error());
+  rpc::CallOptions options = on_behalf(info);
+  options.timeout.reset();  // it may have to wait for nodes that don't answer, one after the other
   auto passed =
-      co_await pass_on<v1::RemoveFlowResponse>(node, *flow, request, on_behalf(info), "sluice.v1.Flows/RemoveFlow");
+      co_await pass_on<v1::RemoveFlowResponse>(node, *flow, request, std::move(options), "sluice.v1.Flows/RemoveFlow");
   if (passed) co_return *passed;
   bool over = flow->state() == v1::FLOW_STATE_ENDED || flow->state() == v1::FLOW_STATE_UNKNOWN;
   if (!over)
     co_return std::unexpected(rpc::Status{
         rpc::Code::failed_precondition,
         fmt::format("the flow {} runs; `sluice stop {}` ends it", flow->id(), flow->id().substr(0, kShortIdDigits))});
-  std::vector<std::string> work_folders = node->kept.work_folders(flow->id());
-  if (auto removed = node->kept.remove(flow->id()); !removed)
-    co_return std::unexpected(rpc::Status{rpc::Code::internal, removed.error()});
-  for (const std::string& folder : work_folders) node->workers.remove_folder(folder);
-  co_return v1::RemoveFlowResponse();
+  // The record goes last: as long as somebody keeps a part of the flow, it can be found and removed again.
+  auto response = co_await forget_elsewhere(node, *flow);
+  if (!response) co_return std::unexpected(response.error());
+  if (auto removed = remove_kept(*node, flow->id()); !removed) co_return std::unexpected(removed.error());
+  co_return *response;
 }
 
 }  // namespace sluice::node

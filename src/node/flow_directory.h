@@ -12,6 +12,8 @@
 
 namespace sluice::v1 {
 class Flow;
+class ForgetFlowRequest;
+class ForgetFlowResponse;
 class ListFlowsRequest;
 class ListFlowsResponse;
 class RemoveFlowRequest;
@@ -33,8 +35,13 @@ Answer<v1::Flow> stop_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, 
 Answer<v1::RemoveFlowResponse> remove_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info,
                                            v1::RemoveFlowRequest request);
 
+/// Workers/ForgetFlow: what is kept here of a flow that another node orchestrates.
+Answer<v1::ForgetFlowResponse> forget_flow(std::shared_ptr<NodeFlows> node, v1::ForgetFlowRequest request);
+
 /// A flow of this node. Returns when it has ended.
 Answer<v1::Flow> wait_here(std::shared_ptr<NodeFlows> node, std::string id);
+/// A flow that an earlier daemon left, and that has a timeout. Returns when it has ended, or the node is closing.
+net::Awaitable<void> end_in_time(std::shared_ptr<NodeFlows> node, std::string id, FlowLimits limits);
 /// A flow that an earlier daemon left: its spawners are told what an orchestrator would tell them.
 net::Awaitable<void> stop_spawners(std::shared_ptr<NodeFlows> node, v1::Flow flow, Duration grace);
 

@@ -139,8 +139,20 @@ void FlowLayout::plan_links(v1::FlowPlan& plan) const {
     const flow::Part& to = graph_.parts[link.to];
     planned.set_from(from.stages.empty() ? -1 : static_cast<int>(from.stages.back()));
     planned.set_to(to.stages.empty() ? -1 : static_cast<int>(to.stages.front()));
-    planned.set_carrier(needs_relay(link) ? "byte link, relayed by " + name_of(world_.self) : "byte link");
+    planned.set_carrier(carrier_of(link));
   }
+}
+
+// Whether two nodes reach each other is known when they have tried, and each flow tries anew: a plan can say in which order.
+std::string FlowLayout::carrier_of(const flow::PartLink& link) const {
+  if (needs_relay(link)) return "byte link, relayed by " + name_of(world_.self);
+  if (!between_nodes(link)) return "byte link";
+  std::string last = is_at_home(link) ? "the flow fails" : name_of(world_.self) + " relays";
+  return fmt::format("byte link: {}, else {}, else {}", dials(link.to, link.from), dials(link.from, link.to), last);
+}
+
+std::string FlowLayout::dials(std::size_t from, std::size_t to) const {
+  return fmt::format("{} dials {} ({})", host_names_[from], host_names_[to], world_.address_of(*graph_.parts[to].host));
 }
 
 // --- what the hosts are told --------------------------------------------------------------------------------------
@@ -162,6 +174,7 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
   prepare.set_inner_pipefail(start_.inner_pipefail());
   prepare.set_account_io(start_.account_io());
   prepare.set_look_only(start_.dry_run());
+  if (world_.has_client) prepare.set_progress_ms(start_.progress_ms());
   if (world_.has_client) return prepare;
   prepare.mutable_keep()->set_output_bytes_max(start_.keep_bytes_max());
   prepare.mutable_keep()->set_outlives_daemon(needs_only_this_host());

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,6 +27,8 @@ struct FlowWorld {
   std::vector<flow::NodeChoice> nodes;
   NodeId self;
   bool has_client = true;  // that takes the output, and runs the stages `@here`
+  /// HOST:PORT where other nodes reach a node.
+  std::function<std::string(const NodeId&)> address_of;
 };
 
 /// Errors: a sentence; the request can't run at all, wherever.
@@ -77,6 +80,8 @@ class FlowLayout final {
   bool marks_input(const flow::Part& part) const;
   void plan_stage(std::size_t index, v1::FlowPlan& plan) const;
   void plan_links(v1::FlowPlan& plan) const;
+  std::string carrier_of(const flow::PartLink& link) const;
+  std::string dials(std::size_t from, std::size_t to) const;
 
   const v1::RunStart& start_;
   FlowWorld world_;

@@ -69,7 +69,10 @@ struct FlowOrchestrator::Impl final : HostListener {
         id(flow_id),
         start(run_start),
         log(to_log),
-        layout(start, {.nodes = around.nodes(), .self = around.self(), .has_client = to_client != nullptr}),
+        layout(start, {.nodes = around.nodes(),
+                       .self = around.self(),
+                       .has_client = to_client != nullptr,
+                       .address_of = [&around](const NodeId& node) { return around.address_of(node); }}),
         events(executor),
         changed(executor),
         started_ms(unix_ms_now()) {}
@@ -166,7 +169,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (client == nullptr && !start.dry_run()) {
       v1::Flow record;
       describe(record);
-      if (auto kept = surroundings.remember(record); !kept) co_return refuse(125, kept.error());
+      if (auto kept = surroundings.remember(record, limits()); !kept) co_return refuse(125, kept.error());
     }
     links.emplace(surroundings, layout);
     if (auto relays = links->set_up_relays(); !relays) co_return refuse(125, relays.error());
@@ -177,6 +180,12 @@ struct FlowOrchestrator::Impl final : HostListener {
     close_parts();
     links.reset();
     conclude();
+  }
+
+  std::optional<FlowLimits> limits() const {
+    if (start.timeout_ms() == 0) return std::nullopt;
+    return FlowLimits{.deadline = Clock::now() + std::chrono::milliseconds(start.timeout_ms()),
+                      .grace = std::chrono::milliseconds(start.grace_ms())};
   }
 
   flow::DistributedRunOptions machine_options() const {
@@ -303,6 +312,7 @@ struct FlowOrchestrator::Impl final : HostListener {
         return note(fmt::format("{} is about to leave the cluster; what runs there was told to end",
                                 layout.host_names()[part]));
       case v1::HostEvent::kMoved:
+        return on_moved(part, std::move(*event.mutable_moved()));
       case v1::HostEvent::EVENT_NOT_SET:
         return;
     }
@@ -376,6 +386,14 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (!remedy.note.empty()) note(remedy.note);
     for (const LinkRemedy::Dial& dial : remedy.dials) send(dial.part, links->redial_command(*link, dial.to));
     if (remedy.dials.empty()) machine->on_link_lost(*link, unreached.message(), now);
+  }
+
+  void on_moved(std::size_t part, v1::Moved moved) {
+    if (client == nullptr || client->crowded()) return;
+    v1::RunOutput output;
+    output.mutable_moved()->set_part(static_cast<std::uint32_t>(part));
+    *output.mutable_moved()->mutable_moved() = std::move(moved);
+    tell(std::move(output));
   }
 
   void on_error_output(const v1::ErrorOutput& error_output) {

@@ -34,6 +34,7 @@ class CallClient final : public FlowClient {
   using Outputs = Mailbox<v1::RunOutput>;
 
   void send(v1::RunOutput output) override { outputs_->put(std::move(output)); }
+  bool crowded() const override { return outputs_->size() >= kOutputsMax; }
   Awaitable<void> room() override { return wait_for_room(outputs_); }
   std::shared_ptr<Outputs> outputs() const { return outputs_; }
 
@@ -66,7 +67,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     for (const cluster::Member& member : core.members.members())
       if (member.state == cluster::MemberState::alive)
         nodes.push_back({.id = member.id, .name = member.profile.name, .labels = member.profile.labels});
-    std::ranges::sort(nodes, {}, [](const flow::NodeChoice& node) { return std::pair(node.name, node.id); });
+    std::ranges::sort(nodes, {}, [](const flow::NodeChoice& choice) { return std::pair(choice.name, choice.id); });
     return nodes;
   }
 
@@ -86,7 +87,10 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
   }
   void forget_relay(const LinkId& link) override { relays->forget(link); }
 
-  std::expected<void, std::string> remember(const v1::Flow& flow) override { return node->kept.save(flow); }
+  std::expected<void, std::string> remember(const v1::Flow& flow, std::optional<FlowLimits> limits) override {
+    auto saved = node->kept.save(flow);
+    return saved && limits ? node->kept.save_limits(flow.id(), *limits) : saved;
+  }
 
   // --- running ----------------------------------------------------------------------------------------------------
 
@@ -214,7 +218,12 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
 };
 
 FlowService::FlowService(NodeCore core, WorkerService& workers, link::DataLoops& loops, std::string data_directory)
-    : impl_(std::make_shared<Impl>(core, workers, loops, std::move(data_directory))) {}
+    : impl_(std::make_shared<Impl>(core, workers, loops, std::move(data_directory))) {
+  for (const v1::Flow& flow : impl_->node->list())
+    if (flow.state() == v1::FLOW_STATE_RUNNING)
+      if (auto limits = impl_->node->kept.limits(flow.id()))
+        impl_->node->tasks.spawn(end_in_time(impl_->node, flow.id(), *limits));
+}
 
 FlowService::~FlowService() = default;
 
@@ -258,6 +267,13 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
              .roles = {Role::run, Role::operate, Role::node, Role::admin},
              .server_streams = true,
              .handler = [node](rpc::ServerCall& call) { return read_logs(node, call); }});
+  table.add({.name = "sluice.v1.Workers/ForgetFlow",
+             .roles = {Role::node},
+             .mutating = true,
+             .handler = rpc::unary_of<v1::ForgetFlowRequest, v1::ForgetFlowResponse>(
+                 [node](const rpc::CallInfo&, v1::ForgetFlowRequest request) {
+                   return forget_flow(node, std::move(request));
+                 })});
   table.add({.name = "sluice.v1.Workers/ReadOutput",
              .roles = {Role::node},
              .server_streams = true,

@@ -3,10 +3,12 @@
 // Threading: belongs to the control loop.
 #include <expected>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/id.h"
+#include "base/time.h"
 #include "flow/placement.h"
 #include "net/async.h"
 #include "node/host_session.h"
@@ -34,8 +36,16 @@ class FlowClient {
  public:
   virtual ~FlowClient() = default;
   virtual void send(v1::RunOutput output) = 0;
+  /// So much waits to be sent that what can be left out should be.
+  virtual bool crowded() const { return false; }
   /// Returns when little enough waits to be sent.
   virtual net::Awaitable<void> room() = 0;
+};
+
+/// Until when a flow in the background may run, for the daemon that is started after this one.
+struct FlowLimits {
+  TimePoint deadline;  // of the clock that counts from the boot of the host: no flow outlives that
+  Duration grace{};
 };
 
 /// What an orchestrator needs of its node.
@@ -53,7 +63,7 @@ class FlowSurroundings {
   virtual void forget_relay(const LinkId& link) = 0;
   /// Writes down a flow in the background before anything of it is started: what runs without a record would be found by
   /// nobody once this daemon is gone. Errors: why it can't.
-  virtual std::expected<void, std::string> remember(const v1::Flow& flow) = 0;
+  virtual std::expected<void, std::string> remember(const v1::Flow& flow, std::optional<FlowLimits> limits) = 0;
 };
 
 }  // namespace sluice::node

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <utility>
@@ -23,6 +24,8 @@ using net::Awaitable;
 
 namespace {
 
+constexpr Duration kProgressPauseMin = std::chrono::milliseconds(200);  // whatever the orchestrator wants
+
 UniqueFd duplicate(int fd) { return UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 
 }  // namespace
@@ -36,6 +39,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
         wait_for_room(std::move(wait_room)),
         tasks(around.executor(), around.log()),
         changed(around.executor()),
+        progress_due(around.executor()),
         links(std::make_shared<PartLinks>(around, *this)),
         programs(around, *this, prepare_message) {}
 
@@ -44,6 +48,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   Room wait_for_room;
   TaskGroup tasks;
   Condition changed;
+  Condition progress_due;
   State state = State::idle;
   v1::Prepare prepare_message;
   std::vector<exec::Program> resolved;
@@ -180,7 +185,8 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     state = State::started;
     streams = std::move(*made);
     streams.passed.clear();
-    programs.watch(std::move(*use), resolved, std::move(streams.errors));
+    auto output = launch.observe_links ? link::PipeObserver::watch(streams.output.get()) : link::PipeObserver();
+    programs.watch(std::move(*use), resolved, std::move(streams.errors), std::move(output));
     return {};
   }
 
@@ -201,7 +207,8 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     if (!folder.empty() && !surroundings.is_client()) variables.set("PWD", directory);
     launch.environment = variables.entries();
     launch.process_group = surroundings.process_group();
-    launch.account_io = prepare_message.account_io();
+    launch.account_io = prepare_message.account_io() || prepare_message.progress_ms() != 0;
+    launch.observe_links = prepare_message.progress_ms() != 0;
     launch.run_as = surroundings.run_as();
     return prepare_message.has_keep() ? keep(launch) : std::expected<void, std::string>();
   }
@@ -226,6 +233,28 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     programs.read_errors();
     if (surroundings.is_client()) release_standard_streams();
     emit_started(pids);
+    if (prepare_message.progress_ms() != 0) spawn(report_progress());
+  }
+
+  Awaitable<void> report_progress() {
+    Duration pause = std::max(kProgressPauseMin, Duration(std::chrono::milliseconds(prepare_message.progress_ms())));
+    TimePoint next = Clock::now() + pause;
+    while (!abandoned && programs.running()) {
+      co_await progress_due.wait(next);
+      if (abandoned || !programs.running() || Clock::now() < next) continue;
+      emit_moved();
+      next = Clock::now() + pause;
+      co_await room();
+    }
+  }
+
+  void emit_moved() {
+    v1::HostEvent event;
+    v1::Moved& moved = *event.mutable_moved();
+    programs.fill(moved);
+    moved.set_has_output(links->has_output());
+    moved.set_output_bytes(links->output_bytes());
+    emit(std::move(event));
   }
 
   // A program outside that reads our stdout, or writes to our stdin, must see the stages' ends only, not ours.
@@ -258,6 +287,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   }
 
   void check_over() override {
+    progress_due.notify();
     if (state == State::over || !programs.over()) return;
     if (state != State::started && !links->given_up()) return;
     if (!links->over()) return;
@@ -269,6 +299,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     else if (!folder.empty())
       surroundings.remove_folder(folder);
     if (!failed && !prepare_message.look_only()) {
+      if (prepare_message.progress_ms() != 0) emit_moved();  // what they did in all
       v1::HostEvent event;
       event.mutable_over();
       emit(std::move(event));

@@ -275,6 +275,10 @@ void PartLinks::give_up(const std::string& why) {
   changed_.notify();
 }
 
+std::uint64_t PartLinks::output_bytes() const {
+  return has_output() && links_.back().pump ? links_.back().pump->moved() : 0;
+}
+
 bool PartLinks::over() const {
   return std::ranges::all_of(links_, &Link::over) && (!merge_ || merge_over_ || given_up_);
 }

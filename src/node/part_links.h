@@ -53,6 +53,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   /// What is under way is dropped; a link that does not run yet is closed. The other ends are told `why`.
   void give_up(const std::string& why);
   bool given_up() const { return given_up_; }
+  /// What the output has carried so far.
+  std::uint64_t output_bytes() const;
   /// Each has ended.
   bool over() const;
 

@@ -38,10 +38,11 @@ PartPrograms::PartPrograms(PartSurroundings& surroundings, PartOwner& owner, con
 PartPrograms::~PartPrograms() = default;
 
 void PartPrograms::watch(std::unique_ptr<SpawnerUse> use, std::vector<exec::Program> programs,
-                         std::vector<PartStreams::ErrorEnd> errors) {
+                         std::vector<PartStreams::ErrorEnd> errors, link::PipeObserver output) {
   spawner_ = std::move(use);
   programs_ = std::move(programs);
   errors_ = std::move(errors);
+  output_ = std::move(output);
   over_ = false;
   owner_.spawn(read_spawner());
   flush();
@@ -75,7 +76,14 @@ void PartPrograms::on_spawner_lost(const std::string& why) {
   owner_.fail(kRefusedStatus, "the spawner of the stages was killed; they ended with it");
 }
 
-void PartPrograms::handle(const exec::Started& started) { owner_.on_programs_started(started.pids); }
+void PartPrograms::handle(const exec::Started& started) {
+  std::vector<link::PipeObserver> pipes;
+  for (std::uint32_t i = 0; i < started.observers; ++i) pipes.emplace_back(spawner_->client().take_descriptor());
+  pipes.resize(programs_.size() - 1);  // out of descriptors, some are missing
+  pipes.push_back(std::move(output_));
+  progress_.on_started(started, std::move(pipes));
+  owner_.on_programs_started(started.pids);
+}
 
 void PartPrograms::handle(const exec::LaunchFailed& failure) {
   const v1::StageText& stage = prepare_.stages(static_cast<int>(failure.program));
@@ -95,6 +103,7 @@ void PartPrograms::handle(const exec::LaunchFailed& failure) {
 }
 
 void PartPrograms::handle(const exec::Exited& exited) {
+  progress_.on_exited(exited);
   v1::HostEvent event;
   v1::Exited& message = *event.mutable_exited();
   message.set_stage(prepare_.stages(static_cast<int>(exited.program)).index());

@@ -11,9 +11,11 @@
 #include "node/condition.h"
 #include "node/part_launch.h"
 #include "node/part_owner.h"
+#include "node/part_progress.h"
 #include "node/part_surroundings.h"
 
 namespace sluice::v1 {
+class Moved;
 class Prepare;
 class Signal;
 }  // namespace sluice::v1
@@ -27,12 +29,16 @@ class PartPrograms final {
   ~PartPrograms();
 
   /// The spawner of `use` was told to start `programs`, whose stderr `errors` reads.
+  /// `output`: the pipe behind the last of them, if it is known.
   void watch(std::unique_ptr<SpawnerUse> use, std::vector<exec::Program> programs,
-             std::vector<PartStreams::ErrorEnd> errors);
+             std::vector<PartStreams::ErrorEnd> errors, link::PipeObserver output);
   /// Once they have started.
   void read_errors();
   /// No stderr is read that is not read yet.
   void drop_errors() { errors_.clear(); }
+
+  /// How they do.
+  void fill(v1::Moved& moved) const { progress_.fill(prepare_, moved); }
 
   void signal(const v1::Signal& signal);
   void survey();
@@ -72,6 +78,8 @@ class PartPrograms final {
   std::vector<exec::Program> programs_;
   std::vector<PartStreams::ErrorEnd> errors_;  // not read yet
   std::size_t open_errors_ = 0;
+  link::PipeObserver output_;  // behind the last program
+  PartProgress progress_;
   bool over_ = true;
   bool letting_go_ = false;
 };

@@ -3,7 +3,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "exec/process_tree.h"
 #include "flow/quoting.h"
 
 namespace sluice::node {
@@ -29,26 +28,14 @@ std::vector<std::string> labels_of(const flow::FlowSummary& flow) {
   return labels;
 }
 
-flow::StageSample sample_stage(const flow::StageSummary& stage) {
-  if (stage.end)
-    return {
-        .running = false, .read = {stage.io_read_bytes}, .written = {stage.io_write_bytes}, .duration = stage.duration};
-  flow::StageSample sample;
-  std::vector<pid_t> pids = exec::descendants_of(stage.pid);
-  pids.push_back(stage.pid);
-  for (pid_t pid : pids) {
-    exec::ProcessIo io;
-    if (!exec::read_process_io(pid, io)) continue;
-    sample.read += ByteCount{io.read_bytes};
-    sample.written += ByteCount{io.write_bytes};
-  }
-  return sample;
-}
-
 }  // namespace
 
-ProgressDisplay::ProgressDisplay(ProgressMode mode, TimePoint start, StderrQueue& output)
-    : output_(output), progress_(start), sample_at_(start + kSampleInterval), show_at_(start + kShowInterval) {
+ProgressDisplay::ProgressDisplay(ProgressMode mode, TimePoint start, StderrQueue& output, const ProgressSource& source)
+    : output_(output),
+      source_(source),
+      progress_(start),
+      sample_at_(start + kSampleInterval),
+      show_at_(start + kShowInterval) {
   if (mode == ProgressMode::plain) style_ = Style::lines;
   if (mode == ProgressMode::json) style_ = Style::json;
   on_terminal_ = ::isatty(STDERR_FILENO) == 1;
@@ -64,7 +51,7 @@ std::optional<TimePoint> ProgressDisplay::deadline() const {
 void ProgressDisplay::on_deadline(TimePoint now, const flow::FlowSummary& flow, const Terminal& terminal) {
   if (!active() || now < sample_at_) return;
   sample_at_ = now + kSampleInterval;
-  progress_.on_sample(sample(now, flow));
+  progress_.on_sample(source_.sample(now, flow));
   if (now < show_at_ || must_hold_back(terminal)) return;
   show_at_ = now + kShowInterval;
   show(flow);
@@ -73,19 +60,6 @@ void ProgressDisplay::on_deadline(TimePoint now, const flow::FlowSummary& flow, 
 bool ProgressDisplay::must_hold_back(const Terminal& terminal) const {
   if (!on_terminal_) return false;
   return terminal.is_raw() || (style_ == Style::in_place && terminal.in_background());
-}
-
-flow::ProgressSample ProgressDisplay::sample(TimePoint now, const flow::FlowSummary& flow) const {
-  flow::ProgressSample sample{.at = now};
-  for (const flow::StageSummary& stage : flow.stages) sample.stages.push_back(sample_stage(stage));
-  for (std::size_t i = 0; i + 1 < flow.stages.size(); ++i) {
-    auto fill = i < observers_.size() ? observers_[i].fill() : std::nullopt;
-    auto fraction = [](link::PipeFill f) {
-      return static_cast<double>(f.used.value) / static_cast<double>(f.capacity.value);
-    };
-    sample.link_fill.push_back(fill ? std::optional(fraction(*fill)) : std::nullopt);
-  }
-  return sample;
 }
 
 void ProgressDisplay::show(const flow::FlowSummary& flow) {
@@ -108,7 +82,7 @@ void ProgressDisplay::finish(TimePoint now, const flow::FlowSummary& flow, const
   // In the background, the line that the cursor is on is no longer ours.
   if (style_ == Style::in_place && !terminal.in_background()) wipe();
   if (style_ == Style::lines || style_ == Style::json) {
-    progress_.on_sample(sample(now, flow));
+    progress_.on_sample(source_.sample(now, flow));
     show(flow);
   }
   style_ = Style::off;

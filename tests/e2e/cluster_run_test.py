@@ -192,6 +192,16 @@ def test_dry_run_starts_nothing_and_says_why(pair):
     assert not touched.exists()
 
 
+@pytest.mark.parametrize("asked, last", [("n3", "n3 relays"), ("n1", "the flow fails"), ("n2", "the flow fails")])
+def test_dry_run_says_which_end_of_a_link_dials_which(trio, asked, last):
+    plan = json.loads(trio.run("@n1 true | @n2 true | @here true", "--dry-run", "--json", at=asked).stdout)
+    n1, n2 = trio["n1"].address, trio["n2"].address
+    between = f"byte link: n2 dials n1 ({n1}), else n1 dials n2 ({n2}), else {last}"
+    carriers = {(link["from"], link["to"]): link["carrier"] for link in plan["links"]}
+    assert carriers[1, 2] == between
+    assert carriers[2, 3] == ("byte link" if asked == "n2" else f"byte link, relayed by {asked}")
+
+
 # --- placement ----------------------------------------------------------------------------------------------------
 
 # What a node's programs have in common with no other node's: the folder where they run is below its data.
