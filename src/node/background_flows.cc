@@ -96,17 +96,32 @@ struct RunningPart {
   std::optional<exec::KeptRecord> record;
 };
 
-std::vector<RunningPart> running_parts(const std::string& data_directory) {
-  std::vector<RunningPart> parts;
+// Calls `look(folder, state)` for each part whose state can be read.
+template <typename Look>
+void for_each_part(const std::string& data_directory, Look look) {
   std::error_code ignored;
   for (const auto& flow : std::filesystem::directory_iterator(data_directory + "/flows", ignored))
     for (const auto& part : std::filesystem::directory_iterator(flow.path(), ignored)) {
       if (!part.is_directory(ignored)) continue;
-      auto state = exec::read_kept(part.path());
-      auto* running = state ? std::get_if<exec::KeptRunning>(&*state) : nullptr;
-      if (running != nullptr) parts.push_back({.folder = part.path(), .record = std::move(running->record)});
+      if (auto state = exec::read_kept(part.path())) look(part.path().string(), *state);
     }
+}
+
+std::vector<RunningPart> running_parts(const std::string& data_directory) {
+  std::vector<RunningPart> parts;
+  for_each_part(data_directory, [&](const std::string& folder, exec::KeptState& state) {
+    if (auto* running = std::get_if<exec::KeptRunning>(&state))
+      parts.push_back({.folder = folder, .record = std::move(running->record)});
+  });
   return parts;
+}
+
+// What is known of the end of a part whose spawner did not live to note it.
+std::string reason_of_loss(const std::map<std::uint32_t, PartLook>& looks) {
+  for (const auto& [part, look] : looks)
+    if (look.lost && look.record && look.record->boot_id != exec::read_boot_id())
+      return "the host was restarted while it ran; how its programs ended is not known";
+  return "its spawner was killed, and its programs with it; how they ended is not known";
 }
 
 std::optional<std::string> work_folder_of(const std::string& part_folder) {
@@ -130,6 +145,12 @@ std::vector<std::string> kept_work_folders(const std::string& data_directory) {
   for (const RunningPart& part : running_parts(data_directory))
     if (auto folder = work_folder_of(part.folder)) folders.push_back(std::move(*folder));
   return folders;
+}
+
+void end_lost_flows(const std::string& data_directory) {
+  for_each_part(data_directory, [](const std::string&, const exec::KeptState& state) {
+    if (auto* lost = std::get_if<exec::KeptLost>(&state)) exec::end_lost(lost->record);
+  });
 }
 
 std::expected<void, std::string> note_work_folder(const std::string& part_folder, const std::string& work_folder) {
@@ -257,7 +278,7 @@ void BackgroundFlows::look_at_parts(v1::Flow& flow) const {
     flow.set_message("the node ended before the flow had started");
   } else if (lost) {
     flow.set_state(v1::FLOW_STATE_UNKNOWN);
-    flow.set_message("its spawner is gone without a word: it was killed, or the host was restarted");
+    flow.set_message(reason_of_loss(looks));
   } else if (is_timed_out(flow.id())) {
     flow.set_state(v1::FLOW_STATE_ENDED);
     flow.set_status(kTimedOutStatus);

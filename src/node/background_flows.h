@@ -30,6 +30,9 @@ namespace sluice::node {
 std::vector<std::string> kept_cgroups(const std::string& data_directory);
 /// The folders where the stages of such flows work.
 std::vector<std::string> kept_work_folders(const std::string& data_directory);
+/// Ends the programs of flows whose spawner was killed while no daemon ran, as far as nothing else has ended them: one
+/// that runs as another user (sudo) has neither the parent-death signal nor our environment.
+void end_lost_flows(const std::string& data_directory);
 /// Notes in the folder of a part where its stages work. Errors: a sentence.
 std::expected<void, std::string> note_work_folder(const std::string& part_folder, const std::string& work_folder);
 

@@ -94,6 +94,7 @@ std::expected<std::unique_ptr<NodeParts>, std::string> NodeParts::open(NodeCore 
   if (auto made = make_work_folder(folder, options.changes_user ? 0711 : 0700); !made) return Refusal(made.error());
   // What an earlier daemon has left there. Of its flows only those in the background may still run.
   std::vector<std::string> in_use = kept_work_folders(options.data_directory);
+  end_lost_flows(options.data_directory);
   if (!exec::end_escaped(folder, in_use)) core.log.warn("programs of an earlier start would not end", {{"in", folder}});
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))

@@ -362,3 +362,34 @@ def test_what_escaped_when_everybody_who_knew_of_it_was_killed_ends_with_the_nex
     wait_until(lambda: not any(map(is_alive, direct)), "the end of the direct children")
     nodes.start("n1")
     nodes.wait_for_no_program()
+
+
+# As a program that sudo starts: without the parent-death signal, and without our environment.
+UNBOUND = "exec env -i /usr/bin/python3 -c 'import ctypes, time; ctypes.CDLL(None).prctl(1, 0); time.sleep(1008)'"
+
+
+def test_unbound_program_of_a_spawner_that_was_killed_with_everybody_ends_with_the_next_start(nodes_of):
+    nodes = nodes_of("root", "n1")
+    flow_id = hand_over(nodes, UNBOUND)
+
+    def unbound():
+        spawners = [pid for pid in processes_below(nodes["n1"].pid) if process_name(pid) == "sluice-spawner"]
+        return [pid for spawner in spawners for pid in children_of(spawner) if process_state(pid) == "S"
+                and process_name(pid) == "python3"]
+
+    program, = wait_until(unbound, "the program")
+    with open(f"/proc/{program}/environ", "rb") as environment:
+        assert environment.read() == b""
+    try:
+        family = [nodes["n1"].pid] + [pid for pid in processes_below(nodes["n1"].pid) if pid != program]
+        for sign in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in family:
+                os.kill(pid, sign)
+        nodes["n1"].process.wait(timeout=30)
+        nodes.start("n1")
+        wait_until(lambda: not is_alive(program), "its end")
+    finally:
+        if is_alive(program):
+            os.kill(program, signal.SIGKILL)
+    flow = flow_of(nodes, flow_id)
+    assert flow["state"] == "unknown" and "its spawner was killed" in flow["message"], flow

@@ -183,7 +183,7 @@ def test_file_of_another_user(household, files):
 
 def test_huge_file_is_refused_and_a_pipe_not_waited_for(household, files):
     files.write(user="# " + "x" * (1 << 20))
-    assert "cannot read the configuration" in household.refusal("ps", status=2)
+    assert "has more than the 65536 bytes" in household.refusal("ps", status=2)
     files.user.unlink()
     os.mkfifo(files.user)
     assert household.run_sluice("run", "echo fine").outcome == (0, b"fine\n")
