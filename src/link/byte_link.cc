@@ -1,7 +1,11 @@
 #include "link/byte_link.h"
 
+#include <fmt/format.h>
+
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <cstring>
+#include <string>
 #include <utility>
 
 #include "link/byte_relay.h"
@@ -12,15 +16,19 @@
 namespace sluice::link {
 namespace {
 
+std::string why_no_seat(int error) {
+  if (error == EAGAIN) return "no thread for the bytes of a link; is the limit of processes reached?";
+  return fmt::format("no loop for the bytes of a link: {}; raise the limit of open files (ulimit -n)",
+                     std::strerror(error));
+}
+
 // Without a loop the link ends before it began; the descriptor is kept as after any failure.
-ByteLink refuse(std::shared_ptr<LinkCore> core, UniqueFd descriptor) {
+ByteLink refuse(std::shared_ptr<LinkCore> core, UniqueFd descriptor, int error) {
   core->kept = std::move(descriptor);
-  net::asio::post(core->owner, [core] {
+  net::asio::post(core->owner, [core, error] {
     if (core->dropped) return;
     auto on_end = std::move(core->on_end);
-    on_end({.kind = LinkEnd::Kind::failed_local,
-            .error_number = EAGAIN,
-            .message = "no thread for the bytes of a link; is the limit of processes reached?"});
+    on_end({.kind = LinkEnd::Kind::failed_local, .error_number = error, .message = why_no_seat(error)});
   });
   return ByteLink(std::move(core), {}, std::nullopt);
 }
@@ -71,7 +79,7 @@ void ByteLink::release() {
 ByteLink start_source(DataLoops& loops, UniqueFd from, net::Connection::Parts to, LinkOptions options, OnEnd on_end) {
   auto core = std::make_shared<LinkCore>(options.owner, std::move(on_end));
   auto seat = loops.take_seat();
-  if (!seat) return refuse(std::move(core), std::move(from));
+  if (!seat) return refuse(std::move(core), std::move(from), seat.error());
   auto loop = seat->mailbox();
   auto pump = std::make_shared<ByteSource>(*std::move(seat), core, options, std::move(from), std::move(to));
   return run(std::move(core), std::move(pump), loop);
@@ -80,7 +88,7 @@ ByteLink start_source(DataLoops& loops, UniqueFd from, net::Connection::Parts to
 ByteLink start_sink(DataLoops& loops, net::Connection::Parts from, UniqueFd into, LinkOptions options, OnEnd on_end) {
   auto core = std::make_shared<LinkCore>(options.owner, std::move(on_end));
   auto seat = loops.take_seat();
-  if (!seat) return refuse(std::move(core), std::move(into));
+  if (!seat) return refuse(std::move(core), std::move(into), seat.error());
   auto loop = seat->mailbox();
   auto pump = std::make_shared<ByteSink>(*std::move(seat), core, options, std::move(from), std::move(into));
   return run(std::move(core), std::move(pump), loop);
@@ -90,7 +98,7 @@ ByteLink start_relay(DataLoops& loops, net::Connection::Parts producer, net::Con
                      LinkOptions options, OnEnd on_end) {
   auto core = std::make_shared<LinkCore>(options.owner, std::move(on_end));
   auto seat = loops.take_seat();
-  if (!seat) return refuse(std::move(core), UniqueFd());
+  if (!seat) return refuse(std::move(core), UniqueFd(), seat.error());
   auto loop = seat->mailbox();
   auto pump = std::make_shared<ByteRelay>(*std::move(seat), core, options, std::move(producer), std::move(consumer));
   return run(std::move(core), std::move(pump), loop);

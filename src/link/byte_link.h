@@ -78,7 +78,7 @@ class ByteLink final {
 
   std::shared_ptr<LinkCore> core_;  // with the loop
   std::weak_ptr<LinkPump> pump_;
-  std::optional<LoopMailbox> loop_;  // none: there was no thread for it
+  std::optional<LoopMailbox> loop_;  // none: there was no loop for it
 };
 
 /// The producer's end: sends what `from` gives, and its end of file.

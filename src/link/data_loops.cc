@@ -6,6 +6,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/system/system_error.hpp>
+#include <cerrno>
 #include <csignal>
 #include <map>
 #include <mutex>
@@ -186,21 +188,25 @@ DataLoops::DataLoops(Options options)
 
 DataLoops::~DataLoops() { close(); }
 
-std::shared_ptr<DataLoops::Loop> DataLoops::choose() {
+std::expected<std::shared_ptr<DataLoops::Loop>, int> DataLoops::choose() {
   auto fewest = std::ranges::min_element(loops_, {}, [](const auto& loop) { return loop->seats(); });
   bool has_free = fewest != loops_.end() && (*fewest)->seats() == 0;
   if (has_free || loops_.size() == options_.threads_max) return *fewest;
-  return loops_.emplace_back(std::make_shared<Loop>(options_.idle_time));
+  try {
+    return loops_.emplace_back(std::make_shared<Loop>(options_.idle_time));
+  } catch (const boost::system::system_error& error) {  // Asio throws what epoll_create(2) and its kind say
+    return std::unexpected(error.code().value());
+  }
 }
 
-std::optional<DataLoops::Seat> DataLoops::take_seat() {
-  if (closed_) return std::nullopt;
-  auto loop = choose();
-  if (loop->take_seat()) return Seat(std::move(loop), pipe_allowance_);
-  // No further thread: a loop that runs takes the link as well.
+std::expected<DataLoops::Seat, int> DataLoops::take_seat() {
+  if (closed_) return std::unexpected(ECANCELED);
+  auto chosen = choose();
+  if (chosen && (*chosen)->take_seat()) return Seat(*std::move(chosen), pipe_allowance_);
+  // No further thread or loop: one that runs takes the link as well.
   for (auto& other : loops_)
     if (other->running() && other->take_seat()) return Seat(other, pipe_allowance_);
-  return std::nullopt;
+  return std::unexpected(chosen ? EAGAIN : chosen.error());
 }
 
 void DataLoops::close() {

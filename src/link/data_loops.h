@@ -11,6 +11,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <expected>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -65,15 +66,16 @@ class DataLoops final {
   DataLoops(const DataLoops&) = delete;
   DataLoops& operator=(const DataLoops&) = delete;
 
-  /// A place on a loop. Nothing: no thread can be started, or the loops are closed.
-  std::optional<Seat> take_seat();
+  /// A place on a loop. Errors: errno; EAGAIN if no thread can be started, EMFILE or ENFILE if a loop can't have its
+  /// descriptors, ECANCELED if the loops are closed.
+  std::expected<Seat, int> take_seat();
   /// Ends every link that is left, and awaits the threads, which takes no longer than one turn of a link.
   void close();
   /// Threads that run now.
   std::size_t threads() const;
 
  private:
-  std::shared_ptr<Loop> choose();
+  std::expected<std::shared_ptr<Loop>, int> choose();
 
   Options options_;
   std::vector<std::shared_ptr<Loop>> loops_;       // with their seats

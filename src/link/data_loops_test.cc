@@ -1,13 +1,18 @@
 #include "link/data_loops.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <future>
 #include <thread>
+
+#include "base/unique_fd.h"
 
 namespace sluice::link {
 namespace {
@@ -73,6 +78,27 @@ TEST(DataLoops, AFreeLoopIsUsedBeforeANewOneStarts) {
   { auto gone = loops.take_seat(); }
   auto next = loops.take_seat();
   EXPECT_EQ(loops.threads(), 1u);
+}
+
+TEST(DataLoops, WithoutDescriptorsForALoopItSaysSoAndGoesOnLater) {
+  DataLoops loops({.threads_max = 2});
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  UniqueFd first_free(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  rlimit none = before;
+  none.rlim_cur = static_cast<rlim_t>(first_free.get());
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  auto refused = loops.take_seat();
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error(), EMFILE);
+  auto first = loops.take_seat();
+  ASSERT_TRUE(first.has_value());
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  auto second = loops.take_seat();
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  ASSERT_TRUE(second.has_value()) << "a loop that runs takes it as well";
+  EXPECT_EQ(thread_of(*first), thread_of(*second));
 }
 
 TEST(DataLoops, TheThreadEndsWhenTheLastLinkHasBeenGoneForAWhile) {

@@ -6,6 +6,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
 #include <cstring>
 #include <memory>
 
@@ -44,13 +45,17 @@ Awaitable<Found> resolve(HostPort host, TimePoint deadline) {
   asio::any_io_executor executor = co_await asio::this_coro::executor;
   // Shared with the handler: cancelling a look-up does not end it, the C library can't be interrupted.
   auto look_up = std::make_shared<LookUp>(tcp::resolver(executor), asio::steady_timer(executor, deadline));
-  look_up->resolver.async_resolve(
-      host.host, std::to_string(host.port), tcp::resolver::numeric_service,
-      [look_up, name = host.host](const boost::system::error_code& error, const tcp::resolver::results_type& results) {
-        look_up->found =
-            error || results.empty() ? Found(std::unexpected(no_such_host(name, error))) : Found(addresses_of(results));
-        look_up->patience.cancel();
-      });
+  auto on_answer = [look_up, name = host.host](const boost::system::error_code& error,
+                                               const tcp::resolver::results_type& results) {
+    look_up->found =
+        error || results.empty() ? Found(std::unexpected(no_such_host(name, error))) : Found(addresses_of(results));
+    look_up->patience.cancel();
+  };
+  try {
+    look_up->resolver.async_resolve(host.host, std::to_string(host.port), tcp::resolver::numeric_service, on_answer);
+  } catch (const boost::system::system_error& error) {  // no thread for it: the limit of processes
+    co_return std::unexpected(no_such_host(host.host, error.code()));
+  }
   co_await look_up->patience.async_wait(asio::as_tuple(asio::use_awaitable));
   co_return look_up->found;
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <boost/system/system_error.hpp>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -83,9 +84,13 @@ struct NodeParts::FolderWorker {
   asio::thread_pool thread{1};
 };
 
-NodeParts::FolderWorker& NodeParts::folder_worker() {
-  if (!folder_worker_) folder_worker_ = std::make_unique<FolderWorker>();
-  return *folder_worker_;
+void NodeParts::work_beside(std::move_only_function<void()> work) {
+  try {
+    if (!folder_worker_) folder_worker_ = std::make_unique<FolderWorker>();
+  } catch (const boost::system::system_error&) {  // the limit of processes
+    return work();
+  }
+  asio::post(folder_worker_->thread, [work = std::move(work)]() mutable { work(); });
 }
 
 std::expected<std::unique_ptr<NodeParts>, std::string> NodeParts::open(NodeCore core, exec::SpawnerPool& pool,
@@ -185,8 +190,8 @@ net::Awaitable<std::expected<LaidFolder, std::string>> NodeParts::lay_files(v1::
   for (WantedFile& wanted : *files) to_lay.push_back(std::move(wanted.file));
   std::string directory = work_directory_for(to_lay);
   auto laying = std::make_shared<Laying>(core_.executor);
-  asio::post(folder_worker().thread, [laying, to_lay, directory, root = *root, store = options_.files,
-                                      owner = folder_owner(options_), executor = core_.executor] {
+  work_beside([laying, to_lay, directory, root = *root, store = options_.files, owner = folder_owner(options_),
+               executor = core_.executor] {
     LayResult result;
     for (const LaidFile& file : to_lay)
       if (result) result = lay_file(store->path_of(file.content), file, root, directory, owner);
@@ -205,7 +210,7 @@ net::Awaitable<std::expected<LaidFolder, std::string>> NodeParts::lay_files(v1::
 // Most are empty, which one system call removes.
 void NodeParts::remove_folder(const std::string& folder) {
   if (::rmdir(folder.c_str()) == 0) return;
-  asio::post(folder_worker().thread, [folder, owner = folder_owner(options_), &log = core_.log] {
+  work_beside([folder, owner = folder_owner(options_), &log = core_.log] {
     auto removed = exec::remove_private_folder(folder, owner);
     if (!removed)
       log.error("folder not removed",

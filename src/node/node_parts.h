@@ -2,6 +2,7 @@
 // What a node gives to the parts of flows that run on it: spawners, folders, an environment, a user, and links.
 // Threading: belongs to the control loop; folders are filled and removed on a thread of their own.
 #include <expected>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -54,7 +55,8 @@ class NodeParts final : public PartSurroundings {
   struct FolderWorker;
   NodeParts(NodeCore core, exec::SpawnerPool& pool, link::DataLoops& loops, Options options, std::string work_folder);
 
-  FolderWorker& folder_worker();
+  /// On a thread beside the loop; at once and here if there can be no thread.
+  void work_beside(std::move_only_function<void()> work);
 
   NodeCore core_;
   exec::SpawnerPool& pool_;
