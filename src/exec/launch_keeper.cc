@@ -205,7 +205,7 @@ std::expected<void, int> LaunchKeeper::write_file(const char* name, const std::s
   return {};
 }
 
-bool LaunchKeeper::write_end(KeptEnd end, TimePoint now) {
+std::expected<void, int> LaunchKeeper::write_end(KeptEnd end, TimePoint now) {
   for (const auto& captured : captured_) {
     for (int i = 0; captured->pipe && i < kReadsAtEnd; ++i) {
       std::uint64_t before = captured->output.total_bytes();
@@ -222,12 +222,16 @@ bool LaunchKeeper::write_end(KeptEnd end, TimePoint now) {
     const BoundedOutput& output = captured->output;
     record_.outputs.push_back({captured->name, output.total_bytes(), output.dropped_bytes(), output.error()});
   }
-  std::string bytes = encode(record_);
-  if (::lseek(end_file_.get(), 0, SEEK_SET) != 0 || !write_all(end_file_.get(), bytes)) return false;
-  if (::ftruncate(end_file_.get(), static_cast<off_t>(bytes.size())) != 0 || ::fsync(end_file_.get()) != 0)
-    return false;
-  if (::renameat(directory_.get(), kReservedFile, directory_.get(), kEndFile) != 0) return false;
-  return ::fsync(directory_.get()) == 0;
+  return write_record(encode(record_));
+}
+
+std::expected<void, int> LaunchKeeper::write_record(const std::string& bytes) const {
+  bool written = ::lseek(end_file_.get(), 0, SEEK_SET) == 0 && write_all(end_file_.get(), bytes) &&
+                 ::ftruncate(end_file_.get(), static_cast<off_t>(bytes.size())) == 0 && ::fsync(end_file_.get()) == 0 &&
+                 ::renameat(directory_.get(), kReservedFile, directory_.get(), kEndFile) == 0 &&
+                 ::fsync(directory_.get()) == 0;
+  if (!written) return std::unexpected(errno);
+  return {};
 }
 
 }  // namespace sluice::exec

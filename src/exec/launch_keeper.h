@@ -64,9 +64,9 @@ class LaunchKeeper final {
   /// What an owner that attaches is told first.
   std::vector<SpawnerMessage> story_so_far() const;
 
-  /// Nothing runs any more: takes what is left in the pipes and writes the end record. False: that failed, and may be
-  /// tried again; an errno says why.
-  bool write_end(KeptEnd end, TimePoint now);
+  /// Nothing runs any more: takes what is left in the pipes and writes the end record. Errors: errno; ENOENT if the
+  /// folder was removed, so that nobody can be told any more. After any other it may be tried again.
+  std::expected<void, int> write_end(KeptEnd end, TimePoint now);
   /// Nobody can connect from now on; those who have already can still be accepted.
   void hide();
 
@@ -85,6 +85,7 @@ class LaunchKeeper final {
   void pump(Captured& captured, TimePoint now);
   void tell(Captured& captured);
   std::expected<void, int> write_file(const char* name, const std::string& bytes) const;
+  std::expected<void, int> write_record(const std::string& bytes) const;
 
   Keep keep_;
   std::string cgroup_;

@@ -105,7 +105,8 @@ struct RequestSurvey {};
 /// SIGKILL for every process below the spawner, until there is none. Answered by `Childless`.
 struct EndAll {};
 
-/// The spawner is to exit and leave what still runs. Not for a zygote's: that would kill what is left.
+/// What the programs have left may go on. The owner's own spawner exits at once, without a Childless; a zygote's answers
+/// by Childless, takes no other Launch, and stays until nothing of that runs any more.
 struct Detach {};
 
 /// Asks for one `OutputGrew` as soon as more than `beyond` bytes have come out of a captured stream.

@@ -136,7 +136,7 @@ class Spawner final {
     owner_is_pool_ = false;
     owner_ = MessageSocket(UniqueFd());
     outgoing_.clear();
-    if (keeper_ && keeper_->survives_owner()) return;
+    if (detached_ || (keeper_ && keeper_->survives_owner())) return;
     if (!ending_) kept_end_ = KeptEnd::owner_lost;
     ending_ = true;
     programs_.end_all();
@@ -229,7 +229,14 @@ class Spawner final {
     ending_ = true;
     programs_.end_all();
   }
-  void handle(Detach&) { finished_ = true; }
+  // What the stages have left may go on. A spawner of its owner's own just goes; in a node it would leave that to the
+  // zygote, which ends what has lost its spawner, so there it stays as long as that runs.
+  void handle(Detach&) {
+    if (pooled())
+      detached_ = true;
+    else
+      finished_ = true;
+  }
   void handle(WatchOutput& watch) {
     if (keeper_) keeper_->on_watch(watch);
   }
@@ -250,7 +257,7 @@ class Spawner final {
       if (connecting) accept_owners();
     }
     pass_on_news();
-    if (owner_gone_ && !ending_ && programs_.all_ended())
+    if (owner_gone_ && !ending_ && !detached_ && programs_.all_ended())
       be_patient();
     else
       patience_.stop();
@@ -297,9 +304,11 @@ class Spawner final {
   bool write_end() {
     TimePoint now = Clock::now();
     if (record_due_ && now < *record_due_) return false;
-    bool written = keeper_->write_end(kept_end_, now) || ++record_tries_ >= kRecordTries;
-    record_due_ = written ? std::nullopt : std::optional(now + kRecordInterval);
-    return written;
+    auto written = keeper_->write_end(kept_end_, now);
+    // Whoever removed the folder does not want to know.
+    bool over = written || written.error() == ENOENT || ++record_tries_ >= kRecordTries;
+    record_due_ = over ? std::nullopt : std::optional(now + kRecordInterval);
+    return over;
   }
 
   // --- the end --------------------------------------------------------------------------------------------------
@@ -319,7 +328,11 @@ class Spawner final {
     if (!programs_.all_ended() || (programs_.empty() && !ending_)) return;
     siginfo_t info{};
     bool childless = ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 && errno == ECHILD;
-    if (!childless) return;
+    if (guarding_) {
+      finished_ = childless;
+      return;
+    }
+    if (!childless && !detached_) return;
     if (keeper_) {
       if (!write_end()) return;
       keeper_->hide();
@@ -327,10 +340,24 @@ class Spawner final {
       pass_on_news();
     }
     send(Childless{});
-    if (pooled() && owner_is_pool_)
+    if (!childless)
+      become_guardian();
+    else if (pooled() && owner_is_pool_ && !detached_)
       become_idle();
     else
       finished_ = true;
+  }
+
+  // The owner is done with us, and nobody attaches any more.
+  void become_guardian() {
+    send_the_rest();
+    owner_gone_ = true;
+    owner_ = MessageSocket(UniqueFd());
+    outgoing_.clear();
+    keeper_.reset();
+    patience_.stop();
+    ending_ = false;
+    guarding_ = true;
   }
 
   void become_idle() {
@@ -358,6 +385,8 @@ class Spawner final {
   bool owner_gone_ = false;
   bool owner_is_pool_ = true;  // it is the one that we were made for, and takes us back
   bool ending_ = false;
+  bool detached_ = false;  // what the stages leave running is spared
+  bool guarding_ = false;  // the launch is over, and only what it has left is waited for
   bool finished_ = false;
 };
 

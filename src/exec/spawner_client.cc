@@ -62,6 +62,7 @@ std::expected<void, int> SpawnerClient::send_with(const OwnerMessage& message, s
     socket_.drop_descriptors();  // of an earlier launch, if its events were not listened to
     if (state_ == State::idle) state_ = State::launched;
   }
+  if (std::holds_alternative<Detach>(message)) state_ = State::lost;  // it takes no other launch
   auto sent = socket_.send_with(encode(message), descriptors);
   if (sent || means_gone(sent.error())) return {};
   state_ = State::lost;  // some descriptors may have gone ahead, and would be taken for those of the next message

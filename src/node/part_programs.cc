@@ -24,12 +24,19 @@ using net::Awaitable;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 
 constexpr std::size_t kErrorOutputSize = std::size_t{32} << 10;  // of one message
+// What the stages have said is in the pipe when they have ended; what is spared may go on writing to it.
+constexpr int kLateErrorReads = 8;
 
 }  // namespace
 
 struct PartPrograms::SpawnerWatch {
   asio::posix::stream_descriptor descriptor;
   ~SpawnerWatch() { descriptor.release(); }  // it is the spawner client's
+};
+
+struct PartPrograms::ErrorReader {
+  asio::posix::stream_descriptor descriptor;
+  std::string buffer;
 };
 
 PartPrograms::PartPrograms(PartSurroundings& surroundings, PartOwner& owner, const v1::Prepare& prepare)
@@ -72,6 +79,7 @@ Awaitable<void> PartPrograms::read_spawner() {
 
 void PartPrograms::on_spawner_lost(const std::string& why) {
   over_ = true;
+  if (detached_) return;  // a client's own goes at once
   surroundings_.log().error("spawner lost", {{"flow", prepare_.flow_id()}, {"reason", why}});
   owner_.fail(kRefusedStatus, "the spawner of the stages was killed; they ended with it");
 }
@@ -147,19 +155,34 @@ void PartPrograms::read_errors() {
 }
 
 Awaitable<void> PartPrograms::read_error(UniqueFd from, std::uint32_t stage) {
-  asio::posix::stream_descriptor descriptor(surroundings_.executor(), from.release());
-  std::string buffer(kErrorOutputSize, '\0');
-  while (true) {
-    auto [error, size] = co_await descriptor.async_read_some(asio::buffer(buffer), kTuple);
-    if (error) break;
+  ErrorReader reader{.descriptor = asio::posix::stream_descriptor(surroundings_.executor(), from.release()),
+                     .buffer = std::string(kErrorOutputSize, '\0')};
+  error_readers_.insert(&reader);
+  for (int late_reads = 0; late_reads < kLateErrorReads; late_reads += detached_ ? 1 : 0) {
+    std::size_t size = co_await read_some(reader);
+    if (size == 0) break;
     v1::HostEvent event;
     event.mutable_error_output()->set_stage(stage);
-    event.mutable_error_output()->set_bytes(buffer.data(), size);
+    event.mutable_error_output()->set_bytes(reader.buffer.data(), size);
     owner_.emit(std::move(event));
     co_await owner_.room();
   }
+  error_readers_.erase(&reader);
   --open_errors_;
   owner_.check_over();
+}
+
+// Nothing: the end, or all that was there when the programs were left.
+Awaitable<std::size_t> PartPrograms::read_some(ErrorReader& reader) {
+  if (!detached_) {
+    auto [error, size] = co_await reader.descriptor.async_read_some(asio::buffer(reader.buffer), kTuple);
+    if (!error) co_return size;
+    if (!detached_) co_return 0;
+  }
+  boost::system::error_code error;
+  reader.descriptor.non_blocking(true, error);
+  std::size_t size = reader.descriptor.read_some(asio::buffer(reader.buffer), error);
+  co_return error ? 0 : size;
 }
 
 // --- commands -----------------------------------------------------------------------------------------------------
@@ -183,13 +206,17 @@ void PartPrograms::survey() {
 }
 
 void PartPrograms::kill() {
-  if (!spawner_) return;
+  if (!spawner_ || detached_) return;
   spawner_->client().send(exec::EndAll{});
   wake();
 }
 
 void PartPrograms::detach() {
-  if (spawner_) spawner_->client().send(exec::Detach{});
+  if (!spawner_) return;
+  detached_ = true;
+  for (ErrorReader* reader : error_readers_) reader->descriptor.cancel();
+  spawner_->client().send(exec::Detach{});
+  flush();
 }
 
 void PartPrograms::release_input() {

@@ -4,6 +4,7 @@
 // Threading: belongs to the control loop.
 #include <cstddef>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,9 +58,11 @@ class PartPrograms final {
 
  private:
   struct SpawnerWatch;
+  struct ErrorReader;
 
   net::Awaitable<void> read_spawner();
   net::Awaitable<void> read_error(UniqueFd from, std::uint32_t stage);
+  net::Awaitable<std::size_t> read_some(ErrorReader& reader);
   net::Awaitable<void> flush_all();
   void on_spawner_lost(const std::string& why);
   void handle(const exec::Started& started);
@@ -81,6 +84,8 @@ class PartPrograms final {
   link::PipeObserver output_;  // behind the last program
   PartProgress progress_;
   bool over_ = true;
+  std::set<ErrorReader*> error_readers_;
+  bool detached_ = false;  // what they leave running is spared
   bool letting_go_ = false;
 };
 

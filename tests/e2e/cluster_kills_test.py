@@ -3,6 +3,7 @@ hangs, nothing short is called a success, and what goes on in the background goe
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -300,6 +301,21 @@ def test_flow_is_known_from_before_its_first_program_on(nodes_of, chance):
             assert wait_for_flow(nodes, each["id"]) in (125, 143)
             assert nodes.household.run_sluice("rm", each["id"], *nodes.at("n1")).returncode == 0
         nodes.wait_for_no_program()
+
+
+@for_every_user
+def test_spawner_ends_with_its_flow_when_the_folder_of_its_node_was_removed(nodes_of, user):
+    nodes = nodes_of(user, "n1")
+    gate = nodes.folder / "gate"
+    os.mkfifo(gate)
+    gate.chmod(0o666)
+    hand_over(nodes, f"{{ read -r line < {gate}; }}")
+    assert nodes["n1"].terminate() == 0
+    shutil.rmtree(nodes["n1"].data)
+    assert nodes.household.left(), "the flow goes on"
+    with open_for_writing(gate) as opened:
+        opened.write("go on\n")
+    nodes.household.assert_clean()
 
 
 # --- the spawner is killed ----------------------------------------------------------------------------------------

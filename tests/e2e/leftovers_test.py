@@ -2,11 +2,13 @@
 
 import os
 import re
+import signal
 import subprocess
 
 import pytest
 
-from processes import is_alive, let_pass, process_name
+from clusters import cluster, home, pair
+from processes import children_of, is_alive, let_pass, process_name, processes_below, wait_until
 
 
 @pytest.mark.parametrize("text", ["{ sleep 1000 > /dev/null & echo started; } | cat",
@@ -25,6 +27,50 @@ def test_keep_spares_what_a_stage_left_running(household):
     let_pass(0.3)  # longer than sluice would wait before it ends what was left
     assert is_alive(kept) and process_name(kept) == "sleep"
     assert household.left() == [kept]
+
+
+def end_of(pid):
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(pid), f"the end of {pid}")
+
+
+@pytest.mark.parametrize("where, streams", [("@n2", ">/dev/null 2>&1"), ("@n2", ">/dev/null"),
+                                            ("echo | @n1 cat | @n2", ">/dev/null 2>&1")])
+def test_keep_spares_what_a_stage_left_running_on_a_node(pair, where, streams):
+    result = pair.run(f"{where} {{ sleep 1000 {streams} & echo $!; echo said >&2; }}", "--keep")
+    assert (result.returncode, result.stderr) == (0, b"said\n"), result
+    kept = int(result.stdout)
+    let_pass(0.3)
+    assert is_alive(kept) and process_name(kept) == "sleep"
+    assert pair.run("@n2 echo still").outcome == (0, b"still\n")
+    assert is_alive(kept)
+    guardian, = [pid for pid in processes_below(pair["n2"].pid) + processes_below(pair["n1"].pid)
+                 if kept in children_of(pid)]
+    end_of(kept)
+    wait_until(lambda: not is_alive(guardian), "the end of the spawner that stayed for it")
+
+
+def test_keep_spares_what_a_stage_left_running_when_its_node_ends(pair):
+    result = pair.run("@n2 { sleep 1000 >/dev/null 2>&1 & echo $!; }", "--keep")
+    kept = int(result.stdout)
+    assert pair["n2"].terminate() == 0
+    let_pass(0.3)
+    assert is_alive(kept)
+    end_of(kept)
+
+
+def test_keep_spares_what_a_flow_in_the_background_left_running(pair):
+    handed_over = pair.run("@n2 { sleep 1000 >/dev/null 2>&1 & echo $!; exit 3; }", "--keep", "--background")
+    assert handed_over.returncode == 0, handed_over
+    flow = handed_over.stdout.decode().strip()
+    waited = pair.household.run_sluice("wait", flow, *pair.at("n1"))
+    assert (waited.returncode, waited.stderr) == (3, b""), waited
+    kept = int(pair.household.run_sluice("logs", flow, *pair.at("n1")).stdout)
+    let_pass(0.3)
+    assert is_alive(kept) and process_name(kept) == "sleep"
+    assert pair.household.run_sluice("rm", flow, *pair.at("n1")).returncode == 0
+    assert is_alive(kept)
+    end_of(kept)
 
 
 @pytest.mark.parametrize("name, consumer", [("gzip", "gzip > out.gz"), ("sorted", "sort > out.sorted")])
