@@ -20,6 +20,7 @@
 #include "base/pipe.h"
 #include "base/time.h"
 #include "cluster/cluster_key.h"
+#include "node/kept_flows_end.h"
 
 namespace sluice::node {
 namespace {
@@ -28,7 +29,8 @@ using namespace std::chrono_literals;
 using Refusal = std::unexpected<DevStop>;
 
 constexpr Duration kStartTime = 10s;
-constexpr Duration kEndTime = 10s;  // nodes end within their own grace; beyond this they are killed
+constexpr Duration kEndTime = 10s;   // nodes end within their own grace; beyond this they are killed
+constexpr Duration kFlowGrace = 2s;  // as of `sluice stop`
 
 [[noreturn]] void become_node(const std::vector<std::string>& arguments, int output, int log) {
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
@@ -177,6 +179,10 @@ void DevCluster::end() {
     if (node.log) ::kill(node.pid, SIGKILL);
     ::waitpid(node.pid, nullptr, 0);
   }
+  // A flow in the background goes on without its node, be it that we have ended it or that it was killed before.
+  std::vector<std::string> data_directories;
+  for (const DevNode& node : nodes_) data_directories.push_back(node.data);
+  end_kept_flows(data_directories, kFlowGrace, kEndTime);
   nodes_.clear();
   std::error_code ignored;
   if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);

@@ -499,6 +499,22 @@ def test_dev_leaves_nothing_when_it_is_told_to_end_while_it_starts(household, ho
     assert list(own_temporary_folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_dev_ends_the_flows_in_the_background(household, home, own_temporary_folder, sign):
+    process, _ = start_dev(household, "--nodes", "2")
+    wait_until(lambda: names_of_nodes(household) == ["n1", "n2"], "two nodes")
+    told, deaf = home / "told", home / "deaf"
+    orderly = f"trap 'echo > {told}; exit' TERM; echo > {deaf}.1; while :; do sleep 0.1; done"
+    for text in (f"@n1 {{ {orderly}; }}", f"@n2 {{ trap '' TERM; echo > {deaf}.2; sleep 1010; }}"):
+        assert household.run_sluice("run", "--background", text).returncode == 0
+    wait_until(lambda: all((home / f"deaf.{number}").exists() for number in (1, 2)), "both run")
+    process.send_signal(sign)
+    household.finish(process)
+    household.assert_clean()
+    assert told.exists(), "it had its grace"
+    assert list(own_temporary_folder.iterdir()) == []
+
+
 def test_dev_gives_back_the_context_that_was_there(household, home, closed_port, own_temporary_folder):
     added = household.run_sluice("context", "add", "mine", "--node", closed_port, "--use")
     assert added.returncode == 0, added
