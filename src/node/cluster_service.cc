@@ -4,6 +4,7 @@
 #include <chrono>
 #include <set>
 
+#include "node/condition.h"
 #include "node/mailbox.h"
 #include "node/task_group.h"
 #include "sluice/v1/cluster.pb.h"
@@ -17,6 +18,9 @@ namespace {
 // Events that one watch may be behind; a reader that is slower gets what is now in their place.
 constexpr std::size_t kBehindMax = 4096;
 constexpr std::chrono::seconds kForwardTime{5};
+// How long a node that has agreed to leave is waited for, and how often it is looked at.
+constexpr std::chrono::seconds kGoneTime{10};
+constexpr std::chrono::milliseconds kGoneLook{20};
 
 std::uint64_t unix_ms_now() {
   auto since = std::chrono::system_clock::now().time_since_epoch();
@@ -137,7 +141,23 @@ struct ClusterService::Impl {
     request.clear_node();
     rpc::CallOptions options{
         .timeout = std::nullopt, .on_behalf_of = info.caller.connection.name, .on_behalf_role = info.caller.effective};
-    co_return co_await rpc::call<v1::LeaveResponse>(**channel, "sluice.v1.Cluster/Leave", request, std::move(options));
+    auto left =
+        co_await rpc::call<v1::LeaveResponse>(**channel, "sluice.v1.Cluster/Leave", request, std::move(options));
+    if (left) co_await await_gone(self, member->id, *channel);
+    co_return left;
+  }
+
+  // It answers when nothing runs there any more, and ends after that.
+  static Awaitable<void> await_gone(std::shared_ptr<Impl> self, NodeId node, std::shared_ptr<rpc::Channel> channel) {
+    Condition pause(self->core.executor);
+    TimePoint deadline = Clock::now() + kGoneTime;
+    while (!self->closed && Clock::now() < deadline && (channel->alive() || self->is_present(node)))
+      co_await pause.wait(Clock::now() + kGoneLook);
+  }
+
+  bool is_present(const NodeId& node) const {
+    return std::ranges::any_of(core.members.members(),
+                               [&node](const cluster::Member& member) { return member.id == node && present(member); });
   }
 };
 

@@ -241,6 +241,9 @@ void NodeParts::close() {
   for (const std::string& folder : spare_folders_) remove_folder(folder);
   spare_folders_.clear();
   if (folder_worker_) folder_worker_->thread.join();
+  // One among the host's temporary files would never be used again if the node was the last of its id. What still runs in
+  // the background works in it, and keeps it.
+  if (options_.changes_user) (void)!::rmdir(work_folder_.c_str());
 }
 
 }  // namespace sluice::node

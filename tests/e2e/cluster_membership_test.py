@@ -130,6 +130,16 @@ def test_node_is_told_to_leave_by_way_of_another(trio):
     assert (result.returncode, result.stderr) == (0, b""), result
 
 
+@pytest.mark.parametrize("at, named", [("n3", []), ("n3", ["n3"]), ("n1", ["n3"])])
+def test_leave_returns_when_the_node_has_ended(trio, at, named):
+    result = trio.household.run_sluice("leave", *named, *trio.at(at))
+    assert not trio["n3"].socket.exists()
+    assert trio.states("n1")["n3"] == "left"
+    assert (result.returncode, result.stderr) == (0, b""), result
+    # Its connections are the last that it closes; its process is gone a moment later.
+    assert trio["n3"].process.wait(timeout=promised(1)) == 0
+
+
 def test_unknown_node_can_not_be_told_to_leave(pair):
     result = pair.household.run_sluice("leave", "n7", *pair.at("n1"))
     assert result.returncode == 3 and b"n7" in result.stderr, result

@@ -482,6 +482,25 @@ def test_programs_run_as_another_user(run_as_nobody):
     assert groups.split() == ["65534"] and variables.split()[1] == "nobody"
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+def test_folder_for_programs_of_another_user_goes_with_the_node(cluster, monkeypatch, leaves):
+    if not IS_ROOT:
+        pytest.skip("--run-as needs root")
+    temporary = cluster.folder / "tmp"
+    temporary.mkdir()
+    temporary.chmod(0o1777)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    node = cluster.start("n1", "--run-as", "nobody")
+    assert cluster.run("@n1 { echo > file; cat file; }").returncode == 0
+    assert [path.name for path in temporary.iterdir()] == ["sluice-" + cluster.list_nodes("n1")["n1"]["id"]]
+    if leaves:
+        assert cluster.household.run_sluice("leave", *cluster.at("n1")).returncode == 0
+        assert node.process.wait(timeout=30) == 0
+    else:
+        assert node.terminate() == 0
+    assert list(temporary.iterdir()) == []
+
+
 def test_programs_of_another_user_can_not_read_the_key_or_the_nodes_state(run_as_nobody):
     node = run_as_nobody["n1"]
     for path in (run_as_nobody.key, node.data / "node.pem", node.data / "audit.log", node.data / "node.json"):
