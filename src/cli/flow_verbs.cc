@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/id.h"
 #include "base/time.h"
@@ -15,6 +17,7 @@
 #include "cli/verbs.h"
 #include "exec/process_status.h"
 #include "flow/quoting.h"
+#include "sluice/v1/cluster.pb.h"
 #include "sluice/v1/flows.pb.h"
 
 namespace sluice::cli {
@@ -108,6 +111,25 @@ std::string table(const v1::ListFlowsResponse& list) {
   return text;
 }
 
+// Nodes that can't be asked for their flows. One that has left took its flows along, and one that has come back under the
+// same name is there to be asked.
+net::Awaitable<void> tell_of_lost_nodes(NodeSession& session) {
+  v1::ListNodesRequest request;
+  request.set_all(true);
+  auto list = co_await rpc::call<v1::ListNodesResponse>(session.channel(), "sluice.v1.Cluster/ListNodes", request);
+  if (!list) co_return;
+  std::set<std::string> alive;
+  std::map<std::string, std::string> lost;
+  for (const v1::Node& node : list->nodes()) {
+    if (node.state() == v1::NODE_STATE_ALIVE) alive.insert(node.name());
+    if (node.state() == v1::NODE_STATE_DEAD) lost[node.name()] = "is dead";
+    if (node.state() == v1::NODE_STATE_SUSPECT) lost[node.name()] = "does not answer and may be dead";
+  }
+  for (const auto& [name, how] : lost)
+    if (!alive.contains(name))
+      refuse(kSuccess, fmt::format("no word of node {}, which {}: its flows are not listed", name, how));
+}
+
 net::Awaitable<int> list_flows(NodeSession& session, bool all, bool json) {
   v1::ListFlowsRequest request;
   request.set_all(all);
@@ -118,6 +140,7 @@ net::Awaitable<int> list_flows(NodeSession& session, bool all, bool json) {
   for (const v1::Flow& flow : list->flows())
     if (json) text += to_json(flow).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   int printed = print(json ? text : table(*list));
+  co_await tell_of_lost_nodes(session);
   if (list->silent_nodes().empty()) co_return printed;
   co_return refuse(
       kTimedOut, fmt::format("no answer from {}; their flows are missing here", fmt::join(list->silent_nodes(), " ")));

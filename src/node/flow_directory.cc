@@ -55,6 +55,18 @@ Awaitable<std::optional<std::expected<Response, rpc::Status>>> pass_on(std::shar
   co_return co_await rpc::call<Response>(**channel, std::move(method), request, std::move(options));
 }
 
+// Those that may keep flows and can't be asked for them, unless they are back as another node of the same name.
+std::set<std::string> lost_nodes(const NodeFlows& node) {
+  std::set<std::string> lost;
+  std::vector<cluster::Member> members = node.core.members.members();
+  for (const cluster::Member& member : members)
+    if (member.state == cluster::MemberState::dead || member.state == cluster::MemberState::suspect)
+      lost.insert(member.profile.name);
+  for (const cluster::Member& member : members)
+    if (member.state == cluster::MemberState::alive) lost.erase(member.profile.name);
+  return lost;
+}
+
 }  // namespace
 
 Answer<v1::ListFlowsResponse> list_flows(std::shared_ptr<NodeFlows> node, v1::ListFlowsRequest request) {
@@ -88,8 +100,13 @@ Answer<v1::Flow> find_flow(std::shared_ptr<NodeFlows> node, std::string wanted) 
   if (!found.empty()) {
     message = fmt::format("'{}' may mean several flows; say which by its id:", wanted);
     for (const v1::Flow* flow : found) message += " " + flow->id();
-  } else if (!all->silent_nodes().empty()) {
-    message += fmt::format("; no answer from {}", fmt::join(all->silent_nodes(), " "));
+  } else {
+    std::set<std::string> lost = lost_nodes(*node);
+    if (!all->silent_nodes().empty())
+      message += fmt::format("; no answer from {}", fmt::join(all->silent_nodes(), " "));
+    if (!lost.empty())
+      message += fmt::format("; {} can't be asked, being dead: a flow of its own is known again when it is back",
+                             fmt::join(lost, " "));
   }
   co_return std::unexpected(rpc::Status{found.empty() ? rpc::Code::not_found : rpc::Code::invalid_argument, message});
 }

@@ -43,6 +43,21 @@ def test_node_that_does_not_answer_is_named_and_the_flow_stays(pair):
     assert kept(pair, flow) == set()
 
 
+def test_dead_node_whose_flows_can_not_be_listed_is_named(pair):
+    flow = in_background(pair, "@n2 echo said")
+    pair["n2"].kill()
+    wait_until(lambda: pair.states("n1")["n2"] == "dead", "that n2 is known to be dead")
+    listed = pair.household.run_sluice("ps", "-a", "--json", *pair.at("n1"))
+    assert listed.outcome == (0, b"") and b"n2, which is dead: its flows are not listed" in listed.stderr, listed
+    for verb in ("wait", "logs", "stop"):
+        refused = pair.household.run_sluice(verb, flow, *pair.at("n1"))
+        assert refused.returncode == 3 and b"n2 can't be asked" in refused.stderr, refused
+    pair.start("n2", join=pair["n1"].url)
+    pair.wait_until_all_list(["n1", "n2"])
+    listed = pair.household.run_sluice("ps", "-a", "--json", *pair.at("n1"))
+    assert flow.encode() in listed.stdout and listed.stderr == b"", listed
+
+
 def test_node_that_has_left_is_not_waited_for(pair):
     flow = in_background(pair, "@n1 seq 3 | @n2 cat")
     assert pair.household.run_sluice("leave", *pair.at("n2")).returncode == 0
