@@ -90,6 +90,8 @@ class Placer final {
   std::string no_such_node(const std::string& wanted) const {
     std::vector<std::string> names, known;
     for (const NodeChoice& node : context_.nodes) names.push_back(node.name);
+    if (auto gone = context_.gone.find(wanted); gone != context_.gone.end())
+      return fmt::format("the node '{}' {}; those that are alive: {}", wanted, gone->second, fmt::join(names, " "));
     for (const std::string& name : names) known.push_back("@" + name);
     std::ranges::copy(plain_stage_words(), std::back_inserter(known));
     return fmt::format(

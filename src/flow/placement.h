@@ -24,8 +24,9 @@ struct NodeChoice {
 };
 
 struct PlacementContext {
-  std::vector<NodeChoice> nodes;  // alive, in the order of their names
-  NodeId home;                    // the node that was asked
+  std::vector<NodeChoice> nodes;            // alive, in the order of their names
+  std::map<std::string, std::string> gone;  // names of others that are remembered, and what they are: "is dead"
+  NodeId home;                              // the node that was asked
   std::string client_name;
 };
 

@@ -18,6 +18,7 @@ NodeId id_of(std::uint8_t n) {
 PlacementContext three_nodes() {
   return {
       .nodes = {{id_of(0x11), "n1", {}}, {id_of(0x22), "n2", {{"gpu", "yes"}}}, {id_of(0x33), "n3", {{"gpu", "yes"}}}},
+      .gone = {},
       .home = id_of(0x11),
       .client_name = "laptop"};
 }
@@ -45,6 +46,12 @@ TEST(Placement, AnUnknownNodeIsAProblemThatNamesTheNearest) {
   auto places = place_stages({node("n22")}, three_nodes());
   EXPECT_THAT(places[0].problem, HasSubstr("no node 'n22'"));
   EXPECT_THAT(places[0].problem, HasSubstr("n1 n2 n3"));
+}
+
+TEST(Placement, ANodeThatIsGoneIsNotTakenForAMistypedName) {
+  PlacementContext context = three_nodes();
+  context.gone["n4"] = "is dead";
+  EXPECT_EQ(place_stages({node("n4")}, context)[0].problem, "the node 'n4' is dead; those that are alive: n1 n2 n3");
 }
 
 TEST(Placement, ABeginningOfAnIdNamesANode) { EXPECT_EQ(place_stages({node("2200")}, three_nodes())[0].place, "n2"); }

@@ -42,8 +42,8 @@ FlowLayout::~FlowLayout() = default;
 void FlowLayout::place_stages() {
   std::vector<flow::Whereabouts> wanted;
   for (const v1::StageRequest& stage : start_.stages()) wanted.push_back(whereabouts_from(stage));
-  places_ =
-      flow::place_stages(wanted, {.nodes = world_.nodes, .home = world_.self, .client_name = start_.client_name()});
+  places_ = flow::place_stages(
+      wanted, {.nodes = world_.nodes, .gone = world_.gone, .home = world_.self, .client_name = start_.client_name()});
   if (!world_.has_client || here_on_node_) put_here_on_node();
   for (std::size_t i = 0; i < places_.size(); ++i) {
     const auto& problems = start_.stages(static_cast<int>(i)).ship_problems();

@@ -25,6 +25,7 @@ namespace sluice::node {
 /// The cluster as the orchestrator sees it when the flow begins.
 struct FlowWorld {
   std::vector<flow::NodeChoice> nodes;
+  std::map<std::string, std::string> gone;  // see flow::PlacementContext
   NodeId self;
   bool has_client = true;  // that takes the output, and runs the stages `@here`
   /// HOST:PORT where other nodes reach a node.

@@ -70,6 +70,7 @@ struct FlowOrchestrator::Impl final : HostListener {
         start(run_start),
         log(to_log),
         layout(start, {.nodes = around.nodes(),
+                       .gone = around.gone_nodes(),
                        .self = around.self(),
                        .has_client = to_client != nullptr,
                        .address_of = [&around](const NodeId& node) { return around.address_of(node); }}),

@@ -71,6 +71,16 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     return nodes;
   }
 
+  std::map<std::string, std::string> gone_nodes() const override {
+    std::map<std::string, std::string> gone;
+    for (const cluster::Member& member : core.members.members()) {
+      if (member.state == cluster::MemberState::dead) gone[member.profile.name] = "is dead";
+      if (member.state == cluster::MemberState::left) gone[member.profile.name] = "has left the cluster";
+      if (member.state == cluster::MemberState::suspect) gone[member.profile.name] = "does not answer and may be dead";
+    }
+    return gone;
+  }
+
   std::string address_of(const NodeId& host) const override {
     for (const cluster::Member& member : core.members.members())
       if (member.id == host) return net::to_text(member.profile.endpoint);
@@ -112,7 +122,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
   std::optional<NodeId> only_host(const v1::RunStart& start) const {
     std::vector<flow::Whereabouts> wanted;
     for (const v1::StageRequest& stage : start.stages()) wanted.push_back(whereabouts_from(stage));
-    auto places = flow::place_stages(wanted, {.nodes = nodes(), .home = self(), .client_name = {}});
+    auto places = flow::place_stages(wanted, {.nodes = nodes(), .gone = {}, .home = self(), .client_name = {}});
     std::optional<NodeId> only;
     for (const flow::StagePlace& place : places) {
       if (!place.problem.empty() || place.hosts.size() != 1) return std::nullopt;

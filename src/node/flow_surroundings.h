@@ -2,6 +2,7 @@
 // What an orchestrator needs of its node, and to whom it speaks: the hosts of its parts, and the client.
 // Threading: belongs to the control loop.
 #include <expected>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -54,6 +55,8 @@ class FlowSurroundings {
   virtual ~FlowSurroundings() = default;
   virtual NodeId self() const = 0;
   virtual std::vector<flow::NodeChoice> nodes() const = 0;
+  /// See PlacementContext::gone.
+  virtual std::map<std::string, std::string> gone_nodes() const = 0;
   /// HOST:PORT where other nodes reach `node`.
   virtual std::string address_of(const NodeId& node) const = 0;
   /// A line to a part on `node`, this node included. It reports to `listener`, which outlives it.

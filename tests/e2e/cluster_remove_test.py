@@ -52,6 +52,8 @@ def test_dead_node_whose_flows_can_not_be_listed_is_named(pair):
     for verb in ("wait", "logs", "stop"):
         refused = pair.household.run_sluice(verb, flow, *pair.at("n1"))
         assert refused.returncode == 3 and b"n2 can't be asked" in refused.stderr, refused
+    unplaced = pair.run("@n2 true")
+    assert unplaced.returncode != 0 and b"the node 'n2' is dead; those that are alive: n1\n" in unplaced.stderr, unplaced
     pair.start("n2", join=pair["n1"].url)
     pair.wait_until_all_list(["n1", "n2"])
     listed = pair.household.run_sluice("ps", "-a", "--json", *pair.at("n1"))
