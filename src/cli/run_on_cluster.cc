@@ -40,6 +40,7 @@ node::ClusterRunRequest make_request(flow::FlowGraph graph, RunOptions options, 
                  .keep = options.keep,
                  .progress = options.progress,
                  .json_summary = options.json,
+                 .mark_stderr = options.mark_stderr,
                  .quiet = options.quiet};
   request.stage_environment = variables(options.environment);
   request.shell = options.shell;
@@ -49,7 +50,18 @@ node::ClusterRunRequest make_request(flow::FlowGraph graph, RunOptions options, 
   request.background = options.background;
   request.keep_bytes_max = options.keep_bytes_max;
   request.marks = options.marks;
+  request.exact = options.exact;
   return request;
+}
+
+// A stage elsewhere works in a folder of its own.
+std::string idle_directory(const node::ClusterRunRequest& request, const node::OutgoingFiles& files,
+                           std::size_t client_parts) {
+  if (request.run.directory.empty() || client_parts > 0 || !files.files.empty()) return {};
+  return fmt::format(
+      "run: --cwd {}: it is a folder of this host, for stages that run here and files that travel, and there are none; "
+      "leave it out, or let a stage change its folder: @NODE {{ cd DIR && COMMAND; }}",
+      request.run.directory);
 }
 
 net::Awaitable<int> run(NodeOptions where, node::ClusterRunRequest* request, std::vector<exec::SpawnerClient>* spawners,
@@ -82,6 +94,8 @@ int run_on_cluster(flow::FlowGraph graph, RunOptions options, exec::Environment 
   node::ClusterRunRequest request = make_request(std::move(graph), std::move(options), std::move(environment));
   auto files = node::look_for_files(request.graph, ship);
   if (!files) return refuse(request.dry_run ? kFailed : node::kRefused, "run: " + files.error());
+  if (auto idle = idle_directory(request, *files, parts); !idle.empty())
+    return refuse(request.dry_run ? kFailed : node::kRefused, idle);
   request.files = std::move(*files);
   node::RunResult result;
   int status = run_loop([&] { return run(where, &request, &spawners, &entry, &result); });

@@ -86,7 +86,7 @@ void add_options(CLI::App& app, RunOptions& options, Raw& raw) {
   app.add_option("--env", options.environment, "set a variable for every stage; NAME alone takes it away")
       ->allow_extra_args(false)
       ->type_name("NAME=VALUE");
-  app.add_option("--cwd", raw.cwd, "the folder to run in")->type_name("DIR");
+  app.add_option("--cwd", raw.cwd, "the folder to run in, of stages here and of files that travel")->type_name("DIR");
   app.add_option("--timeout", raw.timeout, "end the flow after this long, with status 124")->type_name("DURATION");
   app.add_option("--grace", raw.grace, "between asking stages to end and SIGKILL (2s)")->type_name("DURATION");
   app.add_option("--shell", options.shell, "the shell for stages that need one (bash, else sh)")->type_name("SHELL");
@@ -94,7 +94,8 @@ void add_options(CLI::App& app, RunOptions& options, Raw& raw) {
   app.add_option("--name", options.name, "the flow's name, in reports")->type_name("NAME");
   app.add_option("--progress", raw.progress, "on stderr; auto: only on a terminal (auto)")
       ->type_name("auto|plain|json|none");
-  app.add_flag("--exact", options.exact, "count the bytes between stages exactly, by a relay");
+  app.add_flag("--exact", options.exact,
+               "count the bytes between stages exactly, by a relay or the links between hosts");
   app.add_flag("--json", options.json, "a summary as the last line on stderr; with --dry-run the plan on stdout");
   app.add_flag("--mark-stderr", options.mark_stderr, "mark each line of stderr with its stage");
   app.add_flag("--keep", options.keep, "spare what stages leave running");
@@ -162,6 +163,23 @@ std::expected<void, std::string> refuse_empty_values(const CLI::App& app) {
   return {};
 }
 
+// A background flow is nobody's to watch when it has started. What a configuration says of these holds for others.
+std::expected<void, std::string> refuse_idle_in_background(const Raw& raw, const RunOptions& options) {
+  if (!options.background) return {};
+  auto idle = [](std::string_view option, std::string_view why) {
+    return Refusal(fmt::format("run: {} does nothing with --background: {}; leave one of them out", option, why));
+  };
+  if (options.json && !options.dry_run)
+    return idle("--json",
+                "the summary is known when the flow has ended (`sluice ps -a --json` tells what became of it)");
+  if (raw.progress == "plain" || raw.progress == "json")
+    return idle("--progress", "the command returns at once (`sluice ps` shows what runs)");
+  if (options.mark_stderr)
+    return idle("--mark-stderr", "the stderr of each stage is kept by itself (`sluice logs FLOW/STAGE` shows it)");
+  if (options.exact) return idle("--exact", "what it counts is part of the summary, which nobody gets");
+  return {};
+}
+
 std::expected<void, std::string> read_size(const char* option, const std::string& text, std::uint64_t& bytes) {
   if (text.empty()) return {};
   auto size = parse_byte_count(text);
@@ -206,24 +224,37 @@ std::expected<void, std::string> judge_values(const Raw& raw, RunOptions& option
   return {};
 }
 
-std::expected<void, std::string> take_text(const CLI::App& app, const std::vector<std::string>& rest,
+// The pipeline may have been taken for the value of an option that stands before it.
+std::string nothing_to_run(const Raw& raw) {
+  for (const auto& [option, value] : {std::pair("--timeout", &raw.timeout), std::pair("--grace", &raw.grace)})
+    if (auto duration = parse_duration(*value); !value->empty() && !duration)
+      return fmt::format("run: {}: {}; nothing is left to run: give {} a duration, and the pipeline behind it", option,
+                         duration.error(), option);
+  return "run: nothing to run; give the pipeline as one argument: sluice run \"a | b | c\"";
+}
+
+std::string quoted_whole(const std::vector<std::string>& rest) {
+  return fmt::format("quote the whole pipeline, sluice run \"{}\"; or run one command as it stands: sluice run -- {}",
+                     fmt::join(rest, " "), fmt::join(rest, " "));
+}
+
+std::expected<void, std::string> take_text(const CLI::App& app, const Raw& raw, const std::vector<std::string>& rest,
                                            RunOptions& options) {
   for (const std::string& argument : rest)
     if (argument.size() > 1 && argument[0] == '-') {
       std::string name = argument.substr(0, argument.find('='));
-      return Refusal(fmt::format("run: unknown option '{}'{}; 'sluice run --help' lists them", name,
-                                 did_you_mean(name, option_names(app))));
+      bool behind_a_word = &argument != &rest.front() && rest.front().find_first_of(" \t\n|") == std::string::npos;
+      return Refusal(fmt::format("run: unknown option '{}'{}; 'sluice run --help' lists them{}", name,
+                                 did_you_mean(name, option_names(app)),
+                                 behind_a_word ? "; if it belongs to the command, " + quoted_whole(rest) : ""));
     }
   if (options.command && !rest.empty())
     return Refusal(fmt::format("run: '{}' stands before --, and a command behind it; give one of them", rest[0]));
   bool from_file = app.count("--file") > 0;
   if (options.command || (from_file && rest.empty())) return {};
-  if (rest.empty()) return Refusal("run: nothing to run; give the pipeline as one argument: sluice run \"a | b | c\"");
+  if (rest.empty()) return Refusal(nothing_to_run(raw));
   if (rest.size() > 1)
-    return Refusal(
-        fmt::format("run: takes one argument, and got {}: quote the whole pipeline, sluice run \"{}\"; "
-                    "or run one command as it stands: sluice run -- {}",
-                    rest.size(), fmt::join(rest, " "), fmt::join(rest, " ")));
+    return Refusal(fmt::format("run: takes one argument, and got {}: {}", rest.size(), quoted_whole(rest)));
   options.text = rest[0];
   return {};
 }
@@ -249,8 +280,9 @@ std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(
   } catch (const CLI::ParseError& error) {
     return Refusal(fmt::format("run: {}; 'sluice run --help' lists the options", error.what()));
   }
-  if (auto taken = take_text(*app, app->remaining(), options); !taken) return Refusal(taken.error());
+  if (auto taken = take_text(*app, raw, app->remaining(), options); !taken) return Refusal(taken.error());
   if (auto filled = refuse_empty_values(*app); !filled) return Refusal(filled.error());
+  if (auto idle = refuse_idle_in_background(raw, options); !idle) return Refusal(idle.error());
   auto settings = read_settings();
   if (!settings) return Refusal(settings.error());
   options.settings = *std::move(settings);

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "flow/quoting.h"
 
@@ -43,21 +45,40 @@ std::string signal_name(int signal) {
   return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
 }
 
+Json status_json(const std::optional<StageEnd>& end) { return end ? Json(end->status.shell_status()) : Json(); }
+
+Json signal_json(const std::optional<StageEnd>& end) {
+  return end && end->status.by_signal() ? Json(signal_name(end->status.signal())) : Json();
+}
+
+Json workers_json(const std::vector<WorkerSummary>& workers) {
+  Json list = Json::array();
+  for (const WorkerSummary& worker : workers) {
+    Json json;
+    json["host"] = worker.host;
+    json["pid"] = worker.pid != 0 ? Json(worker.pid) : Json();
+    json["status"] = status_json(worker.end);
+    json["signal"] = signal_json(worker.end);
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
 Json stage_json(const StageSummary& stage, std::size_t number) {
-  bool ended = stage.end.has_value();
   Json json;
   json["stage"] = number;
   json["command"] = stage.command;
   json["host"] = stage.host.empty() ? Json() : Json(stage.host);
   json["pid"] = stage.pid != 0 ? Json(stage.pid) : Json();
-  json["status"] = ended ? Json(stage.end->status.shell_status()) : Json();
-  json["signal"] = ended && stage.end->status.by_signal() ? Json(signal_name(stage.end->status.signal())) : Json();
+  json["status"] = status_json(stage.end);
+  json["signal"] = signal_json(stage.end);
   json["io_read_bytes"] = number_or_null(stage.io_known, stage.io_read_bytes);
   json["io_write_bytes"] = number_or_null(stage.io_known, stage.io_write_bytes);
   if (stage.output_bytes) json["output_bytes"] = *stage.output_bytes;
   json["cpu_ms"] = static_cast<double>(stage.cpu_us) / 1000;
   json["peak_memory_bytes"] = stage.peak_memory_bytes;
   json["duration_ms"] = milliseconds(stage.duration);
+  if (!stage.workers.empty()) json["workers"] = workers_json(stage.workers);
   return json;
 }
 
@@ -105,17 +126,42 @@ std::string to_json(const ProgressReport& report, const FlowSummary& flow) {
   return line(json);
 }
 
+namespace {
+
+std::string how_it_ended(exec::ProcessStatus status) {
+  if (status.by_signal())
+    return fmt::format("was ended by signal {} ({})", status.signal(), signal_name(status.signal()));
+  return fmt::format("exited with status {}", status.exit_code());
+}
+
+// Where it failed, by how: workers that ended alike are one sentence.
+std::vector<std::pair<std::string, std::string>> failures(const StageSummary& stage, PipefailRule rule) {
+  std::vector<std::pair<std::string, std::string>> found;
+  if (stage.workers.empty() && stage.end && failed(*stage.end, rule))
+    found.emplace_back(how_it_ended(stage.end->status), stage.elsewhere ? stage.host : "");
+  for (const WorkerSummary& worker : stage.workers) {
+    if (!worker.end || !failed(*worker.end, rule)) continue;
+    std::string how = how_it_ended(worker.end->status);
+    auto same = std::ranges::find(found, how, &std::pair<std::string, std::string>::first);
+    if (same == found.end())
+      found.emplace_back(how, worker.host);
+    else
+      same->second += ", " + worker.host;
+  }
+  return found;
+}
+
+}  // namespace
+
 std::vector<std::string> failure_sentences(const FlowSummary& summary) {
   std::vector<std::string> sentences;
   for (std::size_t i = 0; i < summary.stages.size(); ++i) {
     const StageSummary& stage = summary.stages[i];
     bool counts = summary.rule != PipefailRule::last || i + 1 == summary.stages.size();
-    if (!counts || !stage.end || !failed(*stage.end, summary.rule)) continue;
-    exec::ProcessStatus status = stage.end->status;
-    std::string how = status.by_signal()
-                          ? fmt::format("was ended by signal {} ({})", status.signal(), signal_name(status.signal()))
-                          : fmt::format("exited with status {}", status.exit_code());
-    sentences.push_back(fmt::format("stage {} `{}` {}", i + 1, on_one_line(stage.command, kCommandColumns), how));
+    if (!counts) continue;
+    for (const auto& [how, where] : failures(stage, summary.rule))
+      sentences.push_back(fmt::format("stage {} `{}`{}{} {}", i + 1, on_one_line(stage.command, kCommandColumns),
+                                      where.empty() ? "" : " on ", where, how));
   }
   return sentences;
 }

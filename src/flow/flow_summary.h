@@ -14,15 +14,24 @@
 
 namespace sluice::flow {
 
+/// One of the processes of a stage that runs on every node.
+struct WorkerSummary {
+  std::string host;
+  int pid = 0;
+  std::optional<StageEnd> end;
+};
+
 struct StageSummary {
   std::string command;
   std::string host;
+  bool elsewhere = false;              // than where `sluice` was called: failures name the host
+  std::vector<WorkerSummary> workers;  // of @all, else none
   int pid = 0;
   std::optional<StageEnd> end;  // nothing: it was not started, or how it ended is not known
   bool io_known = false;
   std::uint64_t io_read_bytes = 0;
   std::uint64_t io_write_bytes = 0;
-  std::optional<std::uint64_t> output_bytes;  // counted exactly (--exact); not of the last stage
+  std::optional<std::uint64_t> output_bytes;  // counted exactly (--exact), where that can be done
   std::uint64_t cpu_us = 0;
   std::uint64_t peak_memory_bytes = 0;
   Duration duration{};
@@ -47,7 +56,8 @@ std::string to_json(const FlowSummary& summary);
 /// A progress report as one line of JSON.
 std::string to_json(const ProgressReport& report, const FlowSummary& flow);
 
-/// "stage 2 'grep x' exited with status 2": one sentence for each stage that made the flow fail.
+/// "stage 2 `grep x` on db1 exited with status 2": one sentence for each stage that made the flow fail, and for each way
+/// in which workers of @all did.
 std::vector<std::string> failure_sentences(const FlowSummary& summary);
 
 }  // namespace sluice::flow

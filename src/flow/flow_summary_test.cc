@@ -53,5 +53,27 @@ TEST(FlowSummary, NamesTheStagesThatMadeItFail) {
   EXPECT_THAT(failure_sentences(flow), ElementsAre("stage 2 `wc -l` exited with status 3"));
 }
 
+TEST(FlowSummary, NamesTheHostOfAStageElsewhere) {
+  FlowSummary flow = summary();
+  flow.stages[0].elsewhere = true;
+  EXPECT_THAT(failure_sentences(flow), ElementsAre("stage 1 `yes` on h was ended by signal 9 (SIGKILL)"));
+}
+
+TEST(FlowSummary, NamesTheNodesWhereAWorkerFailed) {
+  FlowSummary flow = summary();
+  flow.stages[0].workers = {{.host = "n1", .pid = 1, .end = StageEnd{ProcessStatus::exited(4)}},
+                            {.host = "n2", .pid = 2, .end = StageEnd{ProcessStatus::exited(0)}},
+                            {.host = "n3", .pid = 3, .end = StageEnd{ProcessStatus::ended_by(SIGKILL)}},
+                            {.host = "n4", .pid = 4, .end = StageEnd{ProcessStatus::exited(4)}},
+                            {.host = "n5"}};
+  EXPECT_THAT(failure_sentences(flow), ElementsAre("stage 1 `yes` on n1, n4 exited with status 4",
+                                                   "stage 1 `yes` on n3 was ended by signal 9 (SIGKILL)"));
+  auto workers = nlohmann::json::parse(to_json(flow))["stages"][0]["workers"];
+  ASSERT_EQ(workers.size(), 5u);
+  EXPECT_EQ(workers[0], (nlohmann::json{{"host", "n1"}, {"pid", 1}, {"status", 4}, {"signal", nullptr}}));
+  EXPECT_EQ(workers[2]["signal"], "SIGKILL");
+  EXPECT_EQ(workers[4]["status"], nullptr);
+}
+
 }  // namespace
 }  // namespace sluice::flow

@@ -15,7 +15,8 @@ struct Stage {
   StageWords words;
   // The words to execute, when no shell would change them; `shell_text` says the same for a shell.
   std::optional<std::vector<std::string>> plain_words;
-  std::vector<PathWord> path_words;  // files that it may need with it
+  std::vector<PathWord> path_words;        // files that it may need with it
+  std::vector<std::string> path_patterns;  // for such files, which only a shell resolves
   bool first_word_quoted = false;
   bool without_shell = false;  // `run -- CMD`: even a builtin's name is a file's
   std::string shell_text;

@@ -85,8 +85,8 @@ std::string stray_message(std::string_view text, const ParsedText& parsed) {
   const AtWord& word = parsed.stray_at_words.front();
   if (!parsed.other)
     return fmt::format(
-        "'{}' is an @ word, which stands only at the start of a stage, not inside one; "
-        "for a command of that name write '\\{}'",
+        "'{}' is an @ word, which stands only at the start of a stage, not inside one, and before assignments and "
+        "redirections: put it first; for a command of that name write '\\{}'",
         word.value, word.value);
   return fmt::format(
       "the text is more than one pipeline (it has {}), so it runs whole in one shell, and '{}' has no stage to stand "
@@ -110,6 +110,7 @@ std::expected<Stage, std::string> read_stage(std::string_view text, const Parsed
                .words = std::move(*read),
                .plain_words = command.plain_words,
                .path_words = command.path_words,
+               .path_patterns = command.path_patterns,
                .first_word_quoted = command.first_word_quoted || command.first_word_is_time,
                .shell_text = stage_text(text, command),
                .error_joins_output = command.stderr_joins_pipe};

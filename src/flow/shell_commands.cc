@@ -32,6 +32,10 @@ bool ShellParser::parse_simple_command(Level level, CommandFacts& facts) {
     const TokenKind kind = peek();
     if (kind == TokenKind::word) {
       facts.first_is_word = facts.first_is_word || first;
+      // Behind an assignment or a redirection no @ word is read, and none is taken for the command either.
+      const Token& next = lexer_.peek();
+      if (!first && facts.words.empty() && next.raw.starts_with('@'))
+        scanner_.stray_at_words.push_back({next.range, remove_shell_quotes(next.raw)});
       facts.words.push_back(take());
       note_path_word(facts.words.back(), PathUse::read);
       lexer_.set_only_redirections(false);
@@ -59,7 +63,11 @@ bool ShellParser::parse_simple_command(Level level, CommandFacts& facts) {
 
 void ShellParser::note_path_word(const Token& word, PathUse use) {
   if (word.quoted || !(word.raw.starts_with("./") || word.raw.starts_with("../"))) return;
-  if (auto path = literal_shell_word(word.raw)) path_words_.emplace_back(std::move(*path), use);
+  if (auto path = literal_shell_word(word.raw))
+    path_words_.emplace_back(std::move(*path), use);
+  else if (word.raw.find_first_of("$`\\'\"{(<") == std::string::npos &&
+           word.raw.find_first_of("*?[") != std::string::npos)
+    path_patterns_.emplace_back(word.raw);
 }
 
 bool ShellParser::parse_redirections() {

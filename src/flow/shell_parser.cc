@@ -221,6 +221,7 @@ void ShellParser::record_command(std::size_t begin, std::vector<AtWord> at_words
     if (use == PathUse::read) command.path_words.push_back({path, made_here});
   }
   path_words_.clear();
+  command.path_patterns = std::exchange(path_patterns_, {});
   command.first_word_is_time = facts.first_is_word && facts.words.front().raw == "time";
   result_.commands.push_back(std::move(command));
 }

@@ -112,6 +112,7 @@ class ShellParser final : private SubstitutionReader {
   ParsedText result_;
   std::size_t command_index_ = 0;                            // of the top-level pipeline's command that is being read
   std::vector<std::pair<std::string, PathUse>> path_words_;  // of that command
+  std::vector<std::string> path_patterns_;                   // the same
   std::size_t last_end_ = 0;                                 // behind the last token that was taken
 };
 

@@ -50,8 +50,9 @@ struct ParsedCommand {
   // The words with their quotes removed, when the command is nothing but words that no shell would change: no
   // expansion, no pattern, no redirection, no assignment in front. Otherwise empty.
   std::optional<std::vector<std::string>> plain_words;
-  std::vector<PathWord> path_words;  // at any depth, in order; targets of > and its like are none
-  bool first_word_quoted = false;    // a quoted first word is never a keyword: 'if', \time
+  std::vector<PathWord> path_words;        // at any depth, in order; targets of > and its like are none
+  std::vector<std::string> path_patterns;  // unquoted words like ./*.txt, at any depth
+  bool first_word_quoted = false;          // a quoted first word is never a keyword: 'if', \time
   // The command stands behind a pipe and its first word is an unquoted `time`: bash runs the program of that name
   // there, while the same text alone would be bash's keyword.
   bool first_word_is_time = false;

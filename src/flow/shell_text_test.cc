@@ -299,6 +299,15 @@ TEST(ShellText, NamesTheUnquotedWordsThatAreRelativePaths) {
   EXPECT_EQ(paths("cat ./a | @n2 grep -f ./b", 1), (Strings{"./b"}));
 }
 
+TEST(ShellText, NamesThePatternsOfRelativePaths) {
+  auto patterns = [](const char* text, std::size_t command = 0) {
+    return parse(text).commands.at(command).path_patterns;
+  };
+  EXPECT_EQ(patterns("a ./*.txt ../b? ./[ab] c* /d*"), (Strings{"./*.txt", "../b?", "./[ab]"}));
+  EXPECT_EQ(patterns("a './*' ./$b* ./\"c\"* ./d"), Strings{});
+  EXPECT_EQ(patterns("a ./* | { cat ./b*; }", 1), (Strings{"./b*"}));
+}
+
 // @ words.
 
 TEST(AtWords, LeadTheirStage) {
@@ -322,8 +331,14 @@ TEST(AtWords, StandBeforeAnyCommand) {
 
 TEST(AtWords, AreWordsWhenQuotedOrElsewhere) {
   EXPECT_EQ(stages("\\@x | '@x' a | \"@x\""), (Strings{"\\@x", "'@x' a", "\"@x\""}));
-  EXPECT_EQ(stages("A=1 @x | >b @x"), (Strings{"A=1 @x", ">b @x"}));
   EXPECT_THAT(stray("a @x; for x in @y; do b @z; done; case @a in @b) c ;; esac; [[ @d ]]; e=(@f)"), IsEmpty());
+}
+
+TEST(AtWords, AreStrayBehindAssignmentsAndRedirections) {
+  for (const char* text : {"A=1 @s", "A=1 B=2 @s a", "a | >b @s", "<c A=1 @s b", "{ A=1 @s; }"})
+    EXPECT_EQ(stray(text), (Strings{"@s"})) << text;
+  for (const char* text : {"A=1 \\@x", ">b '@x'", "A=1 a @x", "A=1 >b a @x", "A=@x a"})
+    EXPECT_THAT(stray(text), IsEmpty()) << text;
 }
 
 TEST(AtWords, AreStrayInsideACommand) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string_view>
 
 #include "node/flow_messages.h"
@@ -12,6 +13,8 @@
 
 namespace sluice::node {
 namespace {
+
+constexpr std::size_t kWorkersMax = 16384;  // more than a cluster has nodes
 
 flow::FlowEnd end_from(const v1::FlowEnded& ended) {
   switch (ended.end()) {
@@ -26,6 +29,33 @@ flow::FlowEnd end_from(const v1::FlowEnded& ended) {
   }
 }
 
+bool is_everywhere(const ClusterRunRequest& request, std::size_t stage) {
+  return request.graph.stages[stage].words.where.kind == flow::Whereabouts::Kind::every_node;
+}
+
+void note_place(const v1::PlannedStage& planned, flow::StageSummary& stage) {
+  stage.elsewhere = planned.place() != "here";
+  stage.host = stage.elsewhere ? planned.place() : host_name();
+}
+
+// Two nodes may have one name.
+flow::WorkerSummary& worker_of(flow::StageSummary& stage, const v1::StageStatus& status) {
+  auto found = std::ranges::find_if(stage.workers, [&](const flow::WorkerSummary& worker) {
+    return worker.host == status.host() && worker.pid == status.pid();
+  });
+  if (found != stage.workers.end()) return *found;
+  return stage.workers.emplace_back(flow::WorkerSummary{.host = status.host(), .pid = status.pid()});
+}
+
+// The whole of @all: what its workers did is added, and the largest is the largest of all.
+void add(flow::StageSummary& stage, const v1::Exited& exited) {
+  stage.io_known = exited.io_known() && (stage.io_known || !stage.end);
+  stage.io_read_bytes += exited.io_read_bytes();
+  stage.io_write_bytes += exited.io_write_bytes();
+  stage.cpu_us += exited.cpu_us();
+  stage.peak_memory_bytes = std::max<std::uint64_t>(stage.peak_memory_bytes, exited.peak_memory_bytes());
+}
+
 }  // namespace
 
 ClusterReport::ClusterReport(const ClusterRunRequest& request, TimePoint start) : request_(request), start_(start) {
@@ -38,7 +68,8 @@ void ClusterReport::on_plan(const v1::FlowPlan& plan) {
   flow_id_ = plan.flow_id();
   for (const v1::PlannedStage& stage : plan.stages())
     if (stage.index() < summary_.stages.size() && summary_.stages[stage.index()].host.empty())
-      summary_.stages[stage.index()].host = stage.place() == "here" ? host_name() : stage.place();
+      note_place(stage, summary_.stages[stage.index()]);
+  if (!request_.dry_run && request_.exact) say_what_is_not_counted(plan);
   if (!request_.dry_run) return;
   plan_text_ = request_.json ? plan_as_json(plan) + "\n" : describe_plan(plan);
   for (const v1::PlanProblem& problem : plan.problems()) problems_.push_back(problem.message());
@@ -47,17 +78,24 @@ void ClusterReport::on_plan(const v1::FlowPlan& plan) {
 void ClusterReport::on_stage(const v1::StageStatus& status, TimePoint now) {
   if (status.index() >= summary_.stages.size()) return;
   flow::StageSummary& stage = summary_.stages[status.index()];
-  if (!status.host().empty()) stage.host = status.host();
-  stage.pid = status.pid();
-  if (!status.has_exited()) return;
-  const v1::Exited& exited = status.exited();
-  flow::StageEnd end = stage_end_from(exited);
+  if (status.output_known()) {
+    if (request_.exact) stage.output_bytes = stage.output_bytes.value_or(0) + status.output_bytes();
+    return;
+  }
+  bool one_of_many = is_everywhere(request_, status.index());
+  if (one_of_many && stage.workers.size() >= kWorkersMax) return;
+  if (one_of_many) worker_of(stage, status);
+  if (!one_of_many && !status.host().empty()) stage.host = status.host();
+  if (!one_of_many) stage.pid = status.pid();
+  if (status.has_exited()) note_end(status, now);
+}
+
+void ClusterReport::note_end(const v1::StageStatus& status, TimePoint now) {
+  flow::StageSummary& stage = summary_.stages[status.index()];
+  flow::StageEnd end = stage_end_from(status.exited());
+  add(stage, status.exited());
+  if (is_everywhere(request_, status.index())) worker_of(stage, status).end = end;
   if (!stage.end || end.status.shell_status() >= stage.end->status.shell_status()) stage.end = end;
-  stage.io_known = exited.io_known();
-  stage.io_read_bytes = exited.io_read_bytes();
-  stage.io_write_bytes = exited.io_write_bytes();
-  stage.cpu_us = exited.cpu_us();
-  stage.peak_memory_bytes = exited.peak_memory_bytes();
   stage.duration = now - start_;
 }
 
@@ -94,6 +132,31 @@ void ClusterReport::say_why(const v1::FlowEnded& end) const {
   bool completed = summary_.end == flow::FlowEnd::completed && !lost;
   if (completed && summary_.status != 0 && !request_.run.quiet)
     for (const std::string& sentence : flow::failure_sentences(summary_)) say(sentence);
+  if (completed && summary_.status != 0 && !request_.run.quiet) say_what_stayed();
+}
+
+// A program that misses a file says so in words of its own; that it never left this host, only we know.
+void ClusterReport::say_what_stayed() const {
+  for (std::size_t i = 0; i < request_.files.stages.size() && i < summary_.stages.size(); ++i) {
+    bool has_failed = summary_.stages[i].end && summary_.stages[i].end->status.shell_status() != 0;
+    if (!has_failed || !summary_.stages[i].elsewhere) continue;
+    for (const std::string& word : request_.files.stages[i].left_behind)
+      say(fmt::format(
+          "stage {} names {}, which does not travel: only files do that it names one by one, or --ship adds", i + 1,
+          word));
+  }
+}
+
+// Links between hosts count what they carry; a kernel pipe between neighbours on one host does not.
+void ClusterReport::say_what_is_not_counted(const v1::FlowPlan& plan) const {
+  for (std::size_t i = 0; i + 1 < summary_.stages.size(); ++i) {
+    auto carries = [&](const v1::PlannedLink& link) { return link.from() == static_cast<std::int32_t>(i); };
+    if (std::ranges::any_of(plan.links(), carries)) continue;
+    say(
+        fmt::format("--exact: what stage {} writes is not counted: stage {} reads it on the same host, and of a flow "
+                    "over several hosts only the links between them are counted",
+                    i + 1, i + 2));
+  }
 }
 
 }  // namespace sluice::node

@@ -34,7 +34,10 @@ class ClusterReport final {
   RunResult show_end(const v1::FlowEnded& end, TimePoint now);
 
  private:
+  void note_end(const v1::StageStatus& status, TimePoint now);
   void say_why(const v1::FlowEnded& end) const;
+  void say_what_stayed() const;
+  void say_what_is_not_counted(const v1::FlowPlan& plan) const;
 
   const ClusterRunRequest& request_;
   TimePoint start_;

@@ -1,5 +1,6 @@
 #include "node/cluster_request.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -56,12 +57,18 @@ v1::RunStart to_message(const ClusterRunRequest& request, bool shows_progress) {
   start.set_client_name(host_name());
   // A stage on a node has /dev/null too then, and no link is made. A plan is that of any stdin and stdout.
   start.set_no_input(!request.dry_run && is_null_device(STDIN_FILENO));
-  start.set_no_output(!request.dry_run && is_null_device(STDOUT_FILENO));
+  start.set_no_output(!request.dry_run && is_null_device(STDOUT_FILENO) && !stands_for_closed(STDOUT_FILENO));
   if (shows_progress) start.set_progress_ms(kProgressMs);
   start.set_marks(request.marks == OutputMarks::always  ? v1::RunStart::MARKS_ALWAYS
                   : request.marks == OutputMarks::never ? v1::RunStart::MARKS_NEVER
                                                         : v1::RunStart::MARKS_UNSPECIFIED);
   return start;
+}
+
+// Nothing that is inherited closes on exec: exec/entry_state.h put it there.
+bool stands_for_closed(int stream) {
+  int flags = ::fcntl(stream, F_GETFD);
+  return flags >= 0 && (flags & FD_CLOEXEC) != 0 && is_null_device(stream);
 }
 
 bool needs_cluster(const flow::FlowGraph& graph) {

@@ -29,6 +29,7 @@ struct ClusterRunRequest {
   bool background = false;
   std::size_t keep_bytes_max = std::size_t{10} << 20;
   OutputMarks marks = OutputMarks::automatic;
+  bool exact = false;
   OutgoingFiles files;
 };
 
@@ -36,6 +37,9 @@ struct ClusterRunRequest {
 std::size_t count_client_parts(const flow::FlowGraph& graph);
 /// Whether some stage is placed by a word that only a cluster can answer.
 bool needs_cluster(const flow::FlowGraph& graph);
+
+/// Whether a standard stream was closed when `sluice` was started: /dev/null has its place then, and is nobody's wish.
+bool stands_for_closed(int stream);
 
 /// `shows_progress`: the hosts are to say how their stages do.
 v1::RunStart to_message(const ClusterRunRequest& request, bool shows_progress);

@@ -11,9 +11,11 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <csignal>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "base/log.h"
+#include "base/unique_fd.h"
 #include "exec/subreaper.h"
 #include "link/data_loops.h"
 #include "node/cluster_progress.h"
@@ -22,6 +24,7 @@
 #include "node/part_host.h"
 #include "node/progress_display.h"
 #include "node/signals.h"
+#include "node/stage_marks.h"
 #include "node/stderr_queue.h"
 #include "node/task_group.h"
 #include "node/terminal.h"
@@ -62,7 +65,10 @@ class ClusterRun final : public PartSurroundings {
         report_(request_, Clock::now()),
         samples_(request_.graph.stages.size()),
         progress_(shown_progress(request_), Clock::now(), errors_, samples_),
-        progress_wake_(executor) {}
+        progress_wake_(executor) {
+    if (request_.run.mark_stderr) marks_.emplace(request_.graph);
+    if (stands_for_closed(STDOUT_FILENO)) closed_output_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  }
 
   Awaitable<RunResult> run() {
     exec::become_subreaper();
@@ -105,6 +111,9 @@ class ClusterRun final : public PartSurroundings {
   }
   exec::Environment environment() override { return request_.run.environment; }
   bool is_client() const override { return true; }
+  bool reads_errors() const override { return marks_.has_value(); }
+  // What was closed when we were started can't be written to, as by a stage on this host.
+  int own_output() const override { return closed_output_ ? closed_output_.get() : STDOUT_FILENO; }
   int process_group() const override { return entry_.has_terminal ? entry_.process_group : 0; }
   std::optional<exec::RunAs> run_as() const override { return std::nullopt; }
   std::expected<std::string, std::string> make_folder() override { return request_.run.directory; }
@@ -127,13 +136,14 @@ class ClusterRun final : public PartSurroundings {
     if (!output.ParseFromString(bytes)) co_return;
     switch (output.output_case()) {
       case v1::RunOutput::kPlan:
+        if (marks_) marks_->on_plan(output.plan());
         report_.on_plan(output.plan());
         break;
       case v1::RunOutput::kHost:
         host(output.host().part()).on_command(output.host().command());
         break;
       case v1::RunOutput::kErrorOutput:
-        errors_.put(output.error_output().bytes());
+        put_errors(output.error_output());
         co_await write_errors();
         break;
       case v1::RunOutput::kNote:
@@ -165,6 +175,9 @@ class ClusterRun final : public PartSurroundings {
   }
 
   void report(v1::HostEvent event) {
+    if (event.has_error_output()) return put_errors(event.error_output());
+    bool not_written = event.has_link_ended() && event.link_ended().kind() == v1::LinkEnded::KIND_FAILED;
+    if (closed_output_ && not_written && event.link_ended().is_input()) output_refused_ = true;
     v1::RunInput input;
     *input.mutable_host_event() = std::move(event);
     send(input);
@@ -201,6 +214,10 @@ class ClusterRun final : public PartSurroundings {
   }
 
   // --- stderr and signals -----------------------------------------------------------------------------------------
+
+  void put_errors(const v1::ErrorOutput& output) {
+    errors_.put(marks_ ? marks_->on_bytes(output.stage(), output.bytes()) : output.bytes());
+  }
 
   Awaitable<void> write_errors() {
     errors_.pump();
@@ -268,6 +285,7 @@ class ClusterRun final : public PartSurroundings {
     call_.cancel();
     co_await tasks_.wait();
     loops_.close();
+    if (marks_) errors_.put(marks_->on_end());
     co_await write_errors();
   }
 
@@ -275,6 +293,13 @@ class ClusterRun final : public PartSurroundings {
     if (request_.dry_run && ended_) return report_.show_plan(end_);
     if (forced_by_ != 0) return {.status = 128 + forced_by_, .signal = forced_by_};
     if (!ended_) return lost_node();
+    if (output_refused_ && end_.end() == v1::FlowEnded::END_LINK_LOST) return closed_output();
+    return report_.show_end(end_, Clock::now());
+  }
+
+  RunResult closed_output() {
+    end_.set_message("stdout is closed, and the flow writes to it; open it, or write to /dev/null");
+    end_.set_status(1);
     return report_.show_end(end_, Clock::now());
   }
 
@@ -301,6 +326,9 @@ class ClusterRun final : public PartSurroundings {
   TaskGroup tasks_;
   rpc::ClientCall call_;
   StderrQueue errors_;
+  std::optional<StageMarks> marks_;
+  UniqueFd closed_output_;       // can't be written to, for a stdout that was closed
+  bool output_refused_ = false;  // something was to be written there
   std::map<std::uint32_t, std::unique_ptr<PartHost>> hosts_;
   std::deque<std::string> outgoing_;
   bool sending_ = false;

@@ -190,13 +190,25 @@ bool FlowLayout::needs_file(const flow::Part& part, const std::string& path) con
 }
 
 // The lines of @all carry their node's name when nothing else would tell whose they are.
-bool FlowLayout::marks_input(const flow::Part& part) const {
+bool FlowLayout::marks_lines_of_all() const {
   if (start_.marks() == v1::RunStart::MARKS_NEVER || !places_.front().everywhere) return false;
-  bool from_all = std::ranges::any_of(part.inputs, [&](std::size_t link) {
-    const flow::Part& from = graph_.parts[graph_.links[link].from];
-    return !from.stages.empty() && from.stages.front() == 0;
-  });
-  return from_all && (start_.marks() == v1::RunStart::MARKS_ALWAYS || places_.size() == 1);
+  return start_.marks() == v1::RunStart::MARKS_ALWAYS || places_.size() == 1;
+}
+
+bool FlowLayout::marks_input(const flow::Part& part) const {
+  return marks_lines_of_all() && std::ranges::any_of(part.inputs, [&](std::size_t link) {
+           const flow::Part& from = graph_.parts[graph_.links[link].from];
+           return !from.stages.empty() && from.stages.front() == 0;
+         });
+}
+
+bool FlowLayout::merges_errors(std::size_t part) const {
+  const std::vector<std::size_t>& stages = graph_.parts[part].stages;
+  return !stages.empty() && places_[stages.front()].everywhere;
+}
+
+std::string FlowLayout::error_mark(std::size_t part) const {
+  return marks_lines_of_all() ? host_names_[part] + ": " : "";
 }
 
 Duration FlowLayout::start_time() const {

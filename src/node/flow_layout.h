@@ -69,6 +69,10 @@ class FlowLayout final {
 
   /// What a part's host has said of a stage.
   void set_how(const v1::StageHow& how);
+  /// The part is one of several that run the same stage, whose stderr is told by whole lines.
+  bool merges_errors(std::size_t part) const;
+  /// What each of those lines carries.
+  std::string error_mark(std::size_t part) const;
   v1::FlowPlan plan(const FlowId& id) const;
   /// Everything but the links.
   v1::Prepare prepare(const FlowId& id, std::size_t part) const;
@@ -78,6 +82,7 @@ class FlowLayout final {
  private:
   void put_here_on_node();
   bool needs_file(const flow::Part& part, const std::string& path) const;
+  bool marks_lines_of_all() const;
   bool marks_input(const flow::Part& part) const;
   void plan_stage(std::size_t index, v1::FlowPlan& plan) const;
   void plan_links(v1::FlowPlan& plan) const;

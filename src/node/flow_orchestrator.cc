@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "flow/distributed_run.h"
+#include "link/line_marker.h"
 #include "node/flow_layout.h"
 #include "node/flow_links.h"
 #include "node/flow_messages.h"
@@ -91,6 +92,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   std::vector<PartState> parts;
   std::map<StageOfPart, int> pids;
   std::map<StageOfPart, int> wait_statuses;
+  std::map<std::size_t, link::LineMarker> error_lines;  // of the parts of @all
   std::optional<flow::DistributedRun> machine;
   bool client_gone = false;
   bool plan_sent = false;
@@ -223,6 +225,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   void conclude() {
+    for (std::size_t part = 0; part < parts.size(); ++part) tell_last_line(part);  // of nodes that were lost
     fill_end(*machine, end_message);
     tell_end();
   }
@@ -303,9 +306,10 @@ struct FlowOrchestrator::Impl final : HostListener {
       case v1::HostEvent::kChildless:
         return machine->on_part_childless(part, now);
       case v1::HostEvent::kErrorOutput:
-        return on_error_output(event.error_output());
+        return on_error_output(part, event.error_output());
       case v1::HostEvent::kOver:
         parts[part].over = true;
+        tell_last_line(part);
         return machine->on_part_over(part, now);
       case v1::HostEvent::kUnreached:
         return on_unreached(part, event.unreached(), now);
@@ -376,8 +380,25 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   void on_link_ended(const v1::LinkEnded& link_ended, TimePoint now) {
+    tell_moved_bytes(link_ended);
     if (link_ended.kind() != v1::LinkEnded::KIND_CUT && link_ended.kind() != v1::LinkEnded::KIND_FAILED) return;
     if (auto link = links->find(link_ended.link_id())) machine->on_link_lost(*link, link_ended.message(), now);
+  }
+
+  // The producer's end of a link has counted what the stage before it wrote.
+  void tell_moved_bytes(const v1::LinkEnded& link_ended) {
+    bool whole =
+        link_ended.kind() == v1::LinkEnded::KIND_ENDED || link_ended.kind() == v1::LinkEnded::KIND_READER_CLOSED;
+    auto link = links->find(link_ended.link_id());
+    if (!whole || link_ended.is_input() || !link) return;
+    const flow::Part& from = layout.graph().parts[layout.graph().links[*link].from];
+    if (from.stages.empty()) return;
+    v1::RunOutput output;
+    v1::StageStatus& status = *output.mutable_stage();
+    status.set_index(static_cast<std::uint32_t>(from.stages.back()));
+    status.set_output_known(true);
+    status.set_output_bytes(link_ended.bytes_moved());
+    tell(std::move(output));
   }
 
   void on_unreached(std::size_t part, const v1::Unreached& unreached, TimePoint now) {
@@ -397,9 +418,25 @@ struct FlowOrchestrator::Impl final : HostListener {
     tell(std::move(output));
   }
 
-  void on_error_output(const v1::ErrorOutput& error_output) {
+  // Several nodes share the client's stderr in @all: a line of one of them is not divided by the others.
+  void on_error_output(std::size_t part, const v1::ErrorOutput& error_output) {
+    if (!layout.merges_errors(part)) return tell_errors(error_output.stage(), error_output.bytes());
+    link::LineMarker& lines = error_lines.try_emplace(part, layout.error_mark(part)).first->second;
+    tell_errors(error_output.stage(), lines.on_bytes(error_output.bytes()));
+  }
+
+  void tell_last_line(std::size_t part) {
+    auto lines = error_lines.find(part);
+    if (lines == error_lines.end()) return;
+    tell_errors(static_cast<std::uint32_t>(layout.graph().parts[part].stages.front()), lines->second.on_end());
+    error_lines.erase(lines);
+  }
+
+  void tell_errors(std::uint32_t stage, const std::string& bytes) {
+    if (bytes.empty()) return;
     v1::RunOutput output;
-    *output.mutable_error_output() = error_output;
+    output.mutable_error_output()->set_stage(stage);
+    output.mutable_error_output()->set_bytes(bytes);
     tell(std::move(output));
   }
 

@@ -112,8 +112,9 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
       co_return rpc::Status{rpc::Code::invalid_argument, "the first message must say what to run"};
     if (self->draining || self->node->closing)
       co_return rpc::Status{rpc::Code::unavailable, "this node is about to leave"};
-    if (input.start().background()) co_return co_await run_in_background(self, call, input.start());
-    co_return co_await run_in_foreground(self, call, input.start());
+    v1::RunStart& start = *input.mutable_start();
+    if (start.background() && !start.dry_run()) co_return co_await run_in_background(self, call, start);
+    co_return co_await run_in_foreground(self, call, start);
   }
 
   // --- in the background ------------------------------------------------------------------------------------------
@@ -185,7 +186,14 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
                                                   v1::RunStart start) {
     CallClient client(self->core.executor);
     FlowId id = FlowId::random();
+    // The plan of a flow in the background is told as any other: without the client's ends, and with nothing on the client.
+    bool without_client = start.background();
+    if (without_client) {
+      start.set_no_input(true);
+      start.set_no_output(true);
+    }
     auto flow = std::make_shared<FlowOrchestrator>(self->core.executor, *self, &client, id, start, self->core.log);
+    if (without_client) flow->place_here_on_node();
     self->node->orchestrated[id] = flow;
     self->core.log.debug("flow started", {{"flow", id.text()}, {"text", start.text()}});
     TaskGroup talk(self->core.executor, self->core.log);

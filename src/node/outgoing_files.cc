@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <glob.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -53,6 +54,32 @@ std::expected<ContentId, int> hash_of(int file, std::uint64_t size) {
     size -= static_cast<std::uint64_t>(got);
   }
   return hash.finish();
+}
+
+// `./a/../b` is ./b, but there would be no folder ./a elsewhere to go through.
+std::optional<std::string> way_through_a_folder(const std::string& word) {
+  bool below = false;
+  for (const std::filesystem::path& level : std::filesystem::path(word)) {
+    if (level == ".." && below) {
+      std::string straight = std::filesystem::path(word).lexically_normal();
+      return fmt::format("{}: goes through a folder that is not there elsewhere; write {}{}", word,
+                         straight.starts_with("../") ? "" : "./", straight);
+    }
+    below = below || (level != "." && level != "..");
+  }
+  return std::nullopt;
+}
+
+bool is_folder(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+bool matches_here(const std::string& pattern) {
+  glob_t found{};
+  bool matches = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &found) == 0;
+  ::globfree(&found);
+  return matches;
 }
 
 class Look final {
@@ -110,12 +137,20 @@ std::expected<OutgoingFiles, std::string> look_for_files(const flow::FlowGraph& 
     stage.paths = extra;
     for (const flow::PathWord& word : graph.stages[i].path_words) {
       if (word.made_by_command && ::access(word.path.c_str(), F_OK) != 0) continue;
+      if (auto detour = way_through_a_folder(word.path)) {
+        stage.problems.push_back(*detour);
+        continue;
+      }
       auto path = look.at(word.path);
       if (!path)
         stage.problems.push_back(path.error());
       else if (*path && std::ranges::find(stage.paths, **path) == stage.paths.end())
         stage.paths.push_back(**path);
+      else if (!*path && is_folder(word.path))
+        stage.left_behind.push_back(word.path + ", a folder");
     }
+    for (const std::string& pattern : graph.stages[i].path_patterns)
+      if (matches_here(pattern)) stage.left_behind.push_back(pattern + ", a pattern");
   }
   OutgoingFiles found = look.take();
   found.stages = std::move(stages);

@@ -29,6 +29,8 @@ struct OutgoingFiles {
   struct OfStage {
     std::vector<std::string> paths;
     std::vector<std::string> problems;
+    std::vector<std::string>
+        left_behind;  // words that it names, and that may be missed if it fails: "./logs, a folder"
   };
   std::vector<OutgoingFile> files;
   std::vector<OfStage> stages;

@@ -175,7 +175,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     if (!use) return std::unexpected(use.error());
     exec::Launch launch;
     if (auto made = fill(launch); !made) return made;
-    auto made = make_part_streams(prepare_message, resolved, surroundings.is_client(), launch);
+    auto made = make_part_streams(prepare_message, resolved, surroundings.reads_errors(), launch);
     if (!made) return std::unexpected(no_pipes("make", made.error()));
     std::vector<int> descriptors;
     for (const UniqueFd& fd : made->passed) descriptors.push_back(fd.get());

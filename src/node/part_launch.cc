@@ -127,7 +127,7 @@ std::expected<void, int> make_error(exec::Program& program, bool is_kept, std::u
 }  // namespace
 
 std::expected<PartStreams, int> make_part_streams(const v1::Prepare& prepare,
-                                                  const std::vector<exec::Program>& programs, bool is_client,
+                                                  const std::vector<exec::Program>& programs, bool reads_errors,
                                                   exec::Launch& launch) {
   PartStreams streams;
   for (std::size_t i = 0; i < programs.size(); ++i) {
@@ -138,8 +138,7 @@ std::expected<PartStreams, int> make_part_streams(const v1::Prepare& prepare,
     std::expected<void, int> made;
     if (i == 0) made = make_input(program, !prepare.inputs().empty(), streams, guard);
     if (made && i + 1 == programs.size()) made = make_output(program, prepare, streams);
-    // A client's stages share its stderr.
-    if (made && !is_client && program.error != exec::Stream::as_stdout)
+    if (made && reads_errors && program.error != exec::Stream::as_stdout)
       made = make_error(program, prepare.has_keep(), prepare.stages(static_cast<int>(i)).index(), streams);
     if (!made) return std::unexpected(made.error());
     if (program.guarded_input) streams.passed.push_back(std::move(guard));

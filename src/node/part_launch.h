@@ -44,8 +44,9 @@ struct PartStreams {
 };
 
 /// Says in `launch` what each program reads and writes, and makes the pipes for it. Errors: errno.
+/// `reads_errors`: they do not share our stderr, as a client's stages may.
 std::expected<PartStreams, int> make_part_streams(const v1::Prepare& prepare,
-                                                  const std::vector<exec::Program>& programs, bool is_client,
+                                                  const std::vector<exec::Program>& programs, bool reads_errors,
                                                   exec::Launch& launch);
 
 }  // namespace sluice::node

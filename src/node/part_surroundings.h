@@ -52,6 +52,8 @@ class PartSurroundings {
   virtual exec::Environment environment() = 0;
   /// The standard streams are the client's own, and stages share its terminal and stderr.
   virtual bool is_client() const = 0;
+  /// The stderr of the stages is read by us, and not theirs to write to.
+  virtual bool reads_errors() const { return !is_client(); }
   /// The stdin and stdout that a part without a stage stands for. Duplicated, never closed.
   virtual int own_input() const { return 0; }
   virtual int own_output() const { return 1; }

@@ -56,6 +56,19 @@ def test_null_device_as_stdin_or_stdout_is_that_of_the_stage(pair):
     assert (thrown_away.returncode, thrown_away.stderr) == (0, b"/dev/null\n")
 
 
+def test_stdout_that_is_closed_is_an_error_once_something_is_written(pair):
+    def run_closed(text):
+        closed = ["/bin/sh", "-c", 'exec "$@" >&-', "sh", SLUICE, "run", *pair.at("n1"), text]
+        return pair.household.finish(pair.household.start(closed))
+
+    assert run_closed("@n2 true").returncode == 0
+    result = run_closed("@n2 seq 3")
+    assert (result.returncode, result.stdout) == (1, b"") and b"stdout is closed" in result.stderr, result
+    result = run_closed("@n2 seq 3 | @here cat")
+    assert (result.returncode, result.stdout) == (1, b""), result
+    pair.wait_for_no_program()
+
+
 def test_every_node_writes_to_nobody(trio):
     result = trio.run("@all { readlink /proc/$$/fd/1 >&2; exit 3; }", stdout=subprocess.DEVNULL)
     assert result.returncode == 3
@@ -110,8 +123,8 @@ def test_stages_stay_where_their_left_neighbour_is(pair):
 
 
 @pytest.mark.parametrize("text, status, sentence", [
-    ("@n2 sh -c 'exit 7'", 7, "stage 1 `sh -c 'exit 7'` exited with status 7"),
-    ("@n2 sh -c 'exit 3' | @n1 cat", 3, "stage 1 `sh -c 'exit 3'` exited with status 3"),
+    ("@n2 sh -c 'exit 7'", 7, "stage 1 `sh -c 'exit 7'` on n2 exited with status 7"),
+    ("@n2 sh -c 'exit 3' | @n1 cat", 3, "stage 1 `sh -c 'exit 3'` on n2 exited with status 3"),
     ("@n2 { exit 3; } | @n1 { exit 4; } | cat", 4, "stage 2 "),
     ("true | @n2 { cat; exit 9; } | @here cat", 9, "stage 2 "),
     ("@n2 sh -c 'kill -9 $$'", 137, "was ended by signal 9 (SIGKILL)"),
@@ -134,6 +147,56 @@ def test_all_of_a_long_stderr_comes_back(pair):
     result = pair.run("@n2 { seq 200000 >&2; }")
     assert result.outcome == (0, b"")
     assert digest(result.stderr) == digest(b"".join(b"%d\n" % number for number in range(1, 200001)))
+
+
+def test_stderr_is_marked_wherever_a_stage_runs(trio):
+    result = trio.run("@here { echo a >&2; printf b >&2; } | @n2 sh -c 'echo c >&2' | @n3 { echo d >&2; }",
+                      "--mark-stderr", stdin=subprocess.DEVNULL)
+    assert result.outcome == (0, b"")
+    expected = [b"[1 bash] a", b"[1 bash] b", b"[2 sh] c", b"[3 bash] d"]
+    assert sorted(result.stderr.splitlines()) == expected, result
+    result = trio.run("@all { echo x >&2; }", "--mark-stderr")
+    assert sorted(result.stderr.splitlines()) == [b"[1 bash] n1: x", b"[1 bash] n2: x", b"[1 bash] n3: x"]
+
+
+def test_exact_counts_what_links_carry_and_says_what_it_can_not(trio):
+    result = trio.run("@n2 seq 1000 | @n3 cat | head -c 100 | @here cat", "--exact", "--json")
+    assert result.outcome == (0, b"".join(b"%d\n" % number for number in range(1, 1001))[:100])
+    said, report = result.stderr.decode().splitlines()
+    assert "stage 2" in said and "not counted" in said
+    stages = json.loads(report)["stages"]
+    assert [stage.get("output_bytes") for stage in stages] == [3893, None, 100, None]
+    result = trio.run("@all seq 100 | wc -l", "--exact", "--json")
+    assert json.loads(result.stderr)["stages"][0]["output_bytes"] == 3 * 292
+    assert "output_bytes" not in json.loads(trio.run("@n2 true | @n3 cat", "--json").stderr)["stages"][0]
+
+
+def test_folder_of_the_client_that_no_stage_works_in_is_refused(pair):
+    result = pair.run("@n2 pwd", "--cwd", "/usr")
+    assert result.outcome == (125, b"") and b"--cwd /usr" in result.stderr, result
+    assert pair.run("@here pwd | @n2 cat", "--cwd", "/usr").outcome == (0, b"/usr\n")
+    (pair.folder / "data").write_bytes(b"data")
+    assert pair.run("@n2 cat ./data", "--cwd", str(pair.folder)).outcome == (0, b"data")
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--progress", "plain"], ["--progress=json"], ["--mark-stderr"],
+                                     ["--exact"]])
+def test_option_that_does_nothing_in_the_background_is_refused(pair, options):
+    result = pair.run("@n2 true", "--background", *options)
+    assert result.outcome == (125, b"") and options[0].split("=")[0].encode() in result.stderr, result
+    assert b"--background" in result.stderr
+
+
+def test_dry_run_in_the_background_shows_the_plan(pair):
+    result = pair.run("@n2 nosuch-program | cat", "--background", "--dry-run")
+    assert result.returncode == 1 and b"n2" in result.stdout and b"nosuch-program" in result.stderr, result
+    result = pair.run("true | @n2 cat", "--background", "--dry-run", "--json")
+    assert (result.returncode, result.stderr) == (0, b"")
+    plan = json.loads(result.stdout)
+    assert [stage["place"] for stage in plan["stages"]] == ["n1", "n2"]
+    assert [(link["from"], link["to"]) for link in plan["links"]] == [(1, 2)]
+    assert pair.run("@nowhere cat", "--background", "--dry-run").returncode == 1
+    assert pair.household.run_sluice("ps", "-a", "--json", *pair.at("n1")).stdout == b""
 
 
 def test_json_summary_names_the_hosts(pair):
@@ -275,6 +338,29 @@ def test_one_of_all_that_fails_is_named(trio):
     assert sorted(result.stdout.splitlines()) == [b"n1: out", b"n2: out", b"n3: out"]
     message = result.stderr.decode()
     assert "status 5" in message and "n2" in message and "n1" not in message, message
+
+
+def test_workers_of_all_are_told_apart_in_messages_and_json(trio):
+    result = trio.run("@all case $PWD in *n2-data*) exit 4;; *n3-data*) kill -9 $$;; esac", "--json")
+    assert result.returncode == 137, result
+    *sentences, report = result.stderr.decode().splitlines()
+    assert len(sentences) == 2 and " on n2 exited with status 4" in sentences[0], sentences
+    assert " on n3 was ended by signal 9 (SIGKILL)" in sentences[1], sentences
+    stage, = json.loads(report)["stages"]
+    workers = {worker["host"]: worker for worker in stage["workers"]}
+    assert {name: worker["status"] for name, worker in workers.items()} == {"n1": 0, "n2": 4, "n3": 137}
+    assert workers["n3"]["signal"] == "SIGKILL" and all(worker["pid"] for worker in workers.values())
+    assert (stage["host"], stage["status"], stage["pid"]) == ("n1 n2 n3", 137, None)
+
+
+def test_stderr_of_all_is_whole_lines_with_their_node(trio):
+    halves = "{ for i in $(seq 200); do printf 'one ' >&2; printf 'two\\n' >&2; done; printf end >&2; }"
+    result = trio.run(f"@all {halves}")
+    assert result.returncode == 0
+    expected = sorted(f"{name}: {line}" for name in trio.nodes for line in ["one two"] * 200 + ["end"])
+    assert sorted(result.stderr.decode().splitlines()) == expected
+    unmarked = trio.run(f"@all {halves}", "--no-mark")
+    assert sorted(unmarked.stderr.decode().splitlines()) == sorted((["one two"] * 200 + ["end"]) * 3)
 
 
 def test_all_in_the_middle_is_refused(pair):
@@ -589,7 +675,7 @@ def test_killed_stage_on_a_node_is_named(pair):
     os.kill(stage, signal.SIGKILL)
     result = pair.household.finish(flow)
     assert result.returncode == 137
-    assert b"stage 1 `sleep 1001` was ended by signal 9 (SIGKILL)" in result.stderr, result
+    assert b"stage 1 `sleep 1001` on n2 was ended by signal 9 (SIGKILL)" in result.stderr, result
     pair.wait_for_no_program()
 
 

@@ -153,6 +153,23 @@ def test_quoted_words_folders_and_devices_stay(pair, folder):
     assert pair.run("@n2 { ls ./sub ./fifo 2> /dev/null || echo none; }", cwd=folder).outcome == (0, b"none\n")
 
 
+def test_words_that_stay_are_named_when_their_stage_fails(pair, folder):
+    (folder / "sub").mkdir()
+    (folder / "data1").write_bytes(b"x")
+    for text, named in ("@n2 cat ./sub", "./sub, a folder"), ("@n2 cat ./dat*", "./dat*, a pattern"):
+        result = pair.run(text, cwd=folder)
+        assert result.returncode == 1 and named in result.stderr.decode(), result
+    assert pair.run("@n2 { ls ./sub 2> /dev/null || true; }", cwd=folder).stderr == b""
+
+
+def test_way_through_a_folder_is_refused_with_the_straight_one(pair, folder):
+    (folder / "sub").mkdir()
+    (folder / "data").write_bytes(b"x")
+    result = pair.run("@n2 cat ./data ./sub/../data", cwd=folder)
+    assert result.outcome == (125, b"") and "./sub/../data" in result.stderr.decode(), result
+    assert "write ./data" in result.stderr.decode()
+
+
 # --- the plan -----------------------------------------------------------------------------------------------------
 
 

@@ -86,6 +86,10 @@ def test_what_a_later_version_has_is_refused_with_what_it_needs(household, argum
     (["run", "--env", "=x", "cat"], 125, "NAME=VALUE"),
     (["run", "cat", "file"], 125, 'sluice run "cat file"'),
     (["run"], 125, "nothing to run"),
+    (["run", "--timeout", "ls"], 125, "'ls' is not a duration"),
+    (["run", "ls", "-l"], 125, 'quote the whole pipeline, sluice run "ls -l"'),
+    (["run", "ls | wc", "--jsn"], 125, "did you mean '--json'"),
+    (["run", "FOO=1 @b env"], 125, "put it first"),
     (["run", "--"], 125, "no command behind --"),
     (["run", "cat", "--", "cat"], 125, "stands before --"),
 ], ids=joined)
