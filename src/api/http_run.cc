@@ -159,11 +159,12 @@ net::Awaitable<void> carry(HttpExchange& exchange, std::unique_ptr<RunningFlow> 
 }
 
 std::expected<void, HttpRefusal> check_run(const HttpExchange& exchange, const rpc::DispatchTable& table,
-                                           const rpc::Caller& caller) {
+                                           const rpc::Caller& caller, const FlowId& id) {
   if (exchange.head().version == HttpVersion::http_1_0)
     return std::unexpected(
         HttpRefusal{505, "a run needs HTTP/1.1: HTTP/1.0 can't tell a part of the output from all of it"});
-  Status permission = table.admit({.method = std::string(kRunMethod), .caller = caller});
+  Status permission = table.admit(
+      {.method = std::string(kRunMethod), .caller = caller, .deadline = {}, .object = {{"flow", id.text()}}});
   if (!permission.ok()) return std::unexpected(HttpRefusal{http_status(permission.code), permission.message});
   return {};
 }
@@ -199,11 +200,13 @@ std::expected<RunText, HttpRefusal> run_text_of(const RequestHead& head) {
 net::Awaitable<void> serve_run(HttpExchange& exchange, HttpRunRequest request, const rpc::DispatchTable& table,
                                RunDoor& door) {
   auto text = run_text_of(exchange.head());
-  if (auto allowed = check_run(exchange, table, request.caller); !allowed) text = std::unexpected(allowed.error());
+  FlowId id = FlowId::random();
+  if (auto allowed = check_run(exchange, table, request.caller, id); !allowed) text = std::unexpected(allowed.error());
   if (!text) {
     co_await exchange.refuse(text.error());
     co_return;
   }
+  text->id = id;
   auto flow = co_await door.start(std::move(*text), std::move(request.caller));
   if (!flow)
     co_await exchange.fail(flow.error());

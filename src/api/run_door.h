@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "base/id.h"
 #include "base/time.h"
 #include "net/async.h"
 #include "rpc/call.h"
@@ -21,6 +22,7 @@ struct RunText {
   std::string pipeline;
   std::optional<Duration> timeout;
   std::string pipefail;  // lenient, strict, last; empty: the default
+  FlowId id = {};        // under which the audit log has it
 };
 
 struct FlowResult {

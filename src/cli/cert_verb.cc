@@ -49,7 +49,7 @@ int issue(const Arguments& arguments) {
   reader.value("--role", role_name, "ROLE", "read submit invoke run worker agent operate gateway node admin");
   reader.value("--name", name, "NAME", "whose it is, for people; of a node its name (the role)");
   reader.value("--for", lifetime, "DURATION", "how long it is valid (24h; a year at most)");
-  reader.value("-o,--out", output, "FILE", "where to write it, with its private key");
+  reader.value("-o,--out", output, "FILE", "where to write it, with its private key; a new file");
   reader.value("--key", key, "FILE", "the cluster key");
   reader.settings(settings);
   if (auto read = reader.read(arguments); !read) return read.error().status;
@@ -71,8 +71,9 @@ int issue(const Arguments& arguments) {
   if (!keys) return refuse(keys.error().status, keys.error().message);
   auto credentials = cluster::issue_credentials(*keys, request);
   if (!credentials) return refuse(kUsage, "cert issue: " + credentials.error());
-  if (auto written = cluster::write_credential_file(output, *credentials); !written)
-    return refuse(kFailed, "cert issue: " + written.error().message);
+  if (auto written = cluster::create_credential_file(output, *credentials); !written)
+    return refuse(written.error().kind == cluster::FileErrorKind::exists ? kConflict : kFailed,
+                  "cert issue: " + written.error().message);
   return print(fmt::format("{}  role {}  name {}  serial {}  valid until {:%Y-%m-%dT%H:%M:%SZ}\n", output, role_name,
                            credentials->fields.name, credentials->fields.serial.text(),
                            fmt::gmtime(std::chrono::system_clock::to_time_t(credentials->fields.not_after))));
@@ -82,7 +83,7 @@ net::Awaitable<int> revoke_serial(NodeSession& session, std::string serial) {
   v1::RevokeRequest request;
   request.set_serial(serial);
   auto revoked = co_await rpc::call<v1::RevokeResponse>(session.channel(), "sluice.v1.Trust/Revoke", request);
-  if (revoked) co_return kSuccess;
+  if (revoked) co_return print(fmt::format("serial {}  revoked\n", serial));
   Failure failure = failure_of(revoked.error());
   co_return refuse(failure.status, failure.message);
 }

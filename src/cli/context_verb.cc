@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/spelling.h"
@@ -8,6 +9,7 @@
 #include "cli/node_session.h"
 #include "cli/option_reader.h"
 #include "cli/verbs.h"
+#include "cluster/credential_file.h"
 
 namespace sluice::cli {
 namespace {
@@ -51,6 +53,21 @@ std::expected<std::string, int> discover_node(NodeOptions options) {
   return found;
 }
 
+// A file that can't be used is told now, and not by each command that uses the context.
+std::string proof_problem(const NodeOptions& node) {
+  if (!node.key.empty())
+    if (auto keys = cluster::read_key_file(node.key); !keys) return keys.error().message;
+  if (!node.cert.empty())
+    if (auto credentials = cluster::read_credential_file(node.cert); !credentials) return credentials.error().message;
+  return {};
+}
+
+// A context is used from any folder.
+std::string absolute(const std::string& path) {
+  std::error_code ignored;
+  return path.empty() ? path : std::filesystem::absolute(path, ignored).lexically_normal().string();
+}
+
 int add_context(const Arguments& arguments) {
   NodeOptions node;
   bool use = false;
@@ -70,7 +87,9 @@ int add_context(const Arguments& arguments) {
   if (auto read = options.read(arguments); !read) return read.error().status;
   if (node.node.empty() == node.discover.empty())
     return refuse(kUsage, "context add: which node is it to use? Give either --node or --discover");
-  Context context{.node = node.node, .key = node.key, .cert = node.cert};
+  if (std::string problem = proof_problem(node); !problem.empty())
+    return refuse(kRefusedAccess, "context add: " + problem);
+  Context context{.node = node.node, .key = absolute(node.key), .cert = absolute(node.cert)};
   std::string answer;
   if (!node.discover.empty()) {
     auto found = discover_node(std::move(node));
@@ -80,9 +99,10 @@ int add_context(const Arguments& arguments) {
   }
   auto contexts = read_contexts();
   if (!contexts) return refuse(kFailed, contexts.error());
-  contexts->all[operands[0]] = std::move(context);
+  bool replaced = !contexts->all.insert_or_assign(operands[0], std::move(context)).second;
   if (use || contexts->all.size() == 1) contexts->current = operands[0];
   if (auto written = write_contexts(*contexts); !written) return refuse(kFailed, written.error());
+  if (replaced) refuse(kSuccess, fmt::format("context add: what '{}' meant before was replaced", operands[0]));
   return answer.empty() ? kSuccess : print(answer);
 }
 

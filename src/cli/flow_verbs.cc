@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/this_coro.hpp>
 #include <charconv>
 #include <chrono>
 #include <map>
@@ -14,6 +15,7 @@
 #include "base/time.h"
 #include "cli/node_session.h"
 #include "cli/option_reader.h"
+#include "cli/stdout_watch.h"
 #include "cli/verbs.h"
 #include "exec/process_status.h"
 #include "flow/quoting.h"
@@ -181,6 +183,8 @@ net::Awaitable<int> remove_flow(NodeSession& session, std::string id) {
 
 net::Awaitable<int> show_logs(NodeSession& session, v1::ReadLogsRequest request) {
   rpc::ClientCall call = session.channel().start("sluice.v1.Flows/ReadLogs", {.timeout = std::nullopt});
+  auto executor = co_await net::asio::this_coro::executor;
+  StdoutWatch reader(executor, [&call] { call.cancel(); });
   if (co_await call.write(request.SerializeAsString())) call.writes_done();
   while (auto bytes = co_await call.read()) {
     v1::OutputPiece piece;
@@ -190,7 +194,7 @@ net::Awaitable<int> show_logs(NodeSession& session, v1::ReadLogsRequest request)
     if (int printed = print(piece.bytes()); printed != kSuccess || !stdout_has_reader()) co_return printed;
   }
   rpc::Status status = co_await call.finish();
-  co_return status.ok() ? kSuccess : fail(status);
+  co_return status.ok() || reader.closed() ? kSuccess : fail(status);
 }
 
 }  // namespace

@@ -1,8 +1,7 @@
 // The command line of Sluice. A verb is found first, and only what that verb needs is built.
-#include <fmt/format.h>
 #include <unistd.h>
 
-#include "base/spelling.h"
+#include "cli/no_such_verb.h"
 #include "cli/verbs.h"
 
 namespace {
@@ -19,8 +18,7 @@ int dispatch(int argc, char** argv) {
   if (name == "--help" || name == "-h") name = "help";
   const Verb* verb = find_verb(name);
   if (verb != nullptr) return verb->run(Arguments(argv + 2, argv + argc));
-  return refuse(kUsage, fmt::format("there is no verb '{}'{}; verbs: {}", name,
-                                    sluice::did_you_mean(name, verb_names()), fmt::join(verb_names(), " ")));
+  return refuse(kUsage, no_such_verb(name, verb_names()));
 }
 
 }  // namespace

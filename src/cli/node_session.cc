@@ -163,6 +163,8 @@ std::expected<net::Credentials, Failure> find_credentials(const Way& way, const 
   if (!proof.cert.empty()) {
     auto credentials = cluster::read_credential_file(proof.cert);
     if (!credentials) return Refusal(Failure{kRefusedAccess, credentials.error().message});
+    std::string expired = cluster::expiry_problem(proof.cert, credentials->fields, node::wall_time_now());
+    if (!expired.empty()) return Refusal(Failure{kRefusedAccess, std::move(expired)});
     return credentials->tls;
   }
   if (proof.key.empty())

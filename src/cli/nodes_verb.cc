@@ -2,12 +2,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/this_coro.hpp>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "base/id.h"
 #include "cli/node_session.h"
 #include "cli/option_reader.h"
+#include "cli/stdout_watch.h"
 #include "cli/verbs.h"
 #include "sluice/v1/cluster.pb.h"
 
@@ -125,6 +127,8 @@ std::string event_text(const v1::NodeEvent& event, bool json) {
 
 net::Awaitable<int> watch_nodes(NodeSession& session, NodesOptions options) {
   rpc::ClientCall call = session.channel().start("sluice.v1.Cluster/WatchNodes", {.timeout = std::nullopt});
+  auto executor = co_await net::asio::this_coro::executor;
+  StdoutWatch reader(executor, [&call] { call.cancel(); });
   if (co_await call.write(v1::WatchNodesRequest().SerializeAsString())) call.writes_done();
   while (auto bytes = co_await call.read()) {
     v1::NodeEvent event;
@@ -133,7 +137,7 @@ net::Awaitable<int> watch_nodes(NodeSession& session, NodesOptions options) {
       co_return printed;
   }
   rpc::Status status = co_await call.finish();
-  if (status.ok()) co_return kSuccess;
+  if (status.ok() || reader.closed()) co_return kSuccess;
   Failure failure = failure_of(status);
   co_return refuse(failure.status, failure.message);
 }

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -11,6 +12,7 @@
 #include "base/spelling.h"
 #include "base/version.h"
 #include "cli/completion.h"
+#include "cli/no_such_verb.h"
 #include "node/embedded_run.h"
 
 namespace sluice::cli {
@@ -119,8 +121,20 @@ int run_sub_verb(const char* noun, const char* summary, std::span<const SubVerb>
   if (arguments[0] == "--help" || arguments[0] == "-h") return print(usage);
   for (const SubVerb& verb : verbs)
     if (arguments[0] == verb.name) return verb.run(Arguments(arguments.begin() + 1, arguments.end()));
-  return refuse(kUsage, fmt::format("{}: there is no verb '{}'{}; one of: {}", noun, arguments[0],
-                                    did_you_mean(arguments[0], names), fmt::join(names, " ")));
+  return refuse(kUsage, fmt::format("{}: {}", noun, no_such_verb(arguments[0], names)));
+}
+
+std::string no_such_verb(const std::string& typed, std::vector<std::string> names) {
+  std::string verbs = fmt::format("{}", fmt::join(names, " "));
+  // Options that stand where a verb would.
+  bool outermost = std::ranges::find(names, "version") != names.end();
+  names.emplace_back("--help");
+  if (outermost) names.emplace_back("--version");
+  std::string meant = nearest_name(typed, names);
+  const char* kind = typed.starts_with('-') ? "option" : "verb";
+  if (!meant.empty())
+    return fmt::format("there is no {} '{}'; did you mean '{}'? Verbs: {}", kind, typed, meant, verbs);
+  return fmt::format("there is no {} '{}'; verbs: {}", kind, typed, verbs);
 }
 
 int version_verb(const Arguments& arguments) {
@@ -139,13 +153,14 @@ int help_verb(const Arguments& arguments) {
   if (arguments.empty()) return print(overview());
   if (arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help")
     return print(
-        "Explain Sluice, or one verb of it.\n\nUsage: sluice help [VERB]\n\n"
-        "Examples:\n  sluice help\n  sluice help run\n");
+        "Explain Sluice, or one verb of it.\n\nUsage: sluice help [VERB [VERB]]\n\n"
+        "Examples:\n  sluice help run\n  sluice help cert issue\n");
   const Verb* verb = find_verb(arguments[0]);
-  if (verb == nullptr || verb->hidden)
-    return refuse(kUsage, fmt::format("help: there is no verb '{}'{}; verbs: {}", arguments[0],
-                                      did_you_mean(arguments[0], verb_names()), fmt::join(verb_names(), " ")));
-  return verb->run({"--help"});
+  if (verb == nullptr || verb->hidden) return refuse(kUsage, "help: " + no_such_verb(arguments[0], verb_names()));
+  // `help cert issue` is `cert issue --help`; a verb that has none behind it says itself what it does not take.
+  bool behind_noun =
+      arguments.size() > 1 && (verb->run == cert_verb || verb->run == context_verb || verb->run == config_verb);
+  return behind_noun ? verb->run({arguments[1], "--help"}) : verb->run({"--help"});
 }
 
 }  // namespace sluice::cli

@@ -1,6 +1,9 @@
 #include "cluster/credential_file.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
+
+#include <chrono>
 
 #include "base/require.h"
 #include "cluster/pem.h"
@@ -116,6 +119,24 @@ std::expected<ClusterCredentials, FileError> read_credential_file(const std::str
   if (!credentials)
     return std::unexpected(FileError{FileErrorKind::malformed, fmt::format("{}: {}", path, credentials.error())});
   return std::move(*credentials);
+}
+
+std::expected<void, FileError> create_credential_file(const std::string& path, const ClusterCredentials& credentials) {
+  auto created = create_private_file(path, format_credentials(credentials).view());
+  if (created || created.error().kind != FileErrorKind::exists) return created;
+  return std::unexpected(FileError{
+      FileErrorKind::exists,
+      fmt::format("{} exists already, and the private key in it would be lost; choose another name, or remove it first",
+                  path)});
+}
+
+std::string expiry_problem(const std::string& path, const CertificateFields& fields, WallTime now) {
+  if (now < fields.not_after) return {};
+  return fmt::format(
+      "{}: the certificate expired at {:%Y-%m-%dT%H:%M:%SZ}; issue a new one with `sluice cert issue` where the "
+      "cluster "
+      "key is (if that time is still to come, set this host's clock)",
+      path, fmt::gmtime(std::chrono::system_clock::to_time_t(fields.not_after)));
 }
 
 std::expected<void, FileError> write_credential_file(const std::string& path, const ClusterCredentials& credentials) {

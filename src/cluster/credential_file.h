@@ -39,8 +39,13 @@ SecretText format_credentials(const ClusterCredentials& credentials);
 
 /// Errors: missing, exposed, malformed, system.
 std::expected<ClusterCredentials, FileError> read_credential_file(const std::string& path);
+/// Overwrites nothing. Errors: exists, system.
+std::expected<void, FileError> create_credential_file(const std::string& path, const ClusterCredentials& credentials);
 /// Takes the place of an older one. Errors: system.
 std::expected<void, FileError> write_credential_file(const std::string& path, const ClusterCredentials& credentials);
+
+/// That its time is over, and what to do: a sentence for whoever gave the file. Empty: it is not over.
+std::string expiry_problem(const std::string& path, const CertificateFields& fields, WallTime now);
 
 /// A new certificate and all that goes with it. Errors: what is wrong with the request.
 std::expected<ClusterCredentials, std::string> issue_credentials(const ClusterKeys& keys,

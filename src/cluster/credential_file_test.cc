@@ -48,6 +48,27 @@ TEST(CredentialFile, IsReadAsItWasWritten) {
   }
 }
 
+TEST(CredentialFile, IsOverwrittenOnlyByWhoMeansTo) {
+  TemporaryFolder folder;
+  const ClusterCredentials first = *issue_credentials(keys_of({'k'}), a_reader()),
+                           second = *issue_credentials(keys_of({'k'}), a_reader());
+  ASSERT_TRUE(create_credential_file(folder.path("cert"), first));
+  auto refused = create_credential_file(folder.path("cert"), second);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, FileErrorKind::exists);
+  EXPECT_THAT(refused.error().message, HasSubstr(folder.path("cert")));
+  EXPECT_TRUE(same(*read_credential_file(folder.path("cert")), first));
+  ASSERT_TRUE(write_credential_file(folder.path("cert"), second));
+  EXPECT_TRUE(same(*read_credential_file(folder.path("cert")), second));
+}
+
+TEST(CredentialFile, SaysWhatToDoWhenItsTimeIsOver) {
+  const ClusterCredentials reader = *issue_credentials(keys_of({'k'}), a_reader());
+  EXPECT_EQ(expiry_problem("a.pem", reader.fields, reader.fields.not_after - 1s), "");
+  EXPECT_THAT(expiry_problem("a.pem", reader.fields, reader.fields.not_after),
+              testing::AllOf(testing::StartsWith("a.pem: "), HasSubstr("sluice cert issue")));
+}
+
 TEST(CredentialFile, ItsPartsMustBelongTogether) {
   const ClusterCredentials node = *issue_credentials(keys_of({'k'}), a_node()),
                            reader = *issue_credentials(keys_of({'k'}), a_reader()),

@@ -34,6 +34,10 @@ std::string to_line(const rpc::CallInfo& call, bool allowed) {
     line["on_behalf_of"] = call.caller.on_behalf_of;
     line["effective_role"] = net::role_name(call.caller.effective);
   }
+  if (!call.object.empty()) {
+    nlohmann::ordered_json& object = line["object"] = nlohmann::ordered_json::object();
+    for (const auto& [key, value] : call.object) object[key] = value.substr(0, kAuditValueMax);
+  }
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Who changed what on this node: one JSON object a line in the data directory, in the order in which the calls began. No
-// environment and no payload. The file is rotated at kAuditFileMax; one older file is kept. A file that somebody has removed
+// Who changed what on this node: one JSON object a line in the data directory, in the order in which the calls began. It names
+// what was changed (a flow, a node, a certificate), but no environment, no payload and no pipeline's text. The file is rotated at kAuditFileMax; one older file is kept. A file that somebody has removed
 // is begun anew, so that no line goes where nobody can read it.
 //
 // A call whose line can't be written does not happen, so room for some lines is kept ahead of the end: on a disk that is
@@ -17,6 +17,7 @@ namespace sluice::node {
 
 inline constexpr std::size_t kAuditFileMax = std::size_t{64} << 20;
 inline constexpr std::size_t kAuditReserve = std::size_t{64} << 10;  // some 300 lines
+inline constexpr std::size_t kAuditValueMax = 256;  // what a caller sends is not let grow the log without end
 
 class AuditLog final {
  public:

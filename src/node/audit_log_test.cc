@@ -43,6 +43,16 @@ TEST_F(AuditLogTest, ALineSaysWhoCalledWhat) {
       << text();
 }
 
+TEST_F(AuditLogTest, ALineSaysWhatWasChanged) {
+  auto log = AuditLog::open(folder_);
+  ASSERT_TRUE(log.has_value());
+  rpc::CallInfo stop = call("sluice.v1.Flows/StopFlow");
+  stop.object = {{"flow", "3f2a"}, {"name", std::string(10'000, 'x')}};
+  ASSERT_TRUE(log->write(stop, true).has_value());
+  EXPECT_NE(text().find(R"("object":{"flow":"3f2a","name":"xxx)"), std::string::npos) << text();
+  EXPECT_LT(text().size(), 1000u);
+}
+
 // The limit of a file's size stands for a full disk, and can be lifted again.
 TEST_F(AuditLogTest, AFullDiskIsAnErrorAndLeavesNoHalfLine) {
   auto log = AuditLog::open(folder_);

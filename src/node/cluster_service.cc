@@ -188,6 +188,10 @@ void ClusterService::register_methods(rpc::DispatchTable& table) {
   table.add({.name = "sluice.v1.Cluster/Leave",
              .roles = {Role::operate, Role::admin},
              .mutating = true,
+             .object = rpc::object_of<v1::LeaveRequest>([impl](const v1::LeaveRequest& request) {
+               std::string own = impl->core.members.self().text();
+               return rpc::CallObject{{"node", request.node().empty() ? own : request.node()}};
+             }),
              .handler = rpc::unary_of<v1::LeaveRequest, v1::LeaveResponse>(
                  [impl](const rpc::CallInfo& info, v1::LeaveRequest request) {
                    return Impl::leave(impl, info, std::move(request));

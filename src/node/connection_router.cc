@@ -1,11 +1,14 @@
 #include "node/connection_router.h"
 
+#include <fmt/format.h>
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <list>
+#include <map>
 #include <set>
 
 #include "base/require.h"
@@ -39,7 +42,8 @@ struct ConnectionRouter::Impl : std::enable_shared_from_this<Impl> {
   Logger& log;
   TaskGroup tasks;
   std::set<std::shared_ptr<Connection>> connections;
-  std::list<std::shared_ptr<Connection>> newcomers;  // the oldest first
+  std::map<Connection*, std::shared_ptr<rpc::HangUp>> callers;  // the connections of calls
+  std::list<std::shared_ptr<Connection>> newcomers;             // the oldest first
   bool closing = false;
 
   void take(std::unique_ptr<Connection> connection, bool http_only) {
@@ -120,7 +124,22 @@ struct ConnectionRouter::Impl : std::enable_shared_from_this<Impl> {
     if (on_arrived)
       on_arrived(connection->release());
     else
-      co_await rpc::serve(connection, *handlers.table, log);
+      co_await serve_calls(connection);
+  }
+
+  Awaitable<void> serve_calls(std::shared_ptr<Connection> connection) {
+    auto hang_up = std::make_shared<rpc::HangUp>();
+    callers[connection.get()] = hang_up;
+    co_await rpc::serve(connection, *handlers.table, log, hang_up);
+    callers.erase(connection.get());
+  }
+
+  // Whoever speaks our protocol is told why.
+  void close_revoked(Connection& connection) {
+    auto caller = callers.find(&connection);
+    if (caller == callers.end() || !caller->second->now) return connection.close();
+    std::string message = fmt::format("the certificate of {} was revoked", connection.peer().name);
+    caller->second->now({rpc::Code::unauthenticated, std::move(message)});
   }
 
   LinkRegistry::OnArrived claim(const net::FirstFrame& frame, net::FirstAnswer& answer) {
@@ -152,7 +171,7 @@ void ConnectionRouter::on_admitted(const Connection& connection) { impl_->admit(
 
 void ConnectionRouter::close_revoked(const net::CertificateSerial& serial) {
   for (const auto& connection : impl_->connections)
-    if (connection->peer().serial == serial) connection->close();
+    if (connection->peer().serial == serial) impl_->close_revoked(*connection);
 }
 
 Awaitable<void> ConnectionRouter::close() {

@@ -5,6 +5,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <csignal>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -71,7 +72,10 @@ class Daemon final {
     auto addresses = read_addresses(options_);
     if (!addresses) return Refusal(addresses.error());
     addresses_ = std::move(*addresses);
-    auto identity = Identity::open(options_.data.empty() ? default_data_directory() : options_.data);
+    // Stages are told their folders from others than ours.
+    std::error_code ignored;
+    std::string data = std::filesystem::absolute(options_.data, ignored).string();
+    auto identity = Identity::open(options_.data.empty() ? default_data_directory() : data);
     if (!identity) return Refusal(identity.error());
     identity_.emplace(std::move(*identity));
     auto boot = cluster::next_boot(identity_->directory(), wall_time_now());
@@ -102,7 +106,9 @@ class Daemon final {
   }
 
   std::expected<void, std::string> name_node() {
-    std::string name = !options_.name.empty() ? options_.name : identity_->name();
+    std::string name = options_.name;
+    if (name.empty() && !options_.cert.empty()) name = NodeTrust::name_in(options_.cert);
+    if (name.empty()) name = identity_->name();
     if (name.empty()) name = default_node_name(endpoint_.port);
     if (auto good = check_node_name(name); !good) return good;
     if (auto kept = identity_->set_name(name); !kept) return kept;
@@ -250,17 +256,27 @@ class Daemon final {
     std::string url = net::to_url({profile_.endpoint.address, profile_.endpoint.port}, profile_.name) + "\n";
     (void)!::write(STDOUT_FILENO, url.data(), url.size());
     notify_service_manager("READY=1");
+    LogField proof = trust_->holds_key() ? LogField("key", trust_->fingerprint())
+                                         : LogField("certificate", trust_->credentials().fields.serial.text());
     log_.info("node ready", {{"node", profile_.name},
                              {"id", trust_->node_id().text()},
                              {"url", url.substr(0, url.size() - 1)},
                              {"data", identity_->directory()},
-                             {"key", trust_->fingerprint()}});
-    bool holds_more = trust_->holds_key() || ::geteuid() == 0;
-    if (holds_more && !spawners_.changes_user)
+                             proof});
+    if (!spawners_.changes_user) warn_of_programs();
+    if (options_.insecure_loopback) log_.warn("connections are not encrypted, and nobody is asked who he is");
+  }
+
+  // docs/security.md, "Programs".
+  void warn_of_programs() {
+    if (trust_->holds_key())
       log_.warn(
           "whoever may run a command here can read what this node can, the cluster key included: the role `run` "
           "equals `admin`; --run-as USER separates them");
-    if (options_.insecure_loopback) log_.warn("connections are not encrypted, and nobody is asked who he is");
+    else if (::geteuid() == 0)
+      log_.warn(
+          "whoever may run a command here can read what this node can, its certificate included, and is root on this "
+          "host: the role `run` equals `node`; --run-as USER separates them");
   }
 
   static Awaitable<void> tidy_up(Daemon& daemon) {

@@ -27,6 +27,22 @@ namespace {
 // Messages to a client that wait to be sent before error output of the flow is read no further.
 constexpr std::size_t kOutputsMax = 64;
 
+constexpr const char* kFlowKey = "flow";  // in the audit log
+
+// The id under which the audit log has the call, if it has one.
+FlowId recorded_id(const rpc::CallInfo& info) {
+  for (const auto& [key, value] : info.object)
+    if (key == kFlowKey)
+      if (auto id = FlowId::parse(value)) return *id;
+  return FlowId::random();
+}
+
+// As the caller names it: an id, a beginning of one, or a name.
+template <class Request>
+std::function<rpc::CallObject(std::string_view)> flow_named_by() {
+  return rpc::object_of<Request>([](const Request& request) { return rpc::CallObject{{kFlowKey, request.flow()}}; });
+}
+
 // The client of a flow in the foreground: what is said to it waits in a mailbox, so that the flow never waits for it.
 class CallClient final : public FlowClient {
  public:
@@ -104,6 +120,21 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
 
   // --- running ----------------------------------------------------------------------------------------------------
 
+  // A flow has its id before it is recorded; one that another node shall orchestrate gets it there.
+  rpc::CallObject object_of(const v1::RunInput& input) const {
+    rpc::CallObject object;
+    if (!input.has_start()) return object;
+    const v1::RunStart& start = input.start();
+    auto elsewhere = start.background() ? only_host(start) : std::nullopt;
+    if (elsewhere)
+      object.emplace_back("node", elsewhere->text());
+    else
+      object.emplace_back(kFlowKey, FlowId::random().text());
+    if (!start.name().empty()) object.emplace_back("name", start.name());
+    if (start.dry_run()) object.emplace_back("dry_run", "yes");
+    return object;
+  }
+
   static Awaitable<rpc::Status> run(std::shared_ptr<Impl> self, rpc::ServerCall& call) {
     auto first = co_await call.read();
     if (!first) co_return first.error();
@@ -137,7 +168,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
   static Awaitable<rpc::Status> run_in_background(std::shared_ptr<Impl> self, rpc::ServerCall& call,
                                                   v1::RunStart start) {
     if (auto elsewhere = self->only_host(start)) co_return co_await hand_over(self, call, std::move(start), *elsewhere);
-    FlowId id = FlowId::random();
+    FlowId id = recorded_id(call.info());
     auto flow = std::make_shared<FlowOrchestrator>(self->core.executor, *self, nullptr, id, start, self->core.log);
     self->node->orchestrated[id] = flow;
     self->node->tasks.spawn(run_to_its_end(self, flow, id));
@@ -185,7 +216,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
   static Awaitable<rpc::Status> run_in_foreground(std::shared_ptr<Impl> self, rpc::ServerCall& call,
                                                   v1::RunStart start) {
     CallClient client(self->core.executor);
-    FlowId id = FlowId::random();
+    FlowId id = recorded_id(call.info());
     // The plan of a flow in the background is told as any other: without the client's ends, and with nothing on the client.
     bool without_client = start.background();
     if (without_client) {
@@ -249,12 +280,14 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
   using net::Role;
   auto impl = impl_;
   auto node = impl->node;
-  table.add({.name = "sluice.v1.Flows/Run",
-             .roles = {Role::run, Role::operate, Role::node, Role::admin},
-             .client_streams = true,
-             .server_streams = true,
-             .mutating = true,
-             .handler = [impl](rpc::ServerCall& call) { return Impl::run(impl, call); }});
+  table.add(
+      {.name = "sluice.v1.Flows/Run",
+       .roles = {Role::run, Role::operate, Role::node, Role::admin},
+       .client_streams = true,
+       .server_streams = true,
+       .mutating = true,
+       .object = rpc::object_of<v1::RunInput>([impl](const v1::RunInput& input) { return impl->object_of(input); }),
+       .handler = [impl](rpc::ServerCall& call) { return Impl::run(impl, call); }});
   table.add({.name = "sluice.v1.Flows/ListFlows",
              .roles = {Role::read, Role::run, Role::operate, Role::node, Role::admin},
              .handler = rpc::unary_of<v1::ListFlowsRequest, v1::ListFlowsResponse>(
@@ -270,6 +303,7 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
   table.add({.name = "sluice.v1.Flows/StopFlow",
              .roles = {Role::run, Role::operate, Role::node, Role::admin},
              .mutating = true,
+             .object = flow_named_by<v1::StopFlowRequest>(),
              .handler = rpc::unary_of<v1::StopFlowRequest, v1::Flow>(
                  [node](const rpc::CallInfo& info, v1::StopFlowRequest request) {
                    return stop_flow(node, info, std::move(request));
@@ -277,6 +311,7 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
   table.add({.name = "sluice.v1.Flows/RemoveFlow",
              .roles = {Role::run, Role::operate, Role::node, Role::admin},
              .mutating = true,
+             .object = flow_named_by<v1::RemoveFlowRequest>(),
              .handler = rpc::unary_of<v1::RemoveFlowRequest, v1::RemoveFlowResponse>(
                  [node](const rpc::CallInfo& info, v1::RemoveFlowRequest request) {
                    return remove_flow(node, info, std::move(request));
@@ -288,6 +323,9 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
   table.add({.name = "sluice.v1.Workers/ForgetFlow",
              .roles = {Role::node},
              .mutating = true,
+             .object = rpc::object_of<v1::ForgetFlowRequest>([](const v1::ForgetFlowRequest& request) {
+               return rpc::CallObject{{kFlowKey, request.flow_id()}};
+             }),
              .handler = rpc::unary_of<v1::ForgetFlowRequest, v1::ForgetFlowResponse>(
                  [node](const rpc::CallInfo&, v1::ForgetFlowRequest request) {
                    return forget_flow(node, std::move(request));
@@ -298,11 +336,10 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
              .handler = [node](rpc::ServerCall& call) { return read_output(node, call); }});
 }
 
-std::shared_ptr<FlowOrchestrator> FlowService::run_for(FlowClient& client, const v1::RunStart& start,
+std::shared_ptr<FlowOrchestrator> FlowService::run_for(FlowClient& client, const v1::RunStart& start, FlowId id,
                                                        std::function<void()> on_end) {
   auto impl = impl_;
   if (impl->draining || impl->node->closing) return nullptr;
-  FlowId id = FlowId::random();
   auto flow = std::make_shared<FlowOrchestrator>(impl->core.executor, *impl, &client, id, start, impl->core.log);
   flow->place_here_on_node();
   impl->node->orchestrated[id] = flow;

@@ -22,7 +22,7 @@ class FlowService final {
   void register_methods(rpc::DispatchTable& table);
   /// Starts a flow for somebody on this node who has no call: HTTP. It is listed and ended like any other; `client` must
   /// live until the orchestrator's `run` has returned, which the caller awaits through `on_end`.
-  std::shared_ptr<FlowOrchestrator> run_for(FlowClient& client, const v1::RunStart& start,
+  std::shared_ptr<FlowOrchestrator> run_for(FlowClient& client, const v1::RunStart& start, FlowId id,
                                             std::function<void()> on_end);
   void on_node_lost(const NodeId& node, const std::string& reason);
 

@@ -233,7 +233,7 @@ Awaitable<std::expected<std::unique_ptr<api::RunningFlow>, rpc::Status>> HttpFlo
   auto flow = std::make_shared<HttpFlow>(core_, loops_, socket_);
   if (auto made = flow->make_pipes(); !made)
     co_return std::unexpected(rpc::Status{rpc::Code::resource_exhausted, "cannot make a pipe: " + made.error()});
-  auto orchestrator = flows_.run_for(*flow, *start, [flow] { flow->on_end(); });
+  auto orchestrator = flows_.run_for(*flow, *start, text.id, [flow] { flow->on_end(); });
   if (!orchestrator) co_return std::unexpected(rpc::Status{rpc::Code::unavailable, "this node is about to leave"});
   flow->set_flow(std::move(orchestrator));
   co_return std::make_unique<HttpRunningFlow>(std::move(flow));

@@ -4,6 +4,7 @@
 
 #include "cluster/discovery_service.h"
 #include "cluster/membership_service.h"
+#include "node/join_watch.h"
 
 namespace sluice::node {
 
@@ -11,14 +12,20 @@ using net::Awaitable;
 using Refusal = std::unexpected<std::string>;
 
 struct NodeMembership::Impl {
-  Impl(net::asio::any_io_executor to_executor, NodeTrust& to_trust, Options to_options, Logger& to_log)
-      : executor(std::move(to_executor)), trust(to_trust), options(std::move(to_options)), log(to_log) {}
+  Impl(net::asio::any_io_executor to_executor, TaskGroup& to_tasks, NodeTrust& to_trust, Options to_options,
+       Logger& to_log)
+      : executor(std::move(to_executor)),
+        tasks(to_tasks),
+        trust(to_trust),
+        options(std::move(to_options)),
+        log(to_log) {}
 
   std::expected<void, std::string> open() {
     MemberNews::Handlers handlers = options.handlers;
     handlers.on_change = [this](MemberChange change, const cluster::Member& member) {
       options.handlers.on_change(change, member);
       memory->on_change();
+      if (change == MemberChange::joined && join_watch) join_watch->on_joined();
     };
     news.emplace(trust.node_id(), options.profile.endpoint, std::move(handlers), log);
     cluster::MembershipService::Options service_options{
@@ -53,6 +60,7 @@ struct NodeMembership::Impl {
   }
 
   net::asio::any_io_executor executor;
+  TaskGroup& tasks;
   NodeTrust& trust;
   Options options;
   Logger& log;
@@ -60,13 +68,14 @@ struct NodeMembership::Impl {
   std::unique_ptr<cluster::MembershipService> service;
   std::unique_ptr<cluster::DiscoveryService> discovery;
   std::optional<MemberMemory> memory;
+  std::optional<JoinWatch> join_watch;  // once others are looked for
 };
 
 std::expected<std::unique_ptr<NodeMembership>, std::string> NodeMembership::open(net::asio::any_io_executor executor,
                                                                                  TaskGroup& tasks, NodeTrust& trust,
                                                                                  Options options, Logger& log) {
   std::string data_directory = options.data_directory;
-  auto impl = std::make_unique<Impl>(executor, trust, std::move(options), log);
+  auto impl = std::make_unique<Impl>(executor, tasks, trust, std::move(options), log);
   if (auto opened = impl->open(); !opened) return Refusal(opened.error());
   std::unique_ptr<NodeMembership> membership(new NodeMembership(std::move(impl)));
   const MemberView& members = *membership;
@@ -90,6 +99,11 @@ void NodeMembership::look_for_others() {
   on_revocations();
   for (const net::HostPort& join : impl_->options.joins) impl_->service->add_seed(join);
   for (const net::HostPort& known : impl_->memory->read()) impl_->service->add_seed(known);
+  JoinWatch::Options watch{
+      .self = self(), .joins = impl_->options.joins, .tls = impl_->options.tls, .alone = [impl = impl_.get()] {
+        return impl->service->present_count() == 1;
+      }};
+  impl_->join_watch.emplace(impl_->executor, impl_->tasks, std::move(watch), impl_->log);
 }
 
 void NodeMembership::on_revocations() { impl_->service->set_shared_digest(impl_->trust.revocations().digest()); }
@@ -101,6 +115,7 @@ void NodeMembership::on_renewal() {
 
 Awaitable<void> NodeMembership::leave(MemberMemory::AtEnd at_end) {
   impl_->memory->close(at_end);
+  if (impl_->join_watch) impl_->join_watch->close();
   if (impl_->discovery) co_await impl_->discovery->close();
   co_await impl_->service->leave();
 }

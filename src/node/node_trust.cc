@@ -70,7 +70,14 @@ std::expected<void, std::string> NodeTrust::open_certificate(const std::string& 
   bool newer = renewed && renewed->fields.node == credentials_.fields.node &&
                renewed->fields.not_after > credentials_.fields.not_after;
   if (newer) credentials_ = std::move(*renewed);
+  std::string expired = cluster::expiry_problem(path, credentials_.fields, wall_time_now());
+  if (!expired.empty()) return Refusal(std::move(expired));
   return {};
+}
+
+std::string NodeTrust::name_in(const std::string& cert_file) {
+  auto credentials = cluster::read_credential_file(cert_file);
+  return credentials && credentials->fields.role == net::Role::node ? credentials->fields.name : "";
 }
 
 std::expected<void, std::string> NodeTrust::make_context() {

@@ -31,6 +31,9 @@ class NodeTrust final {
   static std::expected<std::unique_ptr<NodeTrust>, std::string> open(const Identity& identity, Options options,
                                                                      Logger& log);
 
+  /// The name of the node for which a certificate was issued; empty if the file is none of a node.
+  static std::string name_in(const std::string& cert_file);
+
   /// Whose id the certificate carries: that of the data directory, or that of --cert.
   const NodeId& node_id() const { return credentials_.fields.node.value(); }
   bool holds_key() const { return keys_.has_value(); }

@@ -138,6 +138,9 @@ void TrustService::register_methods(rpc::DispatchTable& table) {
   table.add({.name = "sluice.v1.Trust/Revoke",
              .roles = {Role::admin},
              .mutating = true,
+             .object = rpc::object_of<v1::RevokeRequest>([](const v1::RevokeRequest& request) {
+               return rpc::CallObject{{"serial", request.serial()}};
+             }),
              .handler = rpc::unary_of<v1::RevokeRequest, v1::RevokeResponse>(
                  [impl](const rpc::CallInfo&, v1::RevokeRequest request) {
                    return Impl::revoke(impl, std::move(request));

@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/time.h"
 #include "net/async.h"
@@ -36,10 +38,14 @@ bool is_ordinary(net::Role role);
 /// certificates) must be called directly, for a stolen certificate of a node must not be worth the cluster key.
 std::optional<net::Role> effective_role(net::Role connection, std::optional<net::Role> on_behalf);
 
+/// What a call is about, for the audit log: names and ids, as in {"flow", "3f2a..."}. No payload, no environment.
+using CallObject = std::vector<std::pair<std::string, std::string>>;
+
 struct CallInfo {
   std::string method;  // "sluice.v1.Flows/Run"
   Caller caller;
   std::optional<TimePoint> deadline;
+  CallObject object = {};  // of methods that say so (Method::object)
 };
 
 /// The server's end of one call: messages in, messages out, as serialized protobuf. Every method may be awaited by one

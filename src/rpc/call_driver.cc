@@ -3,6 +3,7 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <chrono>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -20,6 +21,7 @@ namespace {
 constexpr std::size_t kReadSize = std::size_t{16} << 10;
 // What a buffer for writing keeps when there is nothing to write.
 constexpr std::size_t kBufferKept = std::size_t{16} << 10;
+constexpr std::chrono::seconds kFarewellTime{1};
 
 std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -59,6 +61,7 @@ net::Awaitable<void> CallDriver::read_until_end() {
   while (!ended_) {
     auto size = co_await connection_->read_some(buffer);
     if (ended_) break;
+    if (size && hung_up_) continue;
     if (!size) {
       end(std::move(size.error()));
       break;
@@ -80,6 +83,10 @@ net::Awaitable<void> CallDriver::write_until_end() {
     deliver_events();
     if (batch.empty()) {
       if (batch.capacity() > kBufferKept) batch = {};
+      if (hung_up_) {
+        close();
+        continue;
+      }
       bool notified = co_await transmits_.wait();
       if (!notified) close();
       continue;
@@ -90,6 +97,20 @@ net::Awaitable<void> CallDriver::write_until_end() {
 }
 
 void CallDriver::close() { end({net::NetErrorKind::cancelled, "the connection was closed"}); }
+
+void CallDriver::hang_up(const Status& reason) {
+  if (ended_ || hung_up_) return;
+  if (!timer_) return close();
+  hung_up_ = true;
+  calls_.end_all(reason);
+  // No call is left whose deadline it could be needed for. A peer that does not read must not keep the connection.
+  timer_->timer.expires_after(kFarewellTime);
+  timer_->timer.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+    if (!error) self->close();
+  });
+  deliver_events();
+  transmits_.notify();
+}
 
 void CallDriver::end(net::NetError reason) {
   if (ended_) return;

@@ -38,6 +38,9 @@ class CallDriver final : public std::enable_shared_from_this<CallDriver> {
   static net::Awaitable<net::NetError> run(std::shared_ptr<CallDriver> self);
   /// Ends the connection, and `run`.
   void close();
+  /// The server's: ends the calls, tells the peer why, takes nothing more from it, and ends the connection as soon as that is
+  /// sent, or after a second.
+  void hang_up(const Status& reason);
 
   CallMultiplexer& calls() { return calls_; }
   const net::Connection& connection() const { return *connection_; }
@@ -66,6 +69,7 @@ class CallDriver final : public std::enable_shared_from_this<CallDriver> {
   std::unique_ptr<Timer> timer_;  // while it runs
   std::optional<net::NetError> ended_;
   bool delivering_ = false;
+  bool hung_up_ = false;
 };
 
 }  // namespace sluice::rpc

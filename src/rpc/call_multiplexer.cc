@@ -192,6 +192,17 @@ void CallMultiplexer::on_lost(const Status& reason) {
   check_invariants();
 }
 
+void CallMultiplexer::end_all(const Status& status) {
+  REQUIRE(is_server());
+  REQUIRE(!status.ok());
+  if (lost_) return;
+  for (auto next = calls_.begin(); next != calls_.end();) {
+    auto& [stream, call] = *next++;  // it may be gone after this
+    if (!call.over) end_early(stream, call, status);
+  }
+  check_invariants();
+}
+
 // Ends a call of which the peer does not know yet that it is over.
 void CallMultiplexer::end_early(StreamId stream, Call& call, const Status& status) {
   INVARIANT(!call.over);

@@ -105,6 +105,8 @@ class CallMultiplexer final {
   std::optional<TimePoint> deadline(StreamId stream) const;
   /// The handler has ended; the id must not be used any more. What it wrote is sent before `status`.
   void finish(StreamId stream, Status status);
+  /// Every call is over with `status`, which its caller is told.
+  void end_all(const Status& status);
 
   // --- at both ------------------------------------------------------------------------------------------------------
   /// Requires: at most kMessageMax bytes, no finish_writing before. Of a call that is over nothing is sent.

@@ -175,6 +175,21 @@ TEST(CallMultiplexer, TheServersDeadlineAloneReachesTheClient) {
   EXPECT_THAT(joined.client.over(call), ended_with(Code::deadline_exceeded));
 }
 
+TEST(CallMultiplexer, AServerThatHangsUpTellsEveryCallerWhy) {
+  JoinedCalls joined;
+  StreamId one = joined.start("Test/Method", 1s);
+  StreamId two = joined.start();
+  joined.server.end_all({Code::unauthenticated, "revoked"});
+  joined.exchange();
+  for (StreamId call : {one, two}) {
+    EXPECT_THAT(joined.server.over(call), ended_with(Code::unauthenticated));
+    EXPECT_THAT(joined.client.over(call), ended_with(Code::unauthenticated));
+    joined.server.finish(call, {});
+    joined.client.release(call);
+  }
+  EXPECT_EQ(joined.client.calls() + joined.server.calls(), 0u);
+}
+
 TEST(CallMultiplexer, ALostConnectionEndsEveryCallOnBothSides) {
   JoinedCalls joined;
   StreamId one = joined.start("Test/Method", 1s);

@@ -9,14 +9,29 @@ namespace {
 
 Status denied(std::string message) { return {Code::permission_denied, std::move(message)}; }
 
+// "run, operate and admin".
+std::string names_of(const RoleSet& roles) {
+  std::vector<std::string_view> names;
+  for (net::Role role : net::all_roles())
+    if (roles.contains(role)) names.push_back(net::role_name(role));
+  if (names.empty()) return "no role";
+  std::string text(names.front());
+  for (std::size_t i = 1; i < names.size(); ++i)
+    text += fmt::format("{}{}", i + 1 == names.size() ? " and " : ", ", names[i]);
+  return text;
+}
+
+Status may_not_call(std::string_view role, const Method& method) {
+  return denied(fmt::format("the role {} may not call {}; {} may", role, method.name, names_of(method.roles)));
+}
+
 // A call that somebody passed on: the claim must be one that is believed, and the method open to whoever it names.
 Status check_passed_on(const Method& method, const Caller& caller) {
   std::string_view connection = net::role_name(caller.connection.role);
   std::string_view claimed = net::role_name(*caller.on_behalf_role);
   if (!effective_role(caller.connection.role, caller.on_behalf_role))
     return denied(fmt::format("a call on behalf of the role {} is not believed of the role {}", claimed, connection));
-  if (!method.roles.contains(*caller.on_behalf_role))
-    return denied(fmt::format("the role {} may not call {}", claimed, method.name));
+  if (!method.roles.contains(*caller.on_behalf_role)) return may_not_call(claimed, method);
   if (!is_ordinary(*caller.on_behalf_role) && !method.roles.contains_ordinary())
     return denied(fmt::format("{} must be called at its node directly, by the role {}", method.name, claimed));
   return {};
@@ -25,8 +40,34 @@ Status check_passed_on(const Method& method, const Caller& caller) {
 Status check_role(const Method& method, const Caller& caller) {
   if (caller.on_behalf_role) return check_passed_on(method, caller);
   if (method.roles.contains(caller.effective)) return {};
-  return denied(fmt::format("the role {} may not call {}", net::role_name(caller.effective), method.name));
+  return may_not_call(net::role_name(caller.effective), method);
 }
+
+// A call whose first message was read before its handler began.
+class OpenedCall final : public ServerCall {
+ public:
+  OpenedCall(ServerCall& call, std::optional<std::string> first, CallObject object)
+      : call_(call), info_(call.info()), first_(std::move(first)) {
+    info_.object = std::move(object);
+  }
+
+  const CallInfo& info() const override { return info_; }
+  net::Awaitable<std::expected<std::optional<std::string>, Status>> read() override {
+    if (!first_) co_return co_await call_.read();
+    std::optional<std::string> message = std::move(first_);
+    first_.reset();
+    co_return message;
+  }
+  net::Awaitable<std::expected<void, Status>> write(std::string message) override {
+    return call_.write(std::move(message));
+  }
+  net::Awaitable<void> cancelled() override { return call_.cancelled(); }
+
+ private:
+  ServerCall& call_;
+  CallInfo info_;
+  std::optional<std::string> first_;  // until it is asked for
+};
 
 net::Awaitable<Status> run_unary(ServerCall& call, UnaryFunction function) {
   auto request = co_await call.read();
@@ -65,6 +106,18 @@ Status DispatchTable::admit(const CallInfo& info) const {
 }
 
 net::Awaitable<Status> DispatchTable::run(ServerCall& call) const {
+  const Method* method = find(call.info().method);
+  // Of whoever may not call it nothing is read.
+  if (method == nullptr || !method->object || !check_role(*method, call.info().caller).ok())
+    co_return co_await run_admitted(call);
+  auto first = co_await call.read();
+  if (!first) co_return first.error();
+  CallObject object = *first ? method->object(**first) : CallObject();
+  OpenedCall opened(call, std::move(*first), std::move(object));
+  co_return co_await run_admitted(opened);
+}
+
+net::Awaitable<Status> DispatchTable::run_admitted(ServerCall& call) const {
   Status permission = admit(call.info());
   if (!permission.ok()) co_return permission;
   co_return co_await find(call.info().method)->handler(call);

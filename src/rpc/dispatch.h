@@ -46,6 +46,9 @@ struct Method {
   bool client_streams = false;
   bool server_streams = false;
   bool mutating = false;  // goes to the audit log
+  /// What a call is about, by its first message; that is read before the call is recorded then. Bytes that are no message
+  /// are about nothing: the handler refuses them.
+  std::function<CallObject(std::string_view request)> object = {};
   Handler handler;
 };
 
@@ -69,9 +72,21 @@ class DispatchTable final {
   Status admit(const CallInfo& info) const;
 
  private:
+  net::Awaitable<Status> run_admitted(ServerCall& call) const;
+
   std::map<std::string, Method, std::less<>> methods_;
   Audit audit_;
 };
+
+/// For Method::object, on protobuf messages.
+template <class Request, class Function>
+std::function<CallObject(std::string_view)> object_of(Function function) {
+  return [function = std::move(function)](std::string_view bytes) -> CallObject {
+    Request request;
+    if (!request.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return {};
+    return function(request);
+  };
+}
 
 /// A unary handler on serialized messages: one in, one out or a status.
 using UnaryFunction = std::function<net::Awaitable<std::expected<std::string, Status>>(const CallInfo&, std::string)>;

@@ -166,5 +166,31 @@ TEST(EffectiveRole, IsTheLesserOfTheTwo) {
   EXPECT_EQ(effective_role(Role::admin, Role::read), std::nullopt);
 }
 
+TEST_F(Dispatch, WhatACallIsAboutIsReadBeforeItIsRecorded) {
+  CallObject recorded;
+  table_.set_audit([&](const CallInfo& info, bool) -> std::expected<void, std::string> {
+    recorded = info.object;
+    return {};
+  });
+  table_.add({.name = "Test/Stop",
+              .roles = {Role::run},
+              .mutating = true,
+              .object =
+                  [](std::string_view request) {
+                    return CallObject{{"flow", std::string(request)}};
+                  },
+              .handler = unary(echo)});
+  FakeCall call("Test/Stop", caller_of(Role::run));
+  call.requests = {"hello"};
+  EXPECT_TRUE(run(table_, call).ok());
+  EXPECT_EQ(recorded, (CallObject{{"flow", "hello"}}));
+  EXPECT_THAT(call.responses, ElementsAre("echo of hello"));
+  FakeCall refused("Test/Stop", caller_of(Role::read));
+  refused.requests = {"hello"};
+  EXPECT_EQ(run(table_, refused).message, "the role read may not call Test/Stop; run may");
+  EXPECT_EQ(recorded, CallObject());
+  EXPECT_EQ(refused.requests.size(), 1u);  // of a stranger nothing is read
+}
+
 }  // namespace
 }  // namespace sluice::rpc

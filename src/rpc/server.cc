@@ -135,13 +135,19 @@ bool in_good_order(const net::NetError& error) {
 
 }  // namespace
 
-net::Awaitable<void> serve(std::shared_ptr<net::Connection> connection, const DispatchTable& table, Logger& log) {
+net::Awaitable<void> serve(std::shared_ptr<net::Connection> connection, const DispatchTable& table, Logger& log,
+                           std::shared_ptr<HangUp> hang_up) {
   auto executor = co_await asio::this_coro::executor;
   auto server = std::make_shared<Server>(table, log);
   server->driver = std::make_shared<CallDriver>(
       std::move(connection), MultiplexerOptions{.side = Side::server},
       [weak = std::weak_ptr(server), executor](StreamId stream) { start_call(weak, executor, stream); });
+  if (hang_up)
+    hang_up->now = [weak = std::weak_ptr(server->driver)](const Status& why) {
+      if (auto driver = weak.lock()) driver->hang_up(why);
+    };
   net::NetError reason = co_await CallDriver::run(server->driver);
+  if (hang_up) hang_up->now = nullptr;
   if (!in_good_order(reason))
     log.debug("connection of calls ended",
               {{"remote", server->driver->connection().remote()}, {"reason", reason.message}});

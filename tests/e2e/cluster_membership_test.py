@@ -49,6 +49,19 @@ def test_nodes_that_join_before_their_seed_is_there_find_it(cluster):
     assert early.process.poll() is None
 
 
+def test_node_says_why_it_is_alone_and_that_it_is_no_longer(cluster):
+    cluster.start("n1")
+    address = cluster["n1"].address
+    cluster["n1"].terminate()
+    late = cluster.start("n2", join=f"sluice://{address}")
+    wait_until(lambda: warnings_of(late), lambda: f"n2 says why it is alone: {late.log_text()}")
+    assert "refused" in warnings_of(late)[0] and address in warnings_of(late)[0]
+    cluster.start("n1", listen=address)
+    cluster.wait_until_all_list(["n1", "n2"])
+    wait_until(lambda: "joined after all" in late.log_text(), late.log_text)
+    assert len(warnings_of(late)) == 1
+
+
 def test_one_of_several_seeds_is_enough(pair):
     gone = pair["n2"].url
     pair["n2"].kill()
@@ -63,11 +76,15 @@ def test_two_clusters_become_one_when_a_node_joins_both(cluster):
     cluster.wait_until_all_list(["n1", "n2", "n3"])
 
 
+def warnings_of(node):
+    return [line for line in node.log_text().splitlines() if "not joined" in line]
+
+
 def test_node_with_another_key_is_no_member(cluster):
     cluster.start("n1")
     stranger = cluster.launch("n2", join=cluster["n1"].url, key=cluster.new_key("other.key"))
-    wait_until(lambda: stranger.process.poll() is not None or "key" in stranger.log_text().partition("node ready")[2],
-               lambda: f"n2 says that the key is wrong: {stranger.log_text()}")
+    wait_until(lambda: warnings_of(stranger), lambda: f"n2 says that the key is wrong: {stranger.log_text()}")
+    assert "wrong key" in warnings_of(stranger)[0] and cluster["n1"].address in warnings_of(stranger)[0]
     assert list(cluster.list_nodes("n1")) == ["n1"]
 
 
@@ -168,10 +185,20 @@ def test_watch_ends_quietly_when_nobody_reads_it(pair):
     watch = pair.household.start_sluice("nodes", "--watch", "--json", *pair.at("n1"))
     for _ in range(2):
         assert json.loads(watch.stdout.readline())["event"] == "present"
-    watch.stdout.close()
-    pair.start("n3", join=pair["n1"].url)
+    watch.stdout.close()  # and nothing more is told that could be written
     assert watch.wait(timeout=10) in (0, -signal.SIGPIPE)
     assert watch.stderr.read() == b""
+
+
+def test_logs_end_quietly_when_nobody_reads_them(pair):
+    flow = pair.household.run_sluice("run", *pair.at("n1"), "--background", "@n2 { echo first; sleep 1001; }")
+    flow_id = flow.stdout.decode().strip()
+    logs = pair.household.start_sluice("logs", "-f", flow_id, *pair.at("n1"))
+    assert logs.stdout.readline() == b"first\n"
+    logs.stdout.close()
+    assert logs.wait(timeout=10) in (0, -signal.SIGPIPE)
+    assert logs.stderr.read() == b""
+    assert pair.household.run_sluice("stop", flow_id, *pair.at("n1")).returncode == 0
 
 
 # --- silence ------------------------------------------------------------------------------------------------------

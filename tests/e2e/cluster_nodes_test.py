@@ -142,6 +142,17 @@ def new_node(cluster, *options, key=None, listen="127.0.0.1:0"):
     return ["--data", str(cluster.folder / "other"), "--key", str(key or cluster.key), "--listen", listen, *options]
 
 
+def test_directory_may_be_named_from_the_folder_where_the_node_is_started(cluster):
+    arguments = ["start", "--data", "here", "--listen", "127.0.0.1:0", "--key", str(cluster.key)]
+    node = cluster.household.start_sluice(*arguments, cwd=str(cluster.folder))
+    url = node.stdout.readline().decode().strip()
+    for text in ("echo ran", "@here echo ran", f"@{url.rpartition('/')[2]} echo ran"):
+        socket = str(cluster.folder / "here/sluice.sock")
+        assert cluster.household.run_sluice("run", "--node", socket, text).outcome == (0, b"ran\n")
+    node.terminate()
+    assert cluster.household.finish(node).returncode == 0
+
+
 def test_second_node_on_a_directory_is_refused(cluster):
     node = cluster.start("first")
     assert_refused(cluster, "--data", str(node.data), "--key", str(cluster.key), "--listen", "127.0.0.1:0",
@@ -395,6 +406,23 @@ def test_context_names_the_node(pair, home):
     assert household.run_sluice("nodes").returncode == 5, "another one does not take its place by itself"
 
 
+def test_context_is_checked_and_says_what_it_replaces(cluster, home):
+    household = cluster.household
+
+    def add(*options):
+        return household.run_sluice("context", "add", "rack", "--node", "127.0.0.1:7117", *options)
+
+    missing = home / "nosuch.key"
+    for option in ("--key", "--cert"):
+        refused = add(option, str(missing))
+        assert refused.outcome == (4, b"") and str(missing).encode() in refused.stderr, refused
+    assert not (home / "config/sluice/contexts.json").exists()
+    assert add("--key", str(cluster.key)).stderr == b""
+    again = add("--key", os.path.relpath(cluster.key))
+    assert again.returncode == 0 and b"replaced" in again.stderr, again
+    assert json.loads((home / "config/sluice/contexts.json").read_text())["contexts"]["rack"]["key"] == str(cluster.key)
+
+
 # --- init and keygen ----------------------------------------------------------------------------------------------
 
 
@@ -409,7 +437,7 @@ def test_keygen_overwrites_nothing(cluster):
 def test_init_writes_a_key_where_start_finds_it(household, home):
     # Not as root, whose key would be that of the whole machine.
     home.chmod(0o777)
-    result = household.run_sluice("init", "--listen", "127.0.0.1:0", user="ordinary")
+    result = household.run_sluice("init", "--listen", "10.0.0.5:7117", user="ordinary")
     assert result.returncode == 0, result
     keys = [path for path in home.rglob("*.key")]
     assert len(keys) == 1 and keys[0].stat().st_mode & 0o777 == 0o600
@@ -417,8 +445,23 @@ def test_init_writes_a_key_where_start_finds_it(household, home):
     assert b"sluice start" in result.stdout and b"--join" in result.stdout
     node = household.start_sluice("start", "--listen", "0.0.0.0:0", user="ordinary")
     assert node.stdout.readline().startswith(b"sluice://")
-    again = household.run_sluice("init", "--listen", "127.0.0.1:0", user="ordinary")
-    assert len(list(home.rglob("*.key"))) == 1 and b"sluice-key" not in again.stdout
+    key = keys[0].read_text()
+    again = household.run_sluice("init", "--listen", "10.0.0.5:7117", user="ordinary")
+    assert len(list(home.rglob("*.key"))) == 1 and keys[0].read_text() == key and b"sluice-key" not in again.stdout
+    assert again.returncode == 0 and again.stdout.partition(b"\n\n")[2] == result.stdout.partition(b"\n\n")[2], again
+
+
+@pytest.mark.parametrize("listen", ["foo", "db1.example:7117", "10.0.0.5:0", "10.0.0.5:x"])
+def test_init_refuses_what_start_would_before_it_writes_a_key(household, home, listen):
+    result = household.run_sluice("init", "--listen", listen)
+    assert result.outcome == (2, b"") and result.stderr.count(b"\n") == 1, result
+    assert list(home.rglob("*.key")) == []
+
+
+def test_init_on_loopback_prints_no_line_that_other_hosts_could_not_use(household, home):
+    result = household.run_sluice("init", "--listen", "127.0.0.1:17117")
+    assert result.returncode == 0 and b"sluice start --listen 127.0.0.1:17117" in result.stdout, result
+    assert b"sluice://127" not in result.stdout and b"of this host alone" in result.stdout
 
 
 # --- a cluster in one terminal ------------------------------------------------------------------------------------

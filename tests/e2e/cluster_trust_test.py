@@ -150,6 +150,60 @@ def test_audit_log_names_who_ran_and_who_was_refused(pair):
     assert (pair["n1"].data / "audit.log").stat().st_mode & 0o077 == 0
 
 
+def test_audit_log_names_what_was_changed(pair):
+    def changed(method, node="n1"):
+        entries = map(json.loads, (pair[node].data / "audit.log").read_text().splitlines())
+        return [entry.get("object") for entry in entries if entry["method"].endswith(method)]
+
+    household = pair.household
+    started = household.run_sluice("run", *pair.at("n1"), "--background", "--name", "mine", "@n1 echo secret-word")
+    flow = started.stdout.decode().strip()
+    assert changed("/Run") == [{"flow": flow, "name": "mine"}]
+    assert household.run_sluice("wait", *pair.at("n1"), "mine").returncode == 0
+    assert household.run_sluice("stop", *pair.at("n1"), "mine").returncode == 0
+    assert household.run_sluice("rm", *pair.at("n1"), flow[:8]).returncode == 0
+    assert changed("/StopFlow") == [{"flow": "mine"}] and changed("/RemoveFlow") == [{"flow": flow[:8]}]
+    revoked = household.run_sluice("cert", "revoke", SOME_SERIAL, *pair.at("n1"))
+    assert revoked.outcome == (0, f"serial {SOME_SERIAL}  revoked\n".encode())
+    assert changed("/Revoke") == [{"serial": SOME_SERIAL}]
+    elsewhere = household.run_sluice("run", *pair.at("n1"), "--background", "@n2 true").stdout.decode().strip()
+    assert list(changed("/Run")[1]) == ["node"] and {"flow": elsewhere} in changed("/Run", "n2")
+    assert household.run_sluice("leave", "n2", *pair.at("n1")).returncode == 0
+    assert changed("/Leave") == [{"node": "n2"}]
+    assert "secret-word" not in (pair["n1"].data / "audit.log").read_text()
+
+
+def test_refusal_says_which_roles_may(pair):
+    credentials = issue(pair, "read")
+    refused = pair.household.run_sluice("leave", *reach(pair, credentials))
+    assert b"the role read may not call sluice.v1.Cluster/Leave; operate and admin may" in refused.stderr, refused
+
+
+def test_certificate_file_is_not_overwritten(cluster):
+    path = issue(cluster, "read")
+    before = path.read_bytes()
+    again = cluster.household.run_sluice("cert", "issue", "--role", "run", "--out", str(path), "--key", str(cluster.key))
+    assert again.outcome == (7, b"") and str(path).encode() in again.stderr, again
+    assert path.read_bytes() == before
+
+
+def test_node_is_named_by_its_certificate(cluster):
+    cluster.start("n1")
+    credentials = issue(cluster, "node", "--name", "pi4")
+
+    def name_of(data, *options):
+        command = ["start", "--cert", str(credentials), "--listen", "127.0.0.1:0", "--data", str(cluster.folder / data)]
+        node = cluster.household.start_sluice(*command, *options)
+        url = node.stdout.readline().decode()
+        node.terminate()
+        log = cluster.household.finish(node).stderr.decode()
+        assert "cluster key included" not in log and 'key=""' not in log and "certificate=" in log, log
+        return url.rstrip("\n").rpartition("/")[2]
+
+    assert name_of("first") == "pi4"
+    assert name_of("second", "--name", "other") == "other"
+
+
 # --- dates and revocation -----------------------------------------------------------------------------------------
 
 
@@ -177,6 +231,7 @@ def test_dates_of_a_certificate_count(pair, begins, ends, valid):
     else:
         assert listed.outcome == (4, b"") and ran.outcome == (125, b""), (listed, ran)
         assert listed.stderr.count(b"\n") == 1 and b"certificate" in listed.stderr, listed.stderr
+        assert (b"`sluice cert issue`" in listed.stderr) == (ends < 0), listed.stderr
 
 
 def test_stranger_is_not_answered(pair):
@@ -194,7 +249,8 @@ def test_revoked_certificate_is_refused_by_all_and_its_connections_are_closed(pa
     result = pair.household.run_sluice("cert", "revoke", str(credentials) if by == "file" else serial, *pair.at("n1"))
     assert result.returncode == 0, result
     for watch in watches:
-        assert watch.process.wait(timeout=promised(5)) in (4, 5)
+        assert watch.process.wait(timeout=promised(5)) == 4
+        assert "the certificate of run was revoked" in watch.errors(), watch.errors()
     for node in ("n1", "n2"):
         refused = pair.household.run_sluice("nodes", *reach(pair, credentials, node))
         assert refused.outcome == (4, b""), refused
@@ -210,7 +266,8 @@ def test_revoking_ends_what_the_certificate_runs(pair):
     flow = pair.start_flow("@n2 sleep 1001 | @n1 sleep 1001", *reach(pair, credentials), at=None)
     pair.wait_for_programs("sleep", "sleep")
     assert pair.household.run_sluice("cert", "revoke", str(credentials), *pair.at("n2")).returncode == 0
-    assert pair.household.finish(flow).returncode == 125
+    ended = pair.household.finish(flow)
+    assert ended.returncode == 125 and b"revoked" in ended.stderr, ended
     pair.wait_for_no_program()
 
 

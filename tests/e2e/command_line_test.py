@@ -71,6 +71,12 @@ def test_what_a_later_version_has_is_refused_with_what_it_needs(household, argum
 @pytest.mark.parametrize("arguments, status, hint", [
     (["rnu"], 2, "did you mean 'run'"),
     (["completoin"], 2, "did you mean 'completion'"),
+    (["rnu"], 2, "there is no verb 'rnu'; did you mean 'run'? Verbs: run ps"),
+    (["--hepl"], 2, "there is no option '--hepl'; did you mean '--help'?"),
+    (["--verson"], 2, "did you mean '--version'"),
+    (["cert", "isue"], 2, "did you mean 'issue'? Verbs: issue revoke"),
+    (["cert", "--hepl"], 2, "did you mean '--help'"),
+    (["help", "cert", "isue"], 2, "did you mean 'issue'"),
     (["nothing-like-it"], 2, "verbs: run ps logs"),
     (["help", "versoin"], 2, "did you mean 'version'"),
     (["completion", "bsh"], 2, "did you mean 'bash'"),
@@ -105,6 +111,13 @@ def test_every_help_has_two_examples(household, arguments):
     behind = result.stdout.decode().partition("Examples:\n")[2]
     examples = re.findall(r"^  .*\bsluice\b.*$", behind, re.M)
     assert len(examples) >= 2, result.stdout.decode()
+
+
+@pytest.mark.parametrize("words", [["cert", "issue"], ["context", "add"], ["config", "show"]], ids=joined)
+def test_help_of_a_verb_behind_a_noun_is_its_own(household, words):
+    result = household.run_sluice("help", *words)
+    assert result.outcome == household.run_sluice(*words, "--help").outcome
+    assert result.returncode == 0 and f"Usage: sluice {' '.join(words)} ".encode() in result.stdout
 
 
 def test_every_option_is_explained(household):
