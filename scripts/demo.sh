@@ -14,7 +14,7 @@ export XDG_CONFIG_HOME=$scratch/config XDG_STATE_HOME=$scratch/state TMPDIR=$scr
 unset SLUICE_NODE SLUICE_KEY SLUICE_DATA
 "$sluice" dev --nodes 3 >"$scratch/dev" 2>&1 &
 dev=$!
-trap 'kill -INT $dev 2>/dev/null || true; wait $dev 2>/dev/null || true; rm -rf "$scratch"' EXIT
+trap 'kill -TERM $dev 2>/dev/null || true; wait $dev 2>/dev/null || true; rm -rf "$scratch"' EXIT
 for ((tries = 0; tries < 200; ++tries)); do
   [[ $("$sluice" nodes --json 2>/dev/null | wc -l) -ge 3 ]] && break
   kill -0 $dev 2>/dev/null || { cat "$scratch/dev" >&2; exit 1; }

@@ -12,6 +12,7 @@ import pytest
 from clusters import cluster, home, pair, seconds_of
 from machine import IS_ROOT
 from processes import children_of, is_alive, process_command, processes_below, wait_until
+from settings import SLUICE
 
 # Of the design: a client gives connecting and the handshake 3 s. The rest is for starting it on a loaded machine.
 CLIENT_SECONDS = 3 + 2
@@ -597,3 +598,11 @@ def test_dev_waits_for_a_node_that_died(household, home, own_temporary_folder):
     victim = max(children_of(process.pid))
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: victim not in children_of(process.pid), "the dead node is waited for", deadline=5)
+
+
+def test_demo_of_make_run_ends_and_leaves_nothing(household):
+    script = os.path.join(os.path.dirname(__file__), "..", "..", "scripts", "demo.sh")
+    result = household.run([script, SLUICE], deadline=60)
+    assert (result.returncode, result.stderr) == (0, b""), result
+    assert result.stdout.count(b"345 the") == 2 or b"LICENSE" in result.stdout
+    wait_until(lambda: household.left() == [], "the end of all processes")
