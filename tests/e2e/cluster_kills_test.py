@@ -380,12 +380,14 @@ def test_what_escaped_when_everybody_who_knew_of_it_was_killed_ends_with_the_nex
     nodes.wait_for_no_program()
 
 
-# As a program that sudo starts: without the parent-death signal, and without our environment.
+# As a program that sudo starts: without the parent-death signal, and without our environment. An ordinary user's node has no
+# cgroup to find it by either.
 UNBOUND = "exec env -i /usr/bin/python3 -c 'import ctypes, time; ctypes.CDLL(None).prctl(1, 0); time.sleep(1008)'"
 
 
-def test_unbound_program_of_a_spawner_that_was_killed_with_everybody_ends_with_the_next_start(nodes_of):
-    nodes = nodes_of("root", "n1")
+@for_every_user
+def test_unbound_program_of_a_spawner_that_was_killed_with_everybody_ends_with_the_next_start(nodes_of, user):
+    nodes = nodes_of(user, "n1")
     flow_id = hand_over(nodes, UNBOUND)
 
     def unbound():
