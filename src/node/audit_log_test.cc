@@ -10,17 +10,13 @@
 #include <fstream>
 #include <sstream>
 
+#include "cluster/temporary_folder_for_test.h"
+
 namespace sluice::node {
 namespace {
 
 class AuditLogTest : public testing::Test {
  protected:
-  AuditLogTest() {
-    std::string pattern = testing::TempDir() + "audit-XXXXXX";
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  ~AuditLogTest() override { std::filesystem::remove_all(folder_); }
-
   std::string text() const {
     std::ifstream file(folder_ / "audit.log");
     return (std::stringstream() << file.rdbuf()).str();
@@ -32,7 +28,8 @@ class AuditLogTest : public testing::Test {
     return info;
   }
 
-  std::filesystem::path folder_;
+  cluster::TemporaryFolder temporary_;
+  const std::filesystem::path folder_ = temporary_.path();
 };
 
 TEST_F(AuditLogTest, ALineSaysWhoCalledWhat) {
