@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cli/node_session.h"
+#include "exec/spawner_client.h"
 #include "node/cluster_run.h"
 #include "node/signals.h"
 
@@ -77,17 +78,18 @@ net::Awaitable<int> run(NodeOptions where, node::ClusterRunRequest* request, std
 
 bool cluster_can_be_found(const RunOptions& options) { return NodeSession::can_be_found(node_options(options)); }
 
+std::string no_spawner(int error) {
+  return fmt::format("cannot start a spawner: {}; raise the limit (ulimit -u, ulimit -n)", std::strerror(error));
+}
+
 int run_on_cluster(flow::FlowGraph graph, RunOptions options, exec::Environment environment,
-                   exec::SpawnerClient spawner, const exec::EntryState& entry) {
+                   const exec::EntryState& entry) {
   std::size_t parts = options.background ? 0 : node::count_client_parts(graph);
   std::vector<exec::SpawnerClient> spawners;
-  if (parts > 0) spawners.push_back(std::move(spawner));
   while (spawners.size() < parts) {
-    auto another = exec::SpawnerClient::fork_spawner(entry);
-    if (!another)
-      return refuse(node::kRefused, fmt::format("cannot start a spawner: {}; raise the limit (ulimit -u, ulimit -n)",
-                                                std::strerror(another.error())));
-    spawners.push_back(std::move(*another));
+    auto spawner = exec::SpawnerClient::fork_spawner(entry);
+    if (!spawner) return refuse(node::kRefused, no_spawner(spawner.error()));
+    spawners.push_back(std::move(*spawner));
   }
   NodeOptions where = node_options(options);
   node::ShipOptions ship{.extra = options.ship, .size_max = options.ship_bytes_max, .nothing_here = options.background};

@@ -6,14 +6,17 @@
 #include "cli/run_options.h"
 #include "exec/entry_state.h"
 #include "exec/environment.h"
-#include "exec/spawner_client.h"
 #include "flow/graph.h"
 
 namespace sluice::cli {
 
-/// Runs `graph`, or shows its plan. `spawner` was forked at the start of the process. Returns what to exit with.
+/// Runs `graph`, or shows its plan. Forks a spawner for each of its parts that runs here; no other thread may run yet.
+/// Returns what to exit with.
 int run_on_cluster(flow::FlowGraph graph, RunOptions options, exec::Environment environment,
-                   exec::SpawnerClient spawner, const exec::EntryState& entry);
+                   const exec::EntryState& entry);
+
+/// What to tell the user when no spawner can be forked; `error`: errno.
+std::string no_spawner(int error);
 
 /// Whether a node can be found at all: an option, a variable, a context, or a socket on this host.
 bool cluster_can_be_found(const RunOptions& options);

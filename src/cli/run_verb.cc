@@ -1,8 +1,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <expected>
 #include <filesystem>
 #include <optional>
 
@@ -98,6 +100,13 @@ int run_plan(flow::Plan plan, RunOptions options, exec::Environment environment,
   return result.status;
 }
 
+using Spawner = std::expected<exec::SpawnerClient, int>;
+
+// Without an `@` there is no word that places a stage. A flow of which no stage runs here needs no spawner.
+bool may_run_elsewhere(const Arguments& arguments) {
+  return std::ranges::any_of(arguments, [](std::string_view argument) { return argument.find('@') != std::string_view::npos; });
+}
+
 std::optional<std::string> not_yet_runnable(const flow::FlowGraph& graph) {
   for (std::size_t i = 0; i < graph.stages.size(); ++i)
     if (auto reason = flow::not_yet_runnable(graph.stages[i].words)) return fmt::format("stage {}: {}", i + 1, *reason);
@@ -110,10 +119,8 @@ int run_verb(const Arguments& arguments) {
   if (asks_for_completion(arguments)) return complete_run_options(Arguments(arguments.begin() + 1, arguments.end()));
   exec::EntryState entry = exec::EntryState::capture();
   // Forked before anything is loaded: the smaller we are, the less the kernel copies.
-  auto spawner = exec::SpawnerClient::fork_spawner(entry);
-  if (!spawner)
-    return refuse(kRefused, fmt::format("cannot start the spawner: {}; raise the limit (ulimit -u, ulimit -n)",
-                                        std::strerror(spawner.error())));
+  std::optional<Spawner> early;
+  if (!may_run_elsewhere(arguments)) early.emplace(exec::SpawnerClient::fork_spawner(entry));
   auto read = read_run_options(arguments);
   if (!read) return refuse(kRefused, read.error());
   if (auto* help = std::get_if<HelpText>(&*read)) return print(help->text);
@@ -145,7 +152,7 @@ int run_verb(const Arguments& arguments) {
                   "`sluice start` starts one");
   if (options.background || (cluster && node::needs_cluster(*graph))) {
     if (auto problem = not_yet_runnable(*graph)) return refuse(refused, *problem);
-    return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), std::move(*spawner), entry);
+    return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), entry);
   }
   for (const std::string& file : options.ship)
     return refuse(refused, fmt::format("run: --ship {}: no stage runs elsewhere; leave it out, or name a node", file));
@@ -155,6 +162,8 @@ int run_verb(const Arguments& arguments) {
                             .exact = options.exact};
   flow::Plan plan = flow::make_plan(*graph, context);
   if (options.dry_run) return show_plan(plan, options.json);
+  Spawner spawner = early ? *std::move(early) : exec::SpawnerClient::fork_spawner(entry);
+  if (!spawner) return refuse(kRefused, no_spawner(spawner.error()));
   return run_plan(std::move(plan), std::move(options), std::move(environment), std::move(*spawner), entry);
 }
 
