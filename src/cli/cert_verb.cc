@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "base/spelling.h"
 #include "cli/node_session.h"
@@ -35,6 +37,10 @@ std::expected<net::Role, std::string> read_role(const std::string& name) {
   if (name.empty()) return std::unexpected(fmt::format("--role is missing; one of: {}", fmt::join(names, " ")));
   return std::unexpected(
       fmt::format("there is no role '{}'{}; one of: {}", name, did_you_mean(name, names), fmt::join(names, " ")));
+}
+
+std::string utc(std::time_t unix_seconds) {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(unix_seconds));
 }
 
 int issue(const Arguments& arguments) {
@@ -74,9 +80,9 @@ int issue(const Arguments& arguments) {
   if (auto written = cluster::create_credential_file(output, *credentials); !written)
     return refuse(written.error().kind == cluster::FileErrorKind::exists ? kConflict : kFailed,
                   "cert issue: " + written.error().message);
-  return print(fmt::format("{}  role {}  name {}  serial {}  valid until {:%Y-%m-%dT%H:%M:%SZ}\n", output, role_name,
-                           credentials->fields.name, credentials->fields.serial.text(),
-                           fmt::gmtime(std::chrono::system_clock::to_time_t(credentials->fields.not_after))));
+  std::time_t not_after = std::chrono::system_clock::to_time_t(credentials->fields.not_after);
+  return print(fmt::format("{}  role {}  name {}  serial {}  valid until {}\n", output, role_name,
+                           credentials->fields.name, credentials->fields.serial.text(), utc(not_after)));
 }
 
 net::Awaitable<int> revoke_serial(NodeSession& session, std::string serial) {
@@ -111,9 +117,39 @@ int revoke(const Arguments& arguments) {
   return with_node(node, [serial](NodeSession& session) { return revoke_serial(session, serial); });
 }
 
+net::Awaitable<int> list_revocations(NodeSession& session, bool json) {
+  auto list = co_await rpc::call<v1::ListRevocationsResponse>(session.channel(), "sluice.v1.Trust/ListRevocations",
+                                                              v1::ListRevocationsRequest());
+  if (!list) {
+    Failure failure = failure_of(list.error());
+    co_return refuse(failure.status, failure.message);
+  }
+  std::string text = json ? "" : fmt::format("{:32}  REFUSED UNTIL\n", "SERIAL");
+  for (const v1::Revocation& revocation : list->revocations()) {
+    std::string until = utc(static_cast<std::time_t>(revocation.not_after_unix()));
+    text += json ? nlohmann::ordered_json{{"serial", revocation.serial()}, {"refused_until", until}}.dump() + "\n"
+                 : fmt::format("{:32}  {}\n", revocation.serial(), until);
+  }
+  co_return print(text);
+}
+
+int revoked(const Arguments& arguments) {
+  NodeOptions node;
+  bool json = false;
+  OptionReader reader({.verb = "cert revoked",
+                       .description = "List the serial numbers that the nodes refuse.",
+                       .usage = "[--json]",
+                       .examples = "  sluice cert revoked\n"});
+  reader.flag("--json", json, "one object a line");
+  add_node_options(reader, node);
+  if (auto read = reader.read(arguments); !read) return read.error().status;
+  return with_node(node, [json](NodeSession& session) { return list_revocations(session, json); });
+}
+
 constexpr SubVerb kSubVerbs[] = {
     {"issue", "issue a certificate with a role", issue},
     {"revoke", "make every node refuse one", revoke},
+    {"revoked", "list those that are refused", revoked},
 };
 
 }  // namespace

@@ -7,8 +7,10 @@
 #include <boost/asio/this_coro.hpp>
 #include <charconv>
 #include <chrono>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "base/id.h"
@@ -26,6 +28,7 @@ namespace sluice::cli {
 namespace {
 
 constexpr std::size_t kCommandColumns = 50;
+constexpr std::size_t kFlowsMax = 10'000;  // of one command: more than its line is likely to hold
 
 int fail(const rpc::Status& status) {
   Failure failure = failure_of(status);
@@ -148,11 +151,31 @@ net::Awaitable<int> list_flows(NodeSession& session, bool all, bool json) {
       kTimedOut, fmt::format("no answer from {}; their flows are missing here", fmt::join(list->silent_nodes(), " ")));
 }
 
-net::Awaitable<int> wait_for(NodeSession& session, std::string id, bool json) {
+constexpr std::chrono::milliseconds kAnswerTime{250};  // `--timeout 0` asks whether a flow has ended
+
+using FlowAction = std::function<net::Awaitable<int>(NodeSession&, std::string flow)>;
+
+// One after the other, whatever became of those before.
+net::Awaitable<int> for_each_flow(NodeSession& session, std::vector<std::string> flows, FlowAction act,
+                                  int (*combined)(int so_far, int next)) {
+  int status = kSuccess;
+  for (const std::string& flow : flows) status = combined(status, co_await act(session, flow));
+  co_return status;
+}
+
+int first_failure(int so_far, int next) { return so_far != kSuccess ? so_far : next; }
+// As wait(1) of POSIX has it.
+int last_of_all(int, int next) { return next; }
+
+net::Awaitable<int> wait_for(NodeSession& session, std::string id, bool json, std::optional<TimePoint> deadline) {
   v1::WaitFlowRequest request;
   request.set_flow(id);
   rpc::CallOptions options{.timeout = std::nullopt};
+  if (deadline)
+    options.timeout = std::max<Duration>(*deadline - Clock::now(), kAnswerTime);
   auto flow = co_await rpc::call<v1::Flow>(session.channel(), "sluice.v1.Flows/WaitFlow", request, std::move(options));
+  if (!flow && deadline && flow.error().code == rpc::Code::deadline_exceeded)
+    co_return refuse(kTimedOut, fmt::format("the flow {} has not ended yet; it goes on", id));
   if (!flow) co_return fail(flow.error());
   if (json) print(to_json(*flow).dump() + "\n");
   if (flow->state() == v1::FLOW_STATE_UNKNOWN) co_return refuse(kFailed, flow->message());
@@ -216,16 +239,29 @@ int ps_verb(const Arguments& arguments) {
 int wait_verb(const Arguments& arguments) {
   NodeOptions node;
   bool json = false;
+  std::string timeout;
   std::vector<std::string> operands;
   OptionReader reader({.verb = "wait",
-                       .description = "Wait until a flow in the background has ended, and exit with its status.",
-                       .usage = "FLOW",
-                       .examples = "  sluice wait 3f2a\n"});
-  reader.flag("--json", json, "print the flow when it has ended");
-  reader.operands(operands, 1, 1, "a flow", OperandKind::running_flow);
+                       .description = "Wait until flows in the background have ended, and exit with the last one's status.",
+                       .usage = "FLOW...",
+                       .examples = "  sluice wait 3f2a\n  sluice wait --timeout 10m nightly weekly\n"});
+  reader.flag("--json", json, "print each flow when it has ended");
+  reader.value("--timeout", timeout, "DURATION", "give up after this long, with status 6; the flows go on");
+  reader.operands(operands, 1, kFlowsMax, "a flow", OperandKind::running_flow);
   add_node_options(reader, node);
   if (auto read = reader.read(arguments); !read) return read.error().status;
-  return with_node(node, [id = operands[0], json](NodeSession& session) { return wait_for(session, id, json); });
+  std::optional<TimePoint> deadline;
+  if (!timeout.empty()) {
+    auto duration = parse_duration(timeout);
+    if (!duration) return refuse(kUsage, "wait: --timeout: " + duration.error());
+    deadline = Clock::now() + *duration;
+  }
+  FlowAction wait = [json, deadline](NodeSession& session, std::string flow) {
+    return wait_for(session, std::move(flow), json, deadline);
+  };
+  return with_node(node, [operands, wait](NodeSession& session) {
+    return for_each_flow(session, operands, wait, last_of_all);
+  });
 }
 
 int stop_verb(const Arguments& arguments) {
@@ -234,32 +270,38 @@ int stop_verb(const Arguments& arguments) {
   std::vector<std::string> operands;
   OptionReader reader(
       {.verb = "stop",
-       .description = "End a flow: SIGTERM to its stages, after the grace SIGKILL. Returns when it has ended.",
-       .usage = "FLOW",
+       .description = "End flows: SIGTERM to their stages, after the grace SIGKILL. Returns when they have ended.",
+       .usage = "FLOW...",
        .examples = "  sluice stop 3f2a --grace 10s\n"});
   reader.value("--grace", grace, "DURATION", "between SIGTERM and SIGKILL (2s)");
-  reader.operands(operands, 1, 1, "a flow", OperandKind::running_flow);
+  reader.operands(operands, 1, kFlowsMax, "a flow", OperandKind::running_flow);
   add_node_options(reader, node);
   reader.settings(node.settings, {"grace"});
   if (auto read = reader.read(arguments); !read) return read.error().status;
   auto duration = parse_duration(grace);
   if (!duration) return refuse(kUsage, "stop: --grace: " + duration.error());
   auto grace_ms = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(*duration).count());
-  return with_node(node,
-                   [id = operands[0], grace_ms](NodeSession& session) { return stop_flow(session, id, grace_ms); });
+  FlowAction stop = [grace_ms](NodeSession& session, std::string flow) {
+    return stop_flow(session, std::move(flow), grace_ms);
+  };
+  return with_node(node, [operands, stop](NodeSession& session) {
+    return for_each_flow(session, operands, stop, first_failure);
+  });
 }
 
 int rm_verb(const Arguments& arguments) {
   NodeOptions node;
   std::vector<std::string> operands;
   OptionReader reader({.verb = "rm",
-                       .description = "Forget a flow that has ended, with the output that was kept.",
-                       .usage = "FLOW",
-                       .examples = "  sluice rm 3f2a\n"});
-  reader.operands(operands, 1, 1, "a flow", OperandKind::ended_flow);
+                       .description = "Forget flows that have ended, with the output that was kept.",
+                       .usage = "FLOW...",
+                       .examples = "  sluice rm 3f2a 91c0\n"});
+  reader.operands(operands, 1, kFlowsMax, "a flow", OperandKind::ended_flow);
   add_node_options(reader, node);
   if (auto read = reader.read(arguments); !read) return read.error().status;
-  return with_node(node, [id = operands[0]](NodeSession& session) { return remove_flow(session, id); });
+  return with_node(node, [operands](NodeSession& session) {
+    return for_each_flow(session, operands, remove_flow, first_failure);
+  });
 }
 
 int logs_verb(const Arguments& arguments) {

@@ -256,6 +256,10 @@ def test_revoked_certificate_is_refused_by_all_and_its_connections_are_closed(pa
         assert refused.outcome == (4, b""), refused
         assert b"revoked" in refused.stderr
         assert say_hello(pair[node], credentials) == b""
+        listed = pair.household.run_sluice("cert", "revoked", "--json", *pair.at(node))
+        assert [json.loads(line)["serial"] for line in listed.stdout.splitlines()] == [serial], listed
+    table = pair.household.run_sluice("cert", "revoked", *pair.at("n2")).stdout.decode().splitlines()
+    assert table[0].split() == ["SERIAL", "REFUSED", "UNTIL"] and table[1].split()[0] == serial
     assert run_with(pair, credentials).outcome == (125, b"")
     assert unconcerned.process.poll() is None
     assert run_with(pair, other).outcome == (0, b"ran\n")

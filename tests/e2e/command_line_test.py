@@ -74,7 +74,7 @@ def test_what_a_later_version_has_is_refused_with_what_it_needs(household, argum
     (["rnu"], 2, "there is no verb 'rnu'; did you mean 'run'? Verbs: run ps"),
     (["--hepl"], 2, "there is no option '--hepl'; did you mean '--help'?"),
     (["--verson"], 2, "did you mean '--version'"),
-    (["cert", "isue"], 2, "did you mean 'issue'? Verbs: issue revoke"),
+    (["cert", "isue"], 2, "did you mean 'issue'? Verbs: issue revoke revoked"),
     (["cert", "--hepl"], 2, "did you mean '--help'"),
     (["help", "cert", "isue"], 2, "did you mean 'issue'"),
     (["nothing-like-it"], 2, "verbs: run ps logs"),

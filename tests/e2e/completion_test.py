@@ -95,6 +95,7 @@ OPTIONS = [
     ("run", "--pipefail"), ("ps", "--all"), ("logs", "--follow"), ("wait", "--json"), ("stop", "--grace"), ("rm", "--node"),
     ("nodes", "--watch"), ("start", "--run-as"), ("start", "--no-config"), ("leave", "--wait"), ("dev", "--nodes"),
     ("init", "--listen"), ("keygen", "--help"), ("cert issue", "--role"), ("cert revoke", "--key"),
+    ("cert revoked", "--json"),
     ("context add", "--use"), ("context use", "--help"), ("context ls", "--json"), ("context rm", "--help"),
     ("config show", "--json"), ("version", "--json"),
 ]
