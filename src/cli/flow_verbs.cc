@@ -145,6 +145,9 @@ net::Awaitable<int> list_flows(NodeSession& session, bool all, bool json) {
   for (const v1::Flow& flow : list->flows())
     if (json) text += to_json(flow).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   int printed = print(json ? text : table(*list));
+  if (list->omitted() > 0)
+    refuse(kSuccess, fmt::format("{} flows that ended longest ago are not listed; `sluice rm` forgets flows",
+                                 list->omitted()));
   co_await tell_of_lost_nodes(session);
   if (list->silent_nodes().empty()) co_return printed;
   co_return refuse(

@@ -354,6 +354,8 @@ int DistributedRun::status() const {
   std::vector<StageEnd> ends;
   for (StageIndex stage = 0; stage < options_.stages; ++stage)
     if (auto stage_end = end_of(stage)) ends.push_back(*stage_end);
+  // A client or a node that says that its part is over owes us how each program of it ended.
+  if (ends.size() < options_.stages) return kRefusedStatus;
   return pipeline_status(ends, options_.rule);
 }
 

@@ -72,6 +72,14 @@ TEST(DistributedRun, IsOverWhenTheOutputHasBeenDelivered) {
   EXPECT_EQ(run.status(), 0);
 }
 
+TEST(DistributedRun, APartThatIsOverWithoutAWordOfItsProgramsIsNoSuccess) {
+  DistributedRun run = one_remote_stage();
+  start(run);
+  for (PartIndex part : {0u, 1u, 2u}) run.on_part_over(part, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 125);
+}
+
 TEST(DistributedRun, AStageThatEndsBeforeAllHaveStartedCounts) {
   DistributedRun run = one_remote_stage();
   for (PartIndex part : {0u, 1u, 2u}) run.on_prepared(part, kStart);

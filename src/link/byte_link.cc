@@ -34,8 +34,9 @@ ByteLink refuse(std::shared_ptr<LinkCore> core, UniqueFd descriptor, int error) 
 }
 
 ByteLink run(std::shared_ptr<LinkCore> core, std::shared_ptr<LinkPump> pump, const LoopMailbox& loop) {
-  loop.post([pump] { pump->start(); });
-  return ByteLink(std::move(core), pump, loop);
+  std::weak_ptr<LinkPump> handle = pump;
+  loop.post([pump = std::move(pump)] { pump->start(); });  // the loop alone destroys it: it may hold buffers of the loop's
+  return ByteLink(std::move(core), std::move(handle), loop);
 }
 
 }  // namespace

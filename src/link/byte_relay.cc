@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace sluice::link {
 
@@ -91,6 +92,14 @@ LinkPump::Step ByteRelay::broke_protocol(const LinkPort& port, const std::string
 }
 
 LinkPump::Step ByteRelay::lose(const std::string& why) {
+  // The consumer may have said why before it went; what it said is read before its connection's end is.
+  std::array<std::byte, 2048> bytes;
+  while (!std::exchange(losing_, true)) {
+    auto got = consumer_.read(bytes);
+    if (!got || *got == 0) break;
+    if (Step passed = pass_answer_up(std::span(bytes).first(*got)); passed == Step::over) return passed;
+    losing_ = false;
+  }
   report(LinkEnd::Kind::cut, why);
   return vanish();
 }

@@ -38,6 +38,7 @@ class ByteRelay final : public LinkPump {
   ByteFrameDecoder up_{ByteFrameDecoder::Sender::consumer};
   bool producer_left_ = false;
   bool consumer_left_ = false;
+  bool losing_ = false;
 };
 
 }  // namespace sluice::link

@@ -8,7 +8,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/system/system_error.hpp>
 #include <cerrno>
-#include <csignal>
 #include <map>
 #include <mutex>
 #include <system_error>
@@ -16,6 +15,7 @@
 #include <utility>
 
 #include "base/require.h"
+#include "link/signals_blocked.h"
 
 namespace sluice::link {
 
@@ -24,22 +24,6 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::size_t kSpareBuffersMax = 8;  // of one loop: as many links as are likely to have bytes in hand at once
-
-// The thread that starts another one gives it its signal mask: so the new one never takes a signal, not even at first.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 }  // namespace
 

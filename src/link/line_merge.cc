@@ -8,11 +8,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <csignal>
+#include <system_error>
 #include <thread>
 #include <utility>
 
 #include "base/require.h"
+#include "link/signals_blocked.h"
 
 namespace sluice::link {
 
@@ -111,7 +112,7 @@ class Merger final {
       }
     while (::poll(polled.data(), polled.size(), -1) < 0)
       if (errno != EINTR) return false;
-    if (polled[0].revents != 0 || (polled[1].revents & POLLERR) != 0) return false;
+    if (polled[0].revents != 0 || (polled[1].revents & (POLLERR | POLLHUP)) != 0) return false;
     for (std::size_t i = 0; i < whose.size(); ++i) ready_[whose[i]] = polled[i + 2].revents != 0;
     return true;
   }
@@ -151,32 +152,39 @@ class Merger final {
 
 }  // namespace
 
-struct LineMerge::Shared {
-  UniqueFd stop{::eventfd(0, EFD_CLOEXEC)};
+struct LineMerge::Running {
+  UniqueFd stop;
   std::thread thread;
+
+  ~Running() {
+    std::uint64_t one = 1;
+    (void)!::write(stop.get(), &one, sizeof one);
+    if (thread.joinable()) thread.join();
+  }
 };
 
-LineMerge::LineMerge(std::vector<UniqueFd> inputs, std::vector<std::string> marks, UniqueFd output,
-                     std::function<void(MergeEnd)> on_end)
-    : shared_(std::make_unique<Shared>()) {
+std::expected<LineMerge, int> LineMerge::start(std::vector<UniqueFd> inputs, std::vector<std::string> marks,
+                                               UniqueFd output, std::function<void(MergeEnd)> on_end) {
   REQUIRE(inputs.size() == marks.size());
-  auto merger = std::make_unique<Merger>(std::move(inputs), std::move(marks), std::move(output), shared_->stop.get());
-  // Signals are the business of other threads; SIGPIPE is an error of write(2) here.
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  shared_->thread = std::thread([merger = std::move(merger), on_end = std::move(on_end)]() mutable {
-    MergeEnd end = merger->run();
-    merger.reset();
-    on_end(end);
-  });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  auto running = std::make_unique<Running>();
+  running->stop.reset(::eventfd(0, EFD_CLOEXEC));
+  if (!running->stop) return std::unexpected(errno);
+  auto merger = std::make_unique<Merger>(std::move(inputs), std::move(marks), std::move(output), running->stop.get());
+  SignalsBlocked blocked;  // they are the business of other threads; SIGPIPE is an error of write(2) here
+  try {
+    running->thread = std::thread([merger = std::move(merger), on_end = std::move(on_end)]() mutable {
+      MergeEnd end = merger->run();
+      merger.reset();
+      on_end(end);
+    });
+  } catch (const std::system_error& error) {  // the limit of processes (RLIMIT_NPROC, a cgroup) is reached
+    return std::unexpected(error.code().value());
+  }
+  return LineMerge(std::move(running));
 }
 
-LineMerge::~LineMerge() {
-  std::uint64_t one = 1;
-  (void)!::write(shared_->stop.get(), &one, sizeof one);
-  shared_->thread.join();
-}
+LineMerge::LineMerge(std::unique_ptr<Running> running) : running_(std::move(running)) {}
+LineMerge::LineMerge(LineMerge&&) noexcept = default;
+LineMerge::~LineMerge() = default;
 
 }  // namespace sluice::link

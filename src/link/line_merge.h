@@ -5,6 +5,7 @@
 // A line that outgrows kLineBufferMax goes out in pieces, and holds the others back until it ends: nothing is lost, and
 // nothing unbounded is kept. A slow reader holds back whoever writes, through the pipes.
 #include <cstddef>
+#include <expected>
 #include <functional>
 #include <memory>
 #include <span>
@@ -55,18 +56,20 @@ enum class MergeEnd { ended, reader_gone, failed };
 /// Threading: made and destroyed by one thread; `on_end` is called once, on the merging thread.
 class LineMerge final {
  public:
-  /// `inputs` are pipes. Both are closed when the merge has ended, `output` last.
-  LineMerge(std::vector<UniqueFd> inputs, std::vector<std::string> marks, UniqueFd output,
-            std::function<void(MergeEnd)> on_end);
+  /// `inputs` are pipes. Both are closed when the merge has ended, `output` last. Errors: errno; no thread can be started,
+  /// or no descriptor is left. `on_end` is not called then.
+  static std::expected<LineMerge, int> start(std::vector<UniqueFd> inputs, std::vector<std::string> marks,
+                                             UniqueFd output, std::function<void(MergeEnd)> on_end);
+  LineMerge(LineMerge&&) noexcept;
+  LineMerge& operator=(LineMerge&&) = delete;
   /// Stops the merge if it has not ended; what was not written yet is dropped. A write never blocks for long: no more
   /// goes out at a time than a pipe that polls as writable takes.
   ~LineMerge();
-  LineMerge(const LineMerge&) = delete;
-  LineMerge& operator=(const LineMerge&) = delete;
 
  private:
-  struct Shared;
-  std::unique_ptr<Shared> shared_;
+  struct Running;
+  explicit LineMerge(std::unique_ptr<Running> running);
+  std::unique_ptr<Running> running_;
 };
 
 }  // namespace sluice::link

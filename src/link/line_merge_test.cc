@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <future>
@@ -68,8 +69,9 @@ TEST(LineMerge, MergesPipesUntilAllHaveEnded) {
   inputs.push_back(std::move(a.read_end));
   inputs.push_back(std::move(b.read_end));
   std::promise<MergeEnd> ended;
-  LineMerge merge(std::move(inputs), {"a ", "b "}, std::move(out.write_end),
-                  [&](MergeEnd end) { ended.set_value(end); });
+  auto merge = LineMerge::start(std::move(inputs), {"a ", "b "}, std::move(out.write_end),
+                                [&](MergeEnd end) { ended.set_value(end); });
+  ASSERT_TRUE(merge);
   write_text(a.write_end.get(), "1\n2\n");
   write_text(b.write_end.get(), "3");
   a.write_end.reset();
@@ -102,7 +104,8 @@ TEST(LineMerge, ALineThatGrowsLongBesideABusyInputIsWhole) {
   std::vector<UniqueFd> inputs;
   inputs.push_back(std::move(a.read_end));
   inputs.push_back(std::move(b.read_end));
-  LineMerge merge(std::move(inputs), {"", ""}, std::move(out.write_end), [](MergeEnd) {});
+  auto merge = LineMerge::start(std::move(inputs), {"", ""}, std::move(out.write_end), [](MergeEnd) {});
+  ASSERT_TRUE(merge);
   std::string merged;
   char buffer[65536];
   for (ssize_t got = 1; got > 0; merged.append(buffer, static_cast<std::size_t>(got)))
@@ -117,8 +120,28 @@ TEST(LineMerge, NoticesThatItsReaderHasGoneWithoutAnyInput) {
   std::vector<UniqueFd> inputs;
   inputs.push_back(std::move(a.read_end));
   std::promise<MergeEnd> ended;
-  LineMerge merge(std::move(inputs), {""}, std::move(out.write_end), [&](MergeEnd end) { ended.set_value(end); });
+  auto merge = LineMerge::start(std::move(inputs), {""}, std::move(out.write_end),
+                                [&](MergeEnd end) { ended.set_value(end); });
+  ASSERT_TRUE(merge);
   out.read_end.reset();
+  auto end = ended.get_future();
+  ASSERT_EQ(end.wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  EXPECT_EQ(end.get(), MergeEnd::reader_gone);
+}
+
+// poll(2) says POLLHUP of a socket, and POLLERR of a pipe.
+TEST(LineMerge, NoticesThatASocketsReaderHasGoneWithoutAnyInput) {
+  Pipe a;
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  UniqueFd output(ends[0]), reader(ends[1]);
+  std::vector<UniqueFd> inputs;
+  inputs.push_back(std::move(a.read_end));
+  std::promise<MergeEnd> ended;
+  auto merge = LineMerge::start(std::move(inputs), {""}, std::move(output),
+                                [&](MergeEnd end) { ended.set_value(end); });
+  ASSERT_TRUE(merge);
+  reader.reset();
   auto end = ended.get_future();
   ASSERT_EQ(end.wait_for(std::chrono::seconds(10)), std::future_status::ready);
   EXPECT_EQ(end.get(), MergeEnd::reader_gone);
@@ -129,7 +152,8 @@ TEST(LineMerge, CanBeStoppedWhileItsReaderIsStuck) {
   std::vector<UniqueFd> inputs;
   inputs.push_back(std::move(a.read_end));
   {
-    LineMerge merge(std::move(inputs), {""}, std::move(out.write_end), [](MergeEnd) {});
+    auto merge = LineMerge::start(std::move(inputs), {""}, std::move(out.write_end), [](MergeEnd) {});
+    ASSERT_TRUE(merge);
     std::string lines;
     while (lines.size() < 60000) lines += "a line that fills the pipe\n";
     write_text(a.write_end.get(), lines);

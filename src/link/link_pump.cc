@@ -50,7 +50,12 @@ void LinkPump::turn() {
   if (look() == Step::over) return;
   for (int batch = 0; batch < kBatchesPerTurn; ++batch)
     if (move_some() != Step::moved) return;
-  seat_.mailbox().post([self = self()] { self->on_ready(); });
+  // One more turn at a time: who is told twice must not take twice the others' time from then on.
+  if (std::exchange(turn_posted_, true)) return;
+  seat_.mailbox().post([self = self()] {
+    self->turn_posted_ = false;
+    self->on_ready();
+  });
 }
 
 void LinkPump::count(std::size_t bytes) {

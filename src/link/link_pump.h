@@ -89,6 +89,7 @@ class LinkPump : public LoopResident, public LoopWaiter, public std::enable_shar
   std::uint64_t weighed_ = 0;  // bytes that had moved when it was asked last whether there is much to move
   TimePoint weighed_at_;
   bool enlarged_ = false;
+  bool turn_posted_ = false;
 };
 
 }  // namespace sluice::link

@@ -57,6 +57,7 @@ Awaitable<Found> resolve(HostPort host, TimePoint deadline) {
     co_return std::unexpected(no_such_host(host.host, error.code()));
   }
   co_await look_up->patience.async_wait(asio::as_tuple(asio::use_awaitable));
+  look_up->resolver.cancel();  // what still waits for the one thread of look-ups must not keep it from others
   co_return look_up->found;
 }
 

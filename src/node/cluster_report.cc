@@ -44,7 +44,9 @@ flow::WorkerSummary& worker_of(flow::StageSummary& stage, const v1::StageStatus&
     return worker.host == status.host() && worker.pid == status.pid();
   });
   if (found != stage.workers.end()) return *found;
-  return stage.workers.emplace_back(flow::WorkerSummary{.host = status.host(), .pid = status.pid()});
+  // By name, in whatever order they started.
+  auto place = std::ranges::upper_bound(stage.workers, status.host(), {}, &flow::WorkerSummary::host);
+  return *stage.workers.insert(place, flow::WorkerSummary{.host = status.host(), .pid = status.pid()});
 }
 
 // The whole of @all: what its workers did is added, and the largest is the largest of all.

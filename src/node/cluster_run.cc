@@ -254,7 +254,7 @@ class ClusterRun final : public PartSurroundings {
     message.set_terminal_raw(terminal_.is_raw());
     send(input);
     // A node that does not answer must not keep us: the second time we go without it.
-    if (std::exchange(told_to_end_, true) && is_ending(signal.number)) {
+    if (is_ending(signal.number) && std::exchange(told_to_end_, true)) {
       forced_by_ = signal.number;
       call_.cancel();
     }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <chrono>
 #include <csignal>
 #include <map>
@@ -15,10 +16,36 @@
 namespace sluice::node {
 
 using net::Awaitable;
+using namespace boost::asio::experimental::awaitable_operators;
 
 namespace {
 
 constexpr std::size_t kPrefixMin = 4;
+// Of one answer; a message has at most 4 MiB (rpc/limits.h).
+constexpr std::size_t kListBytesMax = std::size_t{3} << 20;
+
+bool may_mean(const std::string& wanted, const v1::Flow& flow) {
+  return flow.name() == wanted || (wanted.size() >= kPrefixMin && flow.id().starts_with(wanted));
+}
+
+bool is_listed(const v1::ListFlowsRequest& request, const v1::Flow& flow) {
+  bool in_state = request.all() || flow.state() != v1::FLOW_STATE_ENDED;
+  return in_state && (request.wanted().empty() || may_mean(request.wanted(), flow));
+}
+
+// Those that have ended longest ago are left out, and counted.
+void keep_what_fits(v1::ListFlowsResponse& response) {
+  if (response.ByteSizeLong() <= kListBytesMax) return;
+  auto& flows = *response.mutable_flows();
+  std::ranges::sort(flows, std::ranges::greater(), [](const v1::Flow& flow) {
+    return std::pair(flow.state() != v1::FLOW_STATE_ENDED, std::max(flow.ended_unix_ms(), flow.started_unix_ms()));
+  });
+  std::size_t size = 0;
+  int kept = 0;
+  while (kept < flows.size() && (size += flows[kept].ByteSizeLong() + 8) <= kListBytesMax) ++kept;
+  response.set_omitted(response.omitted() + static_cast<std::uint32_t>(flows.size() - kept));
+  flows.DeleteSubrange(kept, flows.size() - kept);
+}
 
 struct Asking {
   explicit Asking(net::asio::any_io_executor executor) : answered(std::move(executor)) {}
@@ -36,6 +63,7 @@ Awaitable<void> ask(std::shared_ptr<NodeFlows> node, cluster::Member member, v1:
     auto theirs = co_await rpc::call<v1::ListFlowsResponse>(**channel, "sluice.v1.Flows/ListFlows", request, options);
     answered = theirs.has_value();
     if (theirs) asking->response.mutable_flows()->MergeFrom(theirs->flows());
+    if (theirs) asking->response.set_omitted(asking->response.omitted() + theirs->omitted());
   }
   if (!answered) asking->response.add_silent_nodes(member.profile.name);
   --asking->open;
@@ -72,8 +100,11 @@ std::set<std::string> lost_nodes(const NodeFlows& node) {
 Answer<v1::ListFlowsResponse> list_flows(std::shared_ptr<NodeFlows> node, v1::ListFlowsRequest request) {
   v1::ListFlowsResponse response;
   for (v1::Flow& flow : node->list())
-    if (request.all() || flow.state() != v1::FLOW_STATE_ENDED) *response.add_flows() = std::move(flow);
-  if (request.this_node_only()) co_return response;
+    if (is_listed(request, flow)) *response.add_flows() = std::move(flow);
+  if (request.this_node_only()) {
+    keep_what_fits(response);
+    co_return response;
+  }
   request.set_this_node_only(true);
   auto asking = std::make_shared<Asking>(node->core.executor);
   for (const cluster::Member& member : node->core.members.members()) {
@@ -82,19 +113,20 @@ Answer<v1::ListFlowsResponse> list_flows(std::shared_ptr<NodeFlows> node, v1::Li
     node->tasks.spawn(ask(node, member, request, asking));
   }
   while (asking->open > 0) co_await asking->answered.wait();
-  response.mutable_flows()->MergeFrom(asking->response.flows());
-  response.mutable_silent_nodes()->MergeFrom(asking->response.silent_nodes());
+  response.MergeFrom(asking->response);
+  keep_what_fits(response);
   co_return response;
 }
 
 Answer<v1::Flow> find_flow(std::shared_ptr<NodeFlows> node, std::string wanted) {
   v1::ListFlowsRequest request;
   request.set_all(true);
+  request.set_wanted(wanted);
   auto all = co_await list_flows(node, request);
   if (!all) co_return std::unexpected(all.error());
   std::vector<const v1::Flow*> found;
   for (const v1::Flow& flow : all->flows())
-    if (flow.name() == wanted || (wanted.size() >= kPrefixMin && flow.id().starts_with(wanted))) found.push_back(&flow);
+    if (may_mean(wanted, flow)) found.push_back(&flow);
   if (found.size() == 1) co_return *found[0];
   std::string message = fmt::format("no flow '{}'; `sluice ps -a` lists them", wanted);
   if (!found.empty()) {
@@ -111,7 +143,9 @@ Answer<v1::Flow> find_flow(std::shared_ptr<NodeFlows> node, std::string wanted) 
   co_return std::unexpected(rpc::Status{found.empty() ? rpc::Code::not_found : rpc::Code::invalid_argument, message});
 }
 
-Answer<v1::Flow> wait_for_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, v1::WaitFlowRequest request) {
+namespace {
+
+Answer<v1::Flow> await_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, v1::WaitFlowRequest request) {
   auto flow = co_await find_flow(node, request.flow());
   if (!flow) co_return std::unexpected(flow.error());
   rpc::CallOptions options = on_behalf(info);
@@ -119,6 +153,21 @@ Answer<v1::Flow> wait_for_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo in
   auto passed = co_await pass_on<v1::Flow>(node, *flow, request, std::move(options), "sluice.v1.Flows/WaitFlow");
   if (passed) co_return *passed;
   co_return co_await wait_here(node, flow->id());
+}
+
+}  // namespace
+
+Awaitable<rpc::Status> wait_for_flow(std::shared_ptr<NodeFlows> node, rpc::ServerCall& call) {
+  auto message = co_await call.read();
+  v1::WaitFlowRequest request;
+  if (!message || !*message || !request.ParseFromString(**message))
+    co_return rpc::Status{rpc::Code::invalid_argument, "the request is no message of its type"};
+  auto awaited = co_await (await_flow(node, call.info(), std::move(request)) || call.cancelled());
+  auto* flow = std::get_if<0>(&awaited);
+  if (flow == nullptr) co_return rpc::Status{rpc::Code::cancelled, "nobody waits for the flow any more"};
+  if (!*flow) co_return flow->error();
+  auto written = co_await call.write((*flow)->SerializeAsString());
+  co_return written ? rpc::Status{} : written.error();
 }
 
 Answer<v1::Flow> wait_here(std::shared_ptr<NodeFlows> node, std::string id) {
@@ -242,6 +291,14 @@ Answer<v1::ForgetFlowResponse> forget_flow(std::shared_ptr<NodeFlows> node, v1::
     co_return std::unexpected(rpc::Status{rpc::Code::failed_precondition, "a part of the flow still runs there"});
   if (auto removed = remove_kept(*node, id); !removed) co_return std::unexpected(removed.error());
   co_return v1::ForgetFlowResponse();
+}
+
+Awaitable<void> forget_failed(std::shared_ptr<NodeFlows> node, v1::Flow flow) {
+  auto forgotten = co_await forget_elsewhere(node, flow);
+  if (forgotten)
+    (void)remove_kept(*node, flow.id());
+  else
+    node->kept.save_end(flow);
 }
 
 Answer<v1::RemoveFlowResponse> remove_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info,

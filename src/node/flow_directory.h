@@ -30,10 +30,15 @@ using Answer = net::Awaitable<std::expected<Response, rpc::Status>>;
 Answer<v1::ListFlowsResponse> list_flows(std::shared_ptr<NodeFlows> node, v1::ListFlowsRequest request);
 /// By id, a beginning of it, or name; on any node.
 Answer<v1::Flow> find_flow(std::shared_ptr<NodeFlows> node, std::string wanted);
-Answer<v1::Flow> wait_for_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, v1::WaitFlowRequest request);
+/// Flows/WaitFlow. Ends when its caller has gone.
+net::Awaitable<rpc::Status> wait_for_flow(std::shared_ptr<NodeFlows> node, rpc::ServerCall& call);
 Answer<v1::Flow> stop_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, v1::StopFlowRequest request);
 Answer<v1::RemoveFlowResponse> remove_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info,
                                            v1::RemoveFlowRequest request);
+
+/// A flow in the background that could not be started: nothing of it is kept. If a node can't be told so, the record stays,
+/// so that the flow can be removed later.
+net::Awaitable<void> forget_failed(std::shared_ptr<NodeFlows> node, v1::Flow flow);
 
 /// Workers/ForgetFlow: what is kept here of a flow that another node orchestrates.
 Answer<v1::ForgetFlowResponse> forget_flow(std::shared_ptr<NodeFlows> node, v1::ForgetFlowRequest request);

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::uint64_t kSlowestShipping = std::uint64_t{256} << 10;  // bytes a second
 constexpr int kRefusedStatus = 125;
+constexpr int kStagesMax = 4096;  // as many as a flow may have links
 
 void add_problem(v1::FlowPlan& plan, std::size_t stage, int status, const std::string& message) {
   v1::PlanProblem& problem = *plan.add_problems();
@@ -26,6 +27,8 @@ void add_problem(v1::FlowPlan& plan, std::size_t stage, int status, const std::s
 
 std::expected<void, std::string> check_request(const v1::RunStart& start) {
   if (start.stages().empty()) return std::unexpected("a flow without a stage");
+  if (start.stages_size() > kStagesMax)
+    return std::unexpected(fmt::format("a flow of {} stages; at most {} are allowed", start.stages_size(), kStagesMax));
   for (const v1::StageRequest& stage : start.stages())
     if (!stage_from(stage.text())) return std::unexpected("a stage without a command");
   if (!pipefail_from(start.pipefail()))

@@ -36,7 +36,14 @@ std::expected<void, std::string> FlowLinks::set_up_relays() {
 
 bool FlowLinks::set_up_relay(Link& link) {
   link.relayed = surroundings_.relay_link(link.id, bytes_text(link.token), kGeneration);
+  if (link.relayed && relays_started_) surroundings_.start_relay(link.id);
   return link.relayed;
+}
+
+void FlowLinks::start_relays() {
+  relays_started_ = true;
+  for (const Link& link : links_)
+    if (link.relayed) surroundings_.start_relay(link.id);
 }
 
 // --- what the hosts are told --------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ class FlowLinks final {
 
   /// For the links that can't be made without. Errors: a sentence.
   std::expected<void, std::string> set_up_relays();
+  /// Every end is up: relays begin to pass on.
+  void start_relays();
   void add_ends(std::size_t part, v1::Prepare& prepare) const;
   std::optional<std::size_t> find(const std::string& link_id) const;
 
@@ -67,6 +69,7 @@ class FlowLinks final {
   FlowSurroundings& surroundings_;
   const FlowLayout& layout_;
   std::vector<Link> links_;
+  bool relays_started_ = false;
 };
 
 }  // namespace sluice::node

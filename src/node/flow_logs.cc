@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <utility>
+#include <variant>
 
 #include "exec/bounded_output.h"
 #include "node/flow_directory.h"
@@ -11,8 +13,11 @@
 namespace sluice::node {
 
 using net::Awaitable;
+using namespace boost::asio::experimental::awaitable_operators;
 
 namespace {
+
+rpc::Status nobody_reads() { return {rpc::Code::cancelled, "nobody reads the output any more"}; }
 
 Awaitable<rpc::Status> send_output(std::shared_ptr<NodeFlows> node, rpc::ServerCall& call,
                                    v1::ReadOutputRequest request) {
@@ -33,7 +38,8 @@ Awaitable<rpc::Status> send_output(std::shared_ptr<NodeFlows> node, rpc::ServerC
       continue;
     }
     if (!request.follow() || !runs) break;
-    co_await pause.wait(Clock::now() + kLookAgain);
+    auto first = co_await (pause.wait(Clock::now() + kLookAgain) || call.cancelled());
+    if (first.index() == 1) co_return nobody_reads();
   }
   auto written_bytes = node->kept.written_bytes(request.flow_id(), request.part(), name);
   if (written_bytes && *written_bytes > offset) {
@@ -73,9 +79,13 @@ Awaitable<rpc::Status> read_logs(std::shared_ptr<NodeFlows> node, rpc::ServerCal
   if (!channel) co_return status_of(channel.error(), stage->node());
   rpc::ClientCall there = (*channel)->start("sluice.v1.Workers/ReadOutput", {.timeout = std::nullopt});
   if (co_await there.write(output.SerializeAsString())) there.writes_done();
-  while (auto piece = co_await there.read())
-    if (!co_await call.write(std::move(*piece))) break;
-  co_return co_await there.finish();
+  while (true) {
+    auto next = co_await (there.read() || call.cancelled());
+    auto* piece = std::get_if<0>(&next);
+    if (piece == nullptr) co_return nobody_reads();  // and so the call there is dropped
+    if (!*piece) co_return co_await there.finish();
+    if (auto written = co_await call.write(std::move(**piece)); !written) co_return written.error();
+  }
 }
 
 Awaitable<rpc::Status> read_output(std::shared_ptr<NodeFlows> node, rpc::ServerCall& call) {

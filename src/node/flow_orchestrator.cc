@@ -48,6 +48,9 @@ struct StopRequest {
 struct LetGo {};
 using Event = std::variant<PartEvent, PartLost, Input, ClientLost, NodeLost, StopRequest, LetGo>;
 
+// After the grace. A client that is stopped (Ctrl-Z), or that nobody reads, must not keep a node from ending.
+constexpr std::chrono::seconds kClientTime{5};
+
 std::uint64_t unix_ms_now() {
   auto since = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(since).count());
@@ -95,6 +98,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   std::map<std::size_t, link::LineMarker> error_lines;  // of the parts of @all
   std::optional<flow::DistributedRun> machine;
   bool client_gone = false;
+  std::optional<TimePoint> client_due;  // the flow was told to stop: until then its client must have ended its own part
   bool plan_sent = false;
   bool ended = false;
   std::uint64_t started_ms;
@@ -208,13 +212,27 @@ struct FlowOrchestrator::Impl final : HostListener {
       act();
       if (machine->started()) changed.notify();
       if (machine->finished()) break;
-      auto event = co_await events.take(machine->poll_deadline());
+      auto event = co_await events.take(next_deadline());
       if (event)
         std::visit([this](auto& what) { handle(what); }, *event);
       else
-        machine->on_deadline(false, Clock::now());
+        on_deadline(Clock::now());
     }
     act();
+  }
+
+  std::optional<TimePoint> next_deadline() const {
+    auto deadline = machine->poll_deadline();
+    if (client_due && (!deadline || *client_due < *deadline)) return client_due;
+    return deadline;
+  }
+
+  void on_deadline(TimePoint now) {
+    bool client_is_late = client_due && *client_due <= now;
+    if (!client_is_late) return machine->on_deadline(false, now);
+    client_due.reset();
+    ClientLost lost;
+    if (!client_gone) handle(lost);
   }
 
   void refuse(int status, const std::string& message) {
@@ -256,6 +274,8 @@ struct FlowOrchestrator::Impl final : HostListener {
   void handle(StopRequest& stop) {
     if (stop.grace_ms) machine->set_grace(std::chrono::milliseconds(*stop.grace_ms));
     note(stop.reason);
+    std::chrono::milliseconds grace(stop.grace_ms.value_or(start.grace_ms()));
+    if (client != nullptr && !client_due) client_due = Clock::now() + grace + kClientTime;
     machine->on_signal(SIGTERM, flow::SignalSource::process, false, Clock::now());
   }
   void handle(Input& input) {
@@ -447,6 +467,10 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   void carry_out(const flow::Tell& action) { note(action.message); }
+  void carry_out(const flow::StartPart& action) {
+    links->start_relays();
+    send(action.part, command_of(action));
+  }
   void carry_out(const auto& action) { send(action.part, command_of(action)); }
 
   // --- what it is now ---------------------------------------------------------------------------------------------
@@ -495,7 +519,10 @@ FlowOrchestrator::FlowOrchestrator(net::asio::any_io_executor executor, FlowSurr
 FlowOrchestrator::~FlowOrchestrator() = default;
 
 void FlowOrchestrator::place_here_on_node() { impl_->layout.place_here_on_node(); }
-Awaitable<void> FlowOrchestrator::run() { return impl_->run(); }
+Awaitable<void> FlowOrchestrator::run() {
+  co_await impl_->run();
+  impl_->events.close();  // what a client still says is dropped, and nothing of it is kept
+}
 void FlowOrchestrator::on_input(v1::RunInput input) { impl_->events.put(Input{std::move(input)}); }
 void FlowOrchestrator::on_client_lost() { impl_->events.put(ClientLost{}); }
 void FlowOrchestrator::on_node_lost(const NodeId& node, const std::string& reason) {

@@ -111,6 +111,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
   bool relay_link(const LinkId& link, const std::string& token, std::uint32_t generation) override {
     return relays->expect(link, token, generation);
   }
+  void start_relay(const LinkId& link) override { relays->start(link); }
   void forget_relay(const LinkId& link) override { relays->forget(link); }
 
   std::expected<void, std::string> remember(const v1::Flow& flow, std::optional<FlowLimits> limits) override {
@@ -182,7 +183,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
       output.mutable_ended()->set_end(v1::FlowEnded::END_NOT_STARTED);
       output.mutable_ended()->set_status(record.status());
       output.mutable_ended()->set_message(record.message());
-      (void)self->node->kept.remove(id.text());
+      co_await forget_failed(self->node, record);
     }
     auto written = co_await call.write(output.SerializeAsString());
     co_return written ? rpc::Status{} : written.error();
@@ -206,6 +207,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     v1::RunInput input;
     *input.mutable_start() = std::move(start);
     rpc::CallOptions options = on_behalf(call.info());
+    options.timeout.reset();  // starting takes as long as its files need; the other node limits it
     rpc::ClientCall there = (*channel)->start("sluice.v1.Flows/Run", std::move(options));
     if (co_await there.write(input.SerializeAsString())) there.writes_done();
     while (auto output = co_await there.read())
@@ -296,10 +298,7 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
                  })});
   table.add({.name = "sluice.v1.Flows/WaitFlow",
              .roles = {Role::read, Role::run, Role::operate, Role::node, Role::admin},
-             .handler = rpc::unary_of<v1::WaitFlowRequest, v1::Flow>(
-                 [node](const rpc::CallInfo& info, v1::WaitFlowRequest request) {
-                   return wait_for_flow(node, info, std::move(request));
-                 })});
+             .handler = [node](rpc::ServerCall& call) { return wait_for_flow(node, call); }});
   table.add({.name = "sluice.v1.Flows/StopFlow",
              .roles = {Role::run, Role::operate, Role::node, Role::admin},
              .mutating = true,

@@ -63,6 +63,8 @@ class FlowSurroundings {
   virtual std::unique_ptr<HostSession> open_host(const NodeId& node, std::size_t part, HostListener& listener) = 0;
   /// Relays a link whose two ends dial this node. False: too many links wait.
   virtual bool relay_link(const LinkId& link, const std::string& token, std::uint32_t generation) = 0;
+  /// Every end of the flow's links is up.
+  virtual void start_relay(const LinkId& link) = 0;
   virtual void forget_relay(const LinkId& link) = 0;
   /// Writes down a flow in the background before anything of it is started: what runs without a record would be found by
   /// nobody once this daemon is gone. Errors: why it can't.

@@ -9,14 +9,12 @@ bool LinkRegistry::expect(const link::LinkClaim& claim, OnArrived on_arrived) {
 
 void LinkRegistry::forget(const LinkId& link, link::Side side) { expected_.erase({link, side}); }
 
-std::expected<LinkRegistry::OnArrived, std::string> LinkRegistry::claim(const link::LinkClaim& claim) {
+std::expected<LinkRegistry::OnArrived, std::string> LinkRegistry::claim(const link::LinkClaim& claim) const {
   auto found = expected_.find({claim.link, claim.side});
   bool proven = found != expected_.end() && found->second.claim.generation == claim.generation &&
                 link::same_token(found->second.claim.token, claim.token);
   if (!proven) return std::unexpected("no end of such a link waits here; it may have ended, or be another's");
-  OnArrived on_arrived = std::move(found->second.on_arrived);
-  expected_.erase(found);
-  return on_arrived;
+  return found->second.on_arrived;
 }
 
 }  // namespace sluice::node

@@ -20,8 +20,9 @@ class LinkRegistry final {
   bool expect(const link::LinkClaim& claim, OnArrived on_arrived);
   void forget(const LinkId& link, link::Side side);
 
-  /// Takes the expectation that `claim` proves. Errors: why not, for the dialler; it does not say which part was wrong.
-  std::expected<OnArrived, std::string> claim(const link::LinkClaim& claim);
+  /// The expectation that `claim` proves. It stays until it is forgotten: the answer may get lost, and the dialler claims
+  /// the end again. Errors: why not, for the dialler; it does not say which part was wrong.
+  std::expected<OnArrived, std::string> claim(const link::LinkClaim& claim) const;
 
   std::size_t size() const { return expected_.size(); }
   static constexpr std::size_t kExpectedMax =

@@ -9,15 +9,19 @@ link::LinkClaim some_claim() {
   return {.link = LinkId::random(), .generation = 1, .token = link::random_token(), .side = link::Side::consumer};
 }
 
-TEST(LinkRegistry, TheRightClaimTakesTheEndOnce) {
+TEST(LinkRegistry, TheRightClaimTakesTheEndAgainAndAgainUntilItIsForgotten) {
   LinkRegistry registry;
   link::LinkClaim claim = some_claim();
   int arrived = 0;
   ASSERT_TRUE(registry.expect(claim, [&](net::Connection::Parts) { ++arrived; }));
-  auto taken = registry.claim(claim);
-  ASSERT_TRUE(taken);
-  (*taken)({});
-  EXPECT_EQ(arrived, 1);
+  // The answer to the first may have got lost.
+  for (int time = 1; time <= 2; ++time) {
+    auto taken = registry.claim(claim);
+    ASSERT_TRUE(taken);
+    (*taken)({});
+    EXPECT_EQ(arrived, time);
+  }
+  registry.forget(claim.link, claim.side);
   EXPECT_FALSE(registry.claim(claim));
 }
 

@@ -35,16 +35,33 @@ void LinkRelays::on_end(const LinkId& link, link::Side side, net::Connection::Pa
   auto found = relays_.find(link);
   if (found == relays_.end()) return;
   Relay& relay = found->second;
+  if (relay.pump) return;
   (side == link::Side::producer ? relay.producer : relay.consumer) = std::move(parts);
-  if (!relay.producer || !relay.consumer) return;
+  pump_if_ready(link, relay);
+}
+
+void LinkRelays::start(const LinkId& link) {
+  auto found = relays_.find(link);
+  if (found == relays_.end()) return;
+  found->second.started = true;
+  pump_if_ready(link, found->second);
+}
+
+void LinkRelays::pump_if_ready(const LinkId& link, Relay& relay) {
+  if (!relay.started || relay.pump || !relay.producer || !relay.consumer) return;
+  forget_expected(link);
   // Both ends hear of what goes wrong between them; there is nobody here to tell.
   relay.pump.emplace(link::start_relay(loops_, std::move(*relay.producer), std::move(*relay.consumer),
                                        {.owner = core_.executor}, [](link::LinkEnd) {}));
 }
 
-void LinkRelays::forget(const LinkId& link) {
+void LinkRelays::forget_expected(const LinkId& link) {
   core_.links.forget(link, link::Side::producer);
   core_.links.forget(link, link::Side::consumer);
+}
+
+void LinkRelays::forget(const LinkId& link) {
+  forget_expected(link);
   relays_.erase(link);
 }
 

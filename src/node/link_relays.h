@@ -19,6 +19,8 @@ class LinkRelays final : public std::enable_shared_from_this<LinkRelays> {
 
   /// Waits for both ends of `link`. False: too many links wait here, or the token is none.
   bool expect(const LinkId& link, const std::string& token, std::uint32_t generation);
+  /// Both ends have had the answer to their claim. Until then either may claim its end again, and the newer connection counts.
+  void start(const LinkId& link);
   /// Cuts it if it runs.
   void forget(const LinkId& link);
 
@@ -26,9 +28,12 @@ class LinkRelays final : public std::enable_shared_from_this<LinkRelays> {
   struct Relay {
     std::optional<net::Connection::Parts> producer, consumer;
     std::optional<link::ByteLink> pump;
+    bool started = false;
   };
 
   void on_end(const LinkId& link, link::Side side, net::Connection::Parts parts);
+  void pump_if_ready(const LinkId& link, Relay& relay);
+  void forget_expected(const LinkId& link);
 
   NodeCore core_;
   link::DataLoops& loops_;

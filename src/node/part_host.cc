@@ -133,7 +133,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   }
 
   void redial(const v1::Redial& redial) {
-    if (state == State::prepared) links->redial(redial);
+    if (state == State::prepared || state == State::connected) links->redial(redial);
   }
 
   void on_links_connected() override {
@@ -148,8 +148,16 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
 
   void start() {
     if (state != State::connected || failed) return;
+    // The other end has it already, and we are about to read its answer.
+    if (links->redialling()) return spawn(start_when_redialled());
+    if (!links->all_connected()) return fail(kRefusedStatus, links->missing());
     auto started = has_stages() ? launch() : pump_own_streams();
     if (!started) fail(kRefusedStatus, started.error());
+  }
+
+  Awaitable<void> start_when_redialled() {
+    co_await links->redialled();
+    start();
   }
 
   // A part without a stage is the client's stdin or stdout.

@@ -76,7 +76,9 @@ v1::LinkEnded::Kind kind_of(link::LinkEnd::Kind kind) {
 PartLinks::PartLinks(PartSurroundings& surroundings, PartOwner& owner)
     : surroundings_(surroundings), owner_(owner), changed_(surroundings.executor()) {}
 
-PartLinks::~PartLinks() = default;
+PartLinks::~PartLinks() {
+  for (Link& link : links_) forget_expected(link);
+}
 
 bool PartLinks::empty() const { return links_.empty(); }
 bool PartLinks::has_output() const { return links_.size() > input_count_; }
@@ -113,8 +115,8 @@ void PartLinks::forget_expected(Link& link) {
 
 void PartLinks::on_arrived(std::size_t index, net::Connection::Parts parts) {
   if (given_up_ || links_[index].over) return;
-  links_[index].parts = std::move(parts);
-  forget_expected(links_[index]);
+  if (links_[index].pump) return;
+  links_[index].parts = std::move(parts);  // the newer one counts: who dials again has given up the other
   changed_.notify();
 }
 
@@ -143,12 +145,24 @@ std::string PartLinks::missing() const {
 
 void PartLinks::redial(const v1::Redial& redial) {
   for (std::size_t i = 0; i < links_.size(); ++i) {
-    v1::LinkEnd& end = links_[i].end;
-    if (end.link_id() != redial.link_id() || links_[i].parts) continue;
-    end.set_address(redial.address());
-    end.set_node_id(redial.node_id());
-    owner_.spawn(dial(i));
+    Link& link = links_[i];
+    if (link.end.link_id() != redial.link_id() || link.pump) continue;
+    link.parts.reset();  // whoever dialled us had no answer, and has given up
+    link.end.set_address(redial.address());
+    link.end.set_node_id(redial.node_id());
+    ++redials_;
+    owner_.spawn(dial_again(i));
   }
+}
+
+Awaitable<void> PartLinks::dial_again(std::size_t index) {
+  co_await dial(index);
+  --redials_;
+  changed_.notify();
+}
+
+Awaitable<void> PartLinks::redialled() {
+  while (redials_ > 0 && !given_up_) co_await changed_.wait();
 }
 
 Awaitable<void> PartLinks::dial(std::size_t index) {
@@ -190,6 +204,7 @@ link::LinkOptions PartLinks::pump_options(bool own_pipe) {
 void PartLinks::start_output(UniqueFd from, bool own_pipe) {
   std::size_t index = links_.size() - 1;
   Link& link = links_[index];
+  forget_expected(link);
   link.pump.emplace(link::start_source(surroundings_.loops(), std::move(from), std::move(*link.parts),
                                        pump_options(own_pipe), on_pump_end(index)));
   link.parts.reset();
@@ -208,17 +223,20 @@ std::expected<void, std::string> PartLinks::start_inputs(UniqueFd into, bool own
     merged.push_back(std::move(pipe->read_end));
     start_sink(i, std::move(pipe->write_end), true);
   }
-  merge_ = std::make_unique<link::LineMerge>(std::move(merged), marks_, std::move(into),
-                                             [weak = weak_from_this(), executor = surroundings_.executor()](auto end) {
-                                               asio::post(executor, [weak, end] {
-                                                 if (auto self = weak.lock()) self->on_merge_end(end);
-                                               });
-                                             });
+  auto on_end = [weak = weak_from_this(), executor = surroundings_.executor()](link::MergeEnd end) {
+    asio::post(executor, [weak, end] {
+      if (auto self = weak.lock()) self->on_merge_end(end);
+    });
+  };
+  auto merge = link::LineMerge::start(std::move(merged), marks_, std::move(into), std::move(on_end));
+  if (!merge) return std::unexpected(fmt::format("cannot merge the workers' lines: {}", std::strerror(merge.error())));
+  merge_.emplace(*std::move(merge));
   return {};
 }
 
 void PartLinks::start_sink(std::size_t index, UniqueFd into, bool own_pipe) {
   Link& link = links_[index];
+  forget_expected(link);
   link.pump.emplace(link::start_sink(surroundings_.loops(), std::move(*link.parts), std::move(into),
                                      pump_options(own_pipe), on_pump_end(index)));
   link.parts.reset();

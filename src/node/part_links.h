@@ -38,9 +38,15 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   /// Errors: a sentence; a link that others are to dial can't wait here.
   std::expected<void, std::string> take(const v1::Prepare& prepare);
   void connect();
-  /// This end is to dial elsewhere. Requires that not all are connected, or does nothing.
+  /// This end is to dial elsewhere; nothing changes for a link that moves bytes already.
   void redial(const v1::Redial& redial);
+  bool redialling() const { return redials_ > 0; }
+  /// Returns when nothing is dialled again any more.
+  net::Awaitable<void> redialled();
 
+  bool all_connected() const;
+  /// Of which link there is no connection, for people.
+  std::string missing() const;
   bool empty() const;
   std::size_t input_count() const { return input_count_; }
   bool has_output() const;
@@ -66,9 +72,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   void on_arrived(std::size_t index, net::Connection::Parts parts);
   net::Awaitable<void> connect_all();
   net::Awaitable<void> dial(std::size_t index);
+  net::Awaitable<void> dial_again(std::size_t index);
   void on_unreached(const Link& link, const std::string& why);
-  bool all_connected() const;
-  std::string missing() const;
   void start_sink(std::size_t index, UniqueFd into, bool own_pipe);
   link::LinkOptions pump_options(bool own_pipe);
   link::OnEnd on_pump_end(std::size_t index);
@@ -82,7 +87,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   std::vector<Link> links_;  // the inputs in order, then the output
   std::vector<std::string> marks_;
   std::size_t input_count_ = 0;
-  std::unique_ptr<link::LineMerge> merge_;
+  std::size_t redials_ = 0;  // under way
+  std::optional<link::LineMerge> merge_;
   bool merge_over_ = false;
   bool cut_ = false;
   bool given_up_ = false;

@@ -7,8 +7,10 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <utility>
@@ -23,6 +25,7 @@ namespace asio = net::asio;
 using net::Awaitable;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 
+constexpr std::chrono::milliseconds kOutOfDescriptorsPause{50};
 constexpr std::size_t kErrorOutputSize = std::size_t{32} << 10;  // of one message
 // What the stages have said is in the pipe when they have ended; what is spared may go on writing to it.
 constexpr int kLateErrorReads = 8;
@@ -241,8 +244,13 @@ void PartPrograms::flush() {
 Awaitable<void> PartPrograms::flush_all() {
   while (spawner_ && spawner_->client().wants_write()) {
     UniqueFd copy(::fcntl(spawner_->client().descriptor(), F_DUPFD_CLOEXEC, 3));
-    asio::posix::stream_descriptor descriptor(surroundings_.executor(), copy.release());
-    co_await descriptor.async_wait(asio::posix::stream_descriptor::wait_write, kTuple);
+    if (copy) {
+      asio::posix::stream_descriptor descriptor(surroundings_.executor(), copy.release());
+      co_await descriptor.async_wait(asio::posix::stream_descriptor::wait_write, kTuple);
+    } else {  // out of descriptors: it is worth another try soon
+      asio::steady_timer pause(surroundings_.executor(), kOutOfDescriptorsPause);
+      co_await pause.async_wait(kTuple);
+    }
     if (spawner_) spawner_->client().flush();
   }
 }

@@ -140,7 +140,8 @@ net::Awaitable<Status> ClientCall::finish() {
   while (impl->over() == nullptr) {
     // An answer that nobody reads must not keep the end from coming.
     while (impl->calls().read(*impl->stream)) impl->driver->pump();
-    bool notified = co_await impl->waiters.over.wait();
+    if (impl->over() != nullptr) break;
+    bool notified = co_await impl->waiters.readable.wait();  // the end makes it readable, too
     if (!notified) co_return Status{Code::cancelled, "nobody waits for the call any more"};
   }
   co_return *impl->over();
@@ -172,16 +173,18 @@ net::Awaitable<std::expected<std::unique_ptr<Channel>, NetError>> Channel::open(
     std::unique_ptr<net::Connection> connection, TimePoint deadline) {
   std::shared_ptr<net::Connection> shared = std::move(connection);
   auto executor = co_await asio::this_coro::executor;
-  auto late = std::make_shared<bool>(false);
+  enum class Race { on, won, lost };
+  auto race = std::make_shared<Race>(Race::on);
   asio::steady_timer timer(executor, deadline);
-  timer.async_wait([shared, late](const boost::system::error_code& error) {
-    if (error) return;
-    *late = true;
+  timer.async_wait([shared, race](const boost::system::error_code& error) {
+    if (error || *race != Race::on) return;  // a timer that is due can't be cancelled any more
+    *race = Race::lost;
     shared->close();
   });
   auto introduced = co_await introduce(shared);
   timer.cancel();
-  if (*late) co_return std::unexpected(NetError{NetErrorKind::timed_out, "no answer to the first frame in time"});
+  if (*race == Race::on) *race = Race::won;
+  if (*race == Race::lost) co_return std::unexpected(NetError{NetErrorKind::timed_out, "no answer to the first frame in time"});
   if (!introduced) {
     shared->close();
     co_return std::unexpected(std::move(introduced.error()));

@@ -93,6 +93,15 @@ net::Awaitable<Status> flood(ServerCall& call, Seen& seen) {
   co_return Status{};
 }
 
+constexpr int kManyMessages = 100;  // of 10,000 bytes: several windows
+
+// Many messages, and only then the end.
+net::Awaitable<Status> tell_much(ServerCall& call) {
+  for (int i = 0; i < kManyMessages; ++i)
+    if (auto written = co_await call.write(std::string(10'000, 'x')); !written) co_return written.error();
+  co_return Status{Code::ok, "told"};
+}
+
 // Reads, unless the caller goes away first.
 net::Awaitable<Status> race(ServerCall& call, Seen& seen) {
   using namespace boost::asio::experimental::awaitable_operators;
@@ -115,6 +124,7 @@ struct World {
     table.add({.name = "Test/EchoAll", .roles = all, .handler = echo_all});
     table.add({.name = "Test/Wait", .roles = all, .handler = [this](ServerCall& call) { return wait(call, seen); }});
     table.add({.name = "Test/Flood", .roles = all, .handler = [this](ServerCall& call) { return flood(call, seen); }});
+    table.add({.name = "Test/TellMuch", .roles = all, .handler = tell_much});
     table.add({.name = "Test/Race", .roles = all, .handler = [this](ServerCall& call) { return race(call, seen); }});
   }
 
@@ -258,6 +268,16 @@ TEST_F(ChannelTest, ManyCallsShareTheConnection) {
       });
     co_await wait_until(world.seen, [&running] { return running == 0; });
     EXPECT_EQ(answered, 200 * 20);
+  });
+}
+
+TEST_F(ChannelTest, TheEndComesThoughNobodyReadsTheMessagesBeforeIt) {
+  run([](Channel& channel, World&) -> net::Awaitable<void> {
+    ClientCall call = channel.start("Test/TellMuch", {.timeout = kPatience});
+    call.writes_done();
+    Status status = co_await call.finish();
+    EXPECT_EQ(status.code, Code::ok);
+    EXPECT_EQ(status.message, "told");
   });
 }
 

@@ -1,0 +1,71 @@
+"""What callers that go away, stand still or break the rules may not do to a node."""
+
+import signal
+import subprocess
+
+from clusters import cluster, home, pair
+from flows import SHORT_GRACE
+from processes import DEADLINE_SECONDS, wait_until
+from settings import SLUICE
+
+ABANDONED = 20
+
+
+def in_background(nodes, text, name):
+    started = nodes.run(text, "--background", "--name", name)
+    assert (started.returncode, started.stderr) == (0, b""), started
+
+
+def test_waits_that_were_given_up_leave_nothing_on_the_node(pair):
+    in_background(pair, "@n2 sleep 1001", "elsewhere")
+    in_background(pair, "@n1 sleep 1002", "here")
+    household = pair.household
+    household.run_sluice("wait", "--timeout", "0", "elsewhere", *pair.at("n1"))  # what both nodes keep for each other
+    before = pair["n1"].descriptors()
+    for flow in ("elsewhere", "here"):
+        for _ in range(ABANDONED // 2):
+            assert household.run_sluice("wait", "--timeout", "0", flow, *pair.at("n1")).returncode == 6
+    wait_until(lambda: pair["n1"].descriptors() <= before + 2, "the connections of those that gave up are gone")
+    for flow in ("elsewhere", "here"):
+        assert household.run_sluice("stop", flow, *pair.at("n1")).returncode == 0
+
+
+def test_readers_of_logs_that_went_away_leave_nothing_on_the_node(pair):
+    in_background(pair, "@n2 sh -c 'echo said; sleep 1001'", "elsewhere")
+    command = [SLUICE, "logs", "-f", "elsewhere", *pair.at("n1")]
+    before = pair["n1"].descriptors()
+    readers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(ABANDONED // 2)]
+    for reader in readers:
+        assert reader.stdout.readline() == b"said\n"
+    assert pair["n1"].descriptors() > before + 2
+    for reader in readers:
+        reader.kill()
+        reader.wait(timeout=DEADLINE_SECONDS)
+        reader.stdout.close()
+    wait_until(lambda: pair["n1"].descriptors() <= before + 2, "the connections of the readers are gone")
+    assert pair.household.run_sluice("stop", "elsewhere", *pair.at("n1")).returncode == 0
+
+
+def test_node_ends_though_a_client_of_its_flows_is_stopped(cluster):
+    cluster.start("n1")
+    client = cluster.start_flow("@n1 sleep 1001 | @here cat", *SHORT_GRACE)
+    cluster.wait_for_programs("sleep")
+    client.send_signal(signal.SIGSTOP)
+    try:
+        assert cluster["n1"].terminate() == 0
+    finally:
+        client.send_signal(signal.SIGCONT)
+    assert client.wait(timeout=DEADLINE_SECONDS) != 0
+
+
+def test_a_signal_for_the_stages_does_not_make_the_next_one_the_last(cluster):
+    cluster.start("n1")
+    said = cluster.household.folder / "said"
+    traps = f"trap 'echo usr1 >> {said}' USR1; trap 'echo term >> {said}; exit 0' TERM"
+    client = cluster.start_flow(f"@n1 {{ {traps}; echo ready; while :; do sleep 0.1; done; }}")
+    assert client.stdout.readline() == b"ready\n"
+    client.send_signal(signal.SIGUSR1)
+    wait_until(lambda: said.exists() and "usr1" in said.read_text(), "that the stage has got SIGUSR1")
+    client.send_signal(signal.SIGTERM)
+    client.wait(timeout=DEADLINE_SECONDS)
+    assert "term" in said.read_text(), "the stage was asked before it was killed"
