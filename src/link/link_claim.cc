@@ -21,6 +21,7 @@ std::string encode(const LinkClaim& claim) {
   WireWriter writer;
   writer.put_bytes(claim.link.bytes);
   writer.put(claim.generation);
+  writer.put(claim.attempt);
   writer.put_bytes(claim.token);
   writer.put(static_cast<std::uint8_t>(claim.side));
   return writer.take();
@@ -31,6 +32,7 @@ std::expected<LinkClaim, std::string> decode_link_claim(std::string_view bytes) 
   LinkClaim claim;
   reader.get_bytes(claim.link.bytes);
   claim.generation = reader.get<std::uint32_t>();
+  claim.attempt = reader.get<std::uint32_t>();
   reader.get_bytes(claim.token);
   claim.side = static_cast<Side>(reader.get<std::uint8_t>());
   if (!reader.complete()) return std::unexpected("a link's claim of " + std::to_string(bytes.size()) + " bytes");

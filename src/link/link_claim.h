@@ -19,6 +19,7 @@ using LinkToken = std::array<std::uint8_t, 32>;
 struct LinkClaim {
   LinkId link;
   std::uint32_t generation = 0;
+  std::uint32_t attempt = 1;  // of this end to dial; a later one supersedes those before it
   LinkToken token{};
   Side side = Side::consumer;
   bool operator==(const LinkClaim&) const = default;

@@ -1,6 +1,7 @@
 #pragma once
 // The ends of links that wait on this node for the other end to dial, and the proof that a dialler must bring.
 // Threading: belongs to the control loop.
+#include <cstdint>
 #include <expected>
 #include <functional>
 #include <map>
@@ -21,8 +22,8 @@ class LinkRegistry final {
   void forget(const LinkId& link, link::Side side);
 
   /// The expectation that `claim` proves. It stays until it is forgotten: the answer may get lost, and the dialler claims
-  /// the end again. Errors: why not, for the dialler; it does not say which part was wrong.
-  std::expected<OnArrived, std::string> claim(const link::LinkClaim& claim) const;
+  /// the end again. An attempt that was given up may arrive late, and must not take the place of its successor. Errors: why not, for the dialler; it does not say which part was wrong.
+  std::expected<OnArrived, std::string> claim(const link::LinkClaim& claim);
 
   std::size_t size() const { return expected_.size(); }
   static constexpr std::size_t kExpectedMax =
@@ -32,6 +33,7 @@ class LinkRegistry final {
   struct Expected {
     link::LinkClaim claim;
     OnArrived on_arrived;
+    std::uint32_t attempt = 0;  // the latest that was accepted
   };
   std::map<std::pair<LinkId, link::Side>, Expected> expected_;
 };

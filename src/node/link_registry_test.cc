@@ -20,6 +20,8 @@ TEST(LinkRegistry, TheRightClaimTakesTheEndAgainAndAgainUntilItIsForgotten) {
     ASSERT_TRUE(taken);
     (*taken)({});
     EXPECT_EQ(arrived, time);
+    EXPECT_FALSE(registry.claim(claim)) << "the same attempt twice";
+    ++claim.attempt;
   }
   registry.forget(claim.link, claim.side);
   EXPECT_FALSE(registry.claim(claim));
@@ -39,6 +41,15 @@ TEST(LinkRegistry, AnotherTokenGenerationOrSideIsRefusedAndTheEndStays) {
   other.side = link::Side::producer;
   EXPECT_FALSE(registry.claim(other));
   EXPECT_TRUE(registry.claim(claim));
+}
+
+TEST(LinkRegistry, AnAttemptThatComesLateDoesNotReplaceItsSuccessor) {
+  LinkRegistry registry;
+  link::LinkClaim first = some_claim(), second = first;
+  second.attempt = 2;
+  registry.expect(first, [](net::Connection::Parts) {});
+  EXPECT_TRUE(registry.claim(second));
+  EXPECT_FALSE(registry.claim(first));
 }
 
 TEST(LinkRegistry, WhatWasForgottenIsRefused) {

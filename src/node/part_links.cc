@@ -38,6 +38,7 @@ struct PartLinks::Link {
   std::optional<net::Connection::Parts> parts;  // connected, and not pumping yet
   std::optional<link::ByteLink> pump;
   bool over = false;
+  std::uint32_t attempts = 0;  // of ours to dial
 
   // The dialler is the other end.
   link::Side other_side() const { return is_input ? link::Side::producer : link::Side::consumer; }
@@ -177,6 +178,7 @@ Awaitable<void> PartLinks::dial(std::size_t index) {
   if (!claim) co_return owner_.fail(kRefusedStatus, "the description of a link is damaged");
   unsigned tries = surroundings_.registry() == nullptr ? kClientTries : 1;
   for (unsigned tried = 1;; ++tried) {
+    claim->attempt = ++links_[index].attempts;
     auto parts = co_await surroundings_.dial(to, *claim, Clock::now() + kDialTime);
     if (parts) co_return on_arrived(index, std::move(*parts));
     bool again = parts.error().kind == net::NetErrorKind::timed_out && tried < tries && !given_up_;
