@@ -39,9 +39,7 @@ std::expected<net::Role, std::string> read_role(const std::string& name) {
       fmt::format("there is no role '{}'{}; one of: {}", name, did_you_mean(name, names), fmt::join(names, " ")));
 }
 
-std::string utc(std::time_t unix_seconds) {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(unix_seconds));
-}
+std::string utc(std::time_t unix_seconds) { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(unix_seconds)); }
 
 int issue(const Arguments& arguments) {
   std::string role_name, name, lifetime, key, output;

@@ -146,8 +146,8 @@ net::Awaitable<int> list_flows(NodeSession& session, bool all, bool json) {
     if (json) text += to_json(flow).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
   int printed = print(json ? text : table(*list));
   if (list->omitted() > 0)
-    refuse(kSuccess, fmt::format("{} flows that ended longest ago are not listed; `sluice rm` forgets flows",
-                                 list->omitted()));
+    refuse(kSuccess,
+           fmt::format("{} flows that ended longest ago are not listed; `sluice rm` forgets flows", list->omitted()));
   co_await tell_of_lost_nodes(session);
   if (list->silent_nodes().empty()) co_return printed;
   co_return refuse(
@@ -174,8 +174,7 @@ net::Awaitable<int> wait_for(NodeSession& session, std::string id, bool json, st
   v1::WaitFlowRequest request;
   request.set_flow(id);
   rpc::CallOptions options{.timeout = std::nullopt};
-  if (deadline)
-    options.timeout = std::max<Duration>(*deadline - Clock::now(), kAnswerTime);
+  if (deadline) options.timeout = std::max<Duration>(*deadline - Clock::now(), kAnswerTime);
   auto flow = co_await rpc::call<v1::Flow>(session.channel(), "sluice.v1.Flows/WaitFlow", request, std::move(options));
   if (!flow && deadline && flow.error().code == rpc::Code::deadline_exceeded)
     co_return refuse(kTimedOut, fmt::format("the flow {} has not ended yet; it goes on", id));
@@ -244,10 +243,11 @@ int wait_verb(const Arguments& arguments) {
   bool json = false;
   std::string timeout;
   std::vector<std::string> operands;
-  OptionReader reader({.verb = "wait",
-                       .description = "Wait until flows in the background have ended, and exit with the last one's status.",
-                       .usage = "FLOW...",
-                       .examples = "  sluice wait 3f2a\n  sluice wait --timeout 10m nightly weekly\n"});
+  OptionReader reader(
+      {.verb = "wait",
+       .description = "Wait until flows in the background have ended, and exit with the last one's status.",
+       .usage = "FLOW...",
+       .examples = "  sluice wait 3f2a\n  sluice wait --timeout 10m nightly weekly\n"});
   reader.flag("--json", json, "print each flow when it has ended");
   reader.value("--timeout", timeout, "DURATION", "give up after this long, with status 6; the flows go on");
   reader.operands(operands, 1, kFlowsMax, "a flow", OperandKind::running_flow);
@@ -262,9 +262,8 @@ int wait_verb(const Arguments& arguments) {
   FlowAction wait = [json, deadline](NodeSession& session, std::string flow) {
     return wait_for(session, std::move(flow), json, deadline);
   };
-  return with_node(node, [operands, wait](NodeSession& session) {
-    return for_each_flow(session, operands, wait, last_of_all);
-  });
+  return with_node(
+      node, [operands, wait](NodeSession& session) { return for_each_flow(session, operands, wait, last_of_all); });
 }
 
 int stop_verb(const Arguments& arguments) {
@@ -287,9 +286,8 @@ int stop_verb(const Arguments& arguments) {
   FlowAction stop = [grace_ms](NodeSession& session, std::string flow) {
     return stop_flow(session, std::move(flow), grace_ms);
   };
-  return with_node(node, [operands, stop](NodeSession& session) {
-    return for_each_flow(session, operands, stop, first_failure);
-  });
+  return with_node(
+      node, [operands, stop](NodeSession& session) { return for_each_flow(session, operands, stop, first_failure); });
 }
 
 int rm_verb(const Arguments& arguments) {
@@ -302,9 +300,8 @@ int rm_verb(const Arguments& arguments) {
   reader.operands(operands, 1, kFlowsMax, "a flow", OperandKind::ended_flow);
   add_node_options(reader, node);
   if (auto read = reader.read(arguments); !read) return read.error().status;
-  return with_node(node, [operands](NodeSession& session) {
-    return for_each_flow(session, operands, remove_flow, first_failure);
-  });
+  return with_node(
+      node, [operands](NodeSession& session) { return for_each_flow(session, operands, remove_flow, first_failure); });
 }
 
 int logs_verb(const Arguments& arguments) {

@@ -104,7 +104,8 @@ using Spawner = std::expected<exec::SpawnerClient, int>;
 
 // Without an `@` there is no word that places a stage. A flow of which no stage runs here needs no spawner.
 bool may_run_elsewhere(const Arguments& arguments) {
-  return std::ranges::any_of(arguments, [](std::string_view argument) { return argument.find('@') != std::string_view::npos; });
+  return std::ranges::any_of(arguments,
+                             [](std::string_view argument) { return argument.find('@') != std::string_view::npos; });
 }
 
 std::optional<std::string> not_yet_runnable(const flow::FlowGraph& graph) {

@@ -24,6 +24,7 @@ class LineMarker final {
   std::string take_line();
   std::string mark_;
   std::string line_;
+  bool cut_ = false;  // the last piece was full; a line end that follows at once is its own
 };
 
 }  // namespace sluice::link

@@ -26,5 +26,13 @@ TEST(LineMarker, ALineOfExactlyTheBoundIsOneLine) {
   EXPECT_EQ(marker.on_bytes(line + "\nz\n"), "> " + line + "\n> z\n");
 }
 
+TEST(LineMarker, ThatLineEndMayComeAlone) {
+  LineMarker marker("> ");
+  std::string line(LineMarker::kLineMax, 'x');
+  EXPECT_EQ(marker.on_bytes(line), "> " + line + "\n");
+  EXPECT_EQ(marker.on_bytes("\nz\n"), "> z\n");
+  EXPECT_EQ(marker.on_bytes("\n"), "> \n");
+}
+
 }  // namespace
 }  // namespace sluice::link

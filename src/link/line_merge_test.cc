@@ -120,8 +120,8 @@ TEST(LineMerge, NoticesThatItsReaderHasGoneWithoutAnyInput) {
   std::vector<UniqueFd> inputs;
   inputs.push_back(std::move(a.read_end));
   std::promise<MergeEnd> ended;
-  auto merge = LineMerge::start(std::move(inputs), {""}, std::move(out.write_end),
-                                [&](MergeEnd end) { ended.set_value(end); });
+  auto merge =
+      LineMerge::start(std::move(inputs), {""}, std::move(out.write_end), [&](MergeEnd end) { ended.set_value(end); });
   ASSERT_TRUE(merge);
   out.read_end.reset();
   auto end = ended.get_future();
@@ -138,8 +138,8 @@ TEST(LineMerge, NoticesThatASocketsReaderHasGoneWithoutAnyInput) {
   std::vector<UniqueFd> inputs;
   inputs.push_back(std::move(a.read_end));
   std::promise<MergeEnd> ended;
-  auto merge = LineMerge::start(std::move(inputs), {""}, std::move(output),
-                                [&](MergeEnd end) { ended.set_value(end); });
+  auto merge =
+      LineMerge::start(std::move(inputs), {""}, std::move(output), [&](MergeEnd end) { ended.set_value(end); });
   ASSERT_TRUE(merge);
   reader.reset();
   auto end = ended.get_future();

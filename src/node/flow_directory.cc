@@ -205,21 +205,43 @@ Answer<v1::Flow> stop_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, 
   co_return co_await wait_here(node, flow->id());
 }
 
+namespace {
+
+// A stage can stop its parent (kill -STOP $PPID); what must be ended must not wait for that.
+void send_and_wake(exec::SpawnerClient& spawner, const exec::OwnerMessage& message) {
+  spawner.send(message);
+  if (spawner.pid() > 0) ::kill(spawner.pid(), SIGCONT);
+}
+
+// Nothing: nobody is there, or too many have attached to it all the time.
+Awaitable<std::optional<exec::SpawnerClient>> attach_in_time(std::shared_ptr<NodeFlows> node, std::string id,
+                                                             std::uint32_t part) {
+  Condition pause(node->core.executor);
+  TimePoint deadline = Clock::now() + kAskTime;
+  while (true) {
+    auto client = node->kept.attach(id, part);
+    if (client || !node->kept.part_runs(id, part) || Clock::now() >= deadline) co_return client;
+    co_await pause.wait(Clock::now() + kLookAgain);
+  }
+}
+
+}  // namespace
+
 Awaitable<void> stop_spawners(std::shared_ptr<NodeFlows> node, v1::Flow flow, Duration grace) {
   std::vector<exec::SpawnerClient> spawners;
   std::set<std::uint32_t> parts;
   for (const v1::FlowStage& stage : flow.stages()) parts.insert(stage.part());
   for (std::uint32_t part : parts)
-    if (auto client = node->kept.attach(flow.id(), part)) spawners.push_back(std::move(*client));
+    if (auto client = co_await attach_in_time(node, flow.id(), part)) spawners.push_back(std::move(*client));
   exec::SendSignal request{.signal = SIGTERM, .strays_too = true, .then_continue = true};
   for (int i = 0; i < flow.stages_size(); ++i) request.programs.push_back(static_cast<exec::ProgramIndex>(i));
-  for (exec::SpawnerClient& spawner : spawners) spawner.send(request);
+  for (exec::SpawnerClient& spawner : spawners) send_and_wake(spawner, request);
   Condition pause(node->core.executor);
   TimePoint patience = Clock::now() + grace;
   while (Clock::now() < patience &&
          std::ranges::any_of(parts, [&](std::uint32_t part) { return node->kept.part_runs(flow.id(), part); }))
     co_await pause.wait(Clock::now() + kLookAgain);
-  for (exec::SpawnerClient& spawner : spawners) spawner.send(exec::EndAll{});
+  for (exec::SpawnerClient& spawner : spawners) send_and_wake(spawner, exec::EndAll{});
 }
 
 Awaitable<void> end_in_time(std::shared_ptr<NodeFlows> node, std::string id, FlowLimits limits) {

@@ -184,7 +184,8 @@ net::Awaitable<std::expected<std::unique_ptr<Channel>, NetError>> Channel::open(
   auto introduced = co_await introduce(shared);
   timer.cancel();
   if (*race == Race::on) *race = Race::won;
-  if (*race == Race::lost) co_return std::unexpected(NetError{NetErrorKind::timed_out, "no answer to the first frame in time"});
+  if (*race == Race::lost)
+    co_return std::unexpected(NetError{NetErrorKind::timed_out, "no answer to the first frame in time"});
   if (!introduced) {
     shared->close();
     co_return std::unexpected(std::move(introduced.error()));

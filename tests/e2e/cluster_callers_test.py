@@ -1,4 +1,4 @@
-"""What callers that go away, stand still or break the rules may not do to a node."""
+"""What callers that go away, and callers and programs that stand still, may not do to a node."""
 
 import signal
 import subprocess
@@ -76,3 +76,16 @@ def test_a_signal_for_the_stages_does_not_make_the_next_one_the_last(cluster):
     client.send_signal(signal.SIGTERM)
     client.wait(timeout=DEADLINE_SECONDS)
     assert "term" in said.read_text(), "the stage was asked before it was killed"
+
+
+def test_a_flow_of_an_earlier_daemon_ends_though_it_has_stopped_its_spawner(cluster):
+    cluster.start("n1")
+    go, gone = cluster.household.folder / "go", cluster.household.folder / "gone"
+    in_background(cluster, f"until test -e {go}; do sleep 0.1; done; kill -STOP $PPID; : > {gone}; exec sleep 1001", "still")
+    cluster["n1"].kill()
+    cluster.start("n1")
+    go.touch()  # not before: the kernel continues a stopped process group whose parent ends
+    wait_until(gone.exists, "that the spawner is stopped")
+    stopped = cluster.household.run_sluice("stop", *SHORT_GRACE, "still", *cluster.at("n1"))
+    assert stopped.returncode == 0, stopped
+    cluster.wait_for_no_program()
