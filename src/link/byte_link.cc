@@ -35,8 +35,8 @@ ByteLink refuse(std::shared_ptr<LinkCore> core, UniqueFd descriptor, int error) 
 
 ByteLink run(std::shared_ptr<LinkCore> core, std::shared_ptr<LinkPump> pump, const LoopMailbox& loop) {
   std::weak_ptr<LinkPump> handle = pump;
-  loop.post(
-      [pump = std::move(pump)] { pump->start(); });  // the loop alone destroys it: it may hold buffers of the loop's
+  // The loop alone destroys it: it may hold buffers of the loop's.
+  loop.post([pump = std::move(pump)] { pump->start(); });
   return ByteLink(std::move(core), std::move(handle), loop);
 }
 

@@ -22,7 +22,8 @@ class LinkRegistry final {
   void forget(const LinkId& link, link::Side side);
 
   /// The expectation that `claim` proves. It stays until it is forgotten: the answer may get lost, and the dialler claims
-  /// the end again. An attempt that was given up may arrive late, and must not take the place of its successor. Errors: why not, for the dialler; it does not say which part was wrong.
+  /// the end again. An attempt that was given up may arrive late, and must not take the place of its successor.
+  /// Errors: why not, for the dialler; it does not say which part was wrong.
   std::expected<OnArrived, std::string> claim(const link::LinkClaim& claim);
 
   std::size_t size() const { return expected_.size(); }

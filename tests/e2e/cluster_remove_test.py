@@ -1,5 +1,7 @@
 """`sluice rm` of flows in the background with parts on several nodes: nothing of them is left, or it is said where."""
 
+import shutil
+
 from clusters import cluster, home, pair, trio
 from processes import wait_until
 
@@ -68,3 +70,14 @@ def test_node_that_has_left_is_not_waited_for(pair):
     removed = remove(pair, flow)
     assert removed.returncode == 0 and b"n2 has left the cluster" in removed.stderr, removed
     assert kept(pair, flow) == {"n2"}
+
+
+def test_flow_that_could_not_be_started_leaves_nothing_on_any_node(pair):
+    job = pair.household.folder / "job"
+    shutil.copy("/bin/true", job)
+    with open(job, "r+b"):  # it may be executed, says the look at it, but not while somebody may write to it
+        refused = pair.run(f"@n1 sleep 1001 | @n2 {job}", "--background")
+    assert refused.returncode in (125, 126), refused  # that the link ends may be known before why
+    for node in pair.nodes.values():
+        assert list((node.data / "flows").glob("*")) == [], node.name
+    assert pair.household.run_sluice("ps", "-a", "--json", *pair.at("n1")).outcome == (0, b"")
