@@ -221,7 +221,7 @@ Awaitable<OpenedChannel> open_channel(Way way, const net::TlsContext* tls, std::
                                       TimePoint deadline) {
   std::expected<std::unique_ptr<net::Connection>, net::NetError> connection = std::unexpected(net::NetError{});
   if (way.socket.empty()) {
-    net::DialOptions dial{.deadline = deadline, .tls = tls, .expected = expected, .keepalive = true};
+    net::DialOptions dial{.deadline = deadline, .tls = tls, .expected = expected};
     connection = co_await net::dial(way.at, std::move(dial));
   } else {
     connection = co_await net::dial_local(way.socket, deadline);

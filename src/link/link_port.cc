@@ -42,8 +42,8 @@ LinkPort::Result<> LinkPort::alive(const Waiter& waiter) {
     if (error) return std::unexpected(*std::move(error));
   }
   if (watch_.silent(waiter))
-    return std::unexpected(
-        fmt::format("the connection to {} broke: no sign of life for {} s", socket_.remote(), kSilenceMax.count()));
+    return std::unexpected(fmt::format("the connection to {} broke: no sign of life for {} s", socket_.remote(),
+                                       net::kSilenceMax.count()));
   return {};
 }
 

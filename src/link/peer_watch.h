@@ -1,10 +1,10 @@
 #pragma once
-// Looks at the signs of life of a connection's other host (peer_signs.h) on a loop, while bytes are on their way to it.
+// Looks at the signs of life of a connection's other host (net/peer_signs.h) on a loop, while bytes are on their way to it.
 // Threading: belongs to the loop of its executor.
 #include <memory>
 
-#include "link/peer_signs.h"
 #include "link/readiness.h"
+#include "net/peer_signs.h"
 
 namespace sluice::link {
 
@@ -22,7 +22,7 @@ class PeerWatch final {
   int socket_;
   bool watches_;
   Alarm alarm_;
-  SilenceJudge judge_;
+  net::SilenceJudge judge_;
 };
 
 }  // namespace sluice::link

@@ -93,7 +93,8 @@ Connection::Impl::Impl(asio::any_io_executor executor, Parts parts)
   REQUIRE(!tls || tls->handshaken());
   if (tls && peer.proof == Peer::Proof::none) peer = tls->peer();
   if (!has_keepalive(socket.fd())) return;
-  watch.emplace(std::move(executor), socket.fd(), [this] {
+  Keepalive keepalive = tls && tls->alpn() == kAlpnSluice ? Keepalive::of_both : Keepalive::ours;
+  watch.emplace(std::move(executor), socket.fd(), keepalive, [this] {
     end_with({NetErrorKind::cut, "the connection broke: the peer does not answer any more"});
   });
 }

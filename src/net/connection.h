@@ -69,11 +69,10 @@ struct DialOptions {
   TimePoint deadline;
   const TlsContext* tls = nullptr;  // none: plain text
   std::optional<NodeId> expected;   // fails with wrong_node if another node answers
-  bool keepalive = false;           // TCP keepalive that notices a silent peer after 15 s
 };
 
-/// Connects and shakes hands. Names are looked up away from the loop. Errors: refused, unreachable, timed_out, wrong_key,
-/// wrong_role, wrong_node, revoked.
+/// Connects and shakes hands; a peer that falls silent later is noticed after 15 s. Names are looked up away from the loop.
+/// Errors: refused, unreachable, timed_out, wrong_key, wrong_role, wrong_node, revoked.
 Awaitable<std::expected<std::unique_ptr<Connection>, NetError>> dial(HostPort to, DialOptions options);
 /// A Unix socket at `path`. The peer is the owner of the socket's folder.
 Awaitable<std::expected<std::unique_ptr<Connection>, NetError>> dial_local(std::string path, TimePoint deadline);

@@ -47,11 +47,11 @@ NetError with_deadline(NetError error, const Alarm& alarm) {
   return alarm.rang() && error.kind == NetErrorKind::cancelled ? no_answer() : std::move(error);
 }
 
-Awaitable<std::expected<Socket, NetError>> connect_before(SocketAddress to, TimePoint deadline, bool keepalive) {
+Awaitable<std::expected<Socket, NetError>> connect_before(SocketAddress to, TimePoint deadline) {
   auto fd = make_socket(to.storage.ss_family);
   if (!fd) co_return std::unexpected(fd.error());
   set_no_delay(fd->get());
-  if (keepalive) set_keepalive(fd->get());
+  set_keepalive(fd->get());
   asio::any_io_executor executor = co_await asio::this_coro::executor;
   Socket socket(executor, *std::move(fd));
   Alarm alarm(executor, deadline, [&socket] { socket.cancel(); });
@@ -67,7 +67,7 @@ Awaitable<std::expected<Socket, NetError>> connect_to_any(std::vector<SocketAddr
     TimePoint now = Clock::now();
     if (now >= options.deadline) break;
     TimePoint share = now + (options.deadline - now) / static_cast<int>(addresses.size() - i);
-    auto socket = co_await connect_before(addresses[i], share, options.keepalive);
+    auto socket = co_await connect_before(addresses[i], share);
     if (socket) co_return socket;
     error = socket.error();
   }

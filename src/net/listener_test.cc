@@ -142,7 +142,7 @@ TEST_F(ListenerTest, DialTellsThatThereIsNoSuchHost) {
 
 TEST_F(ListenerTest, DialLooksNamesUpAndTriesEveryAddress) {
   auto listener = listen(&node_);
-  DialOptions options{.deadline = soon(), .tls = &runner_, .keepalive = true};
+  DialOptions options{.deadline = soon(), .tls = &runner_};
   EXPECT_TRUE(loop_.run(dial({"localhost", listener->endpoint().port}, options)));
 }
 

@@ -1,25 +1,19 @@
 #include "net/silence_watch.h"
 
-#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <boost/asio/steady_timer.hpp>
+#include <optional>
 #include <utility>
+
+#include "net/peer_signs.h"
 
 namespace sluice::net {
 namespace {
 
-constexpr std::chrono::seconds kLook{3};
-constexpr std::chrono::seconds kSilence{12};
 constexpr std::chrono::seconds kAnswer{1};  // longer than a round trip around the world
-
-bool all_acknowledged(int socket) {
-  int queued = 0;  // bytes that were not sent, or not acknowledged (tcp(7))
-  return ::ioctl(socket, SIOCOUTQ, &queued) != 0 || queued == 0;
-}
 
 TcpProgress progress_of(int socket) {
   tcp_info info{};
@@ -33,32 +27,44 @@ TcpProgress progress_of(int socket) {
 }  // namespace
 
 bool is_silent(const TcpProgress& progress) {
-  return progress.unacknowledged && progress.acknowledged >= kSilence &&
+  return progress.unacknowledged && progress.acknowledged >= kSilenceMax &&
          progress.acknowledged - progress.sent >= kAnswer;
 }
 
 struct SilenceWatch::State {
   asio::steady_timer timer;
   int socket;
-  std::function<void()> on_silent;  // empty once it was called, or the owner went
+  std::optional<SilenceJudge> judge = std::nullopt;  // of a peer with keepalive
+  std::function<void()> on_silent = nullptr;         // empty once it was called, or the owner went
   bool looking = false;
 
   static void look_later(std::shared_ptr<State> state) {
     state->looking = true;
-    state->timer.expires_after(kLook);
+    state->timer.expires_after(kLookInterval);
     state->timer.async_wait([state](boost::system::error_code) { look(state); });
   }
 
   static void look(std::shared_ptr<State> state) {
     state->looking = false;
-    if (!state->on_silent || all_acknowledged(state->socket)) return;
-    if (!is_silent(progress_of(state->socket))) return look_later(state);
-    std::exchange(state->on_silent, nullptr)();
+    if (!state->on_silent) return;
+    auto signs = peer_signs(state->socket);
+    bool silent = signs && state->is_silent_by(*signs);
+    if (silent) return std::exchange(state->on_silent, nullptr)();
+    if (signs && signs->outstanding) look_later(state);
+  }
+
+  bool is_silent_by(const PeerSigns& signs) {
+    if (judge) return judge->on_look(signs, Clock::now());
+    return signs.outstanding && is_silent(progress_of(socket));
   }
 };
 
-SilenceWatch::SilenceWatch(asio::any_io_executor executor, int socket, std::function<void()> on_silent)
-    : state_(std::make_shared<State>(asio::steady_timer(std::move(executor)), socket, std::move(on_silent))) {}
+SilenceWatch::SilenceWatch(asio::any_io_executor executor, int socket, Keepalive keepalive,
+                           std::function<void()> on_silent)
+    : state_(std::make_shared<State>(asio::steady_timer(std::move(executor)), socket)) {
+  state_->on_silent = std::move(on_silent);
+  if (keepalive == Keepalive::of_both) state_->judge.emplace();
+}
 
 SilenceWatch::~SilenceWatch() {
   state_->on_silent = nullptr;

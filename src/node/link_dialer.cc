@@ -42,7 +42,7 @@ Awaitable<std::expected<void, NetError>> claim_end(Connection& connection, std::
 
 Awaitable<std::expected<Connection::Parts, NetError>> dial_link(LinkAddress to, link::LinkClaim claim,
                                                                 const net::TlsContext* tls, TimePoint deadline) {
-  net::DialOptions options{.deadline = deadline, .tls = tls, .expected = to.node, .keepalive = true};
+  net::DialOptions options{.deadline = deadline, .tls = tls, .expected = to.node};
   // No conditional expression: g++ 12 makes one whose branches both suspend wrongly.
   std::expected<std::unique_ptr<Connection>, NetError> connection = Refusal(NetError{});
   if (to.socket.empty())

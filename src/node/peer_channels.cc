@@ -24,7 +24,7 @@ net::Awaitable<std::expected<std::shared_ptr<rpc::Channel>, NetError>> PeerChann
   auto address = options_.address_of(node);
   if (!address || closed_) co_return Refusal(NetError{NetErrorKind::unreachable, "this node is not known"});
   known.dialling = true;
-  net::DialOptions options{.deadline = deadline, .tls = options_.tls(), .expected = node, .keepalive = true};
+  net::DialOptions options{.deadline = deadline, .tls = options_.tls(), .expected = node};
   auto connection = co_await net::dial(*address, std::move(options));
   std::expected<std::unique_ptr<rpc::Channel>, NetError> channel = Refusal(NetError{});
   if (connection)

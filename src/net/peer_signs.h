@@ -1,12 +1,12 @@
 #pragma once
-// Signs of life of the host at the other end of a link's connection, and the judgement whether it is gone.
+// Signs of life of the host at the other end of a TCP connection, and the judgement whether it is gone.
 //
 // While a connection is idle the kernel's keepalive does it (tcp(7)). With bytes on their way keepalive keeps silent, and
 // the kernel would go on sending for a quarter of an hour. TCP_USER_TIMEOUT would end that, but it also ends a connection
 // whose window has been closed for that long, as it is when the reader was stopped with Ctrl-Z (seen on Linux 6.18). The
 // time since the last acknowledgement says nothing either: probes of a closed window come two minutes apart in the end. What
-// tells is whether any segment at all arrives: the kernel at the other end sends one every 5 s, because keepalive is set
-// there too, even if its process is stopped.
+// tells is whether any segment at all arrives: the kernel at the other end sends one every 5 s if keepalive is set there
+// too, even if its process is stopped. Every end that speaks sluice/1 sets it; a foreign HTTP client may not.
 // Threading: pure, but for the functions that ask the kernel about a socket.
 #include <chrono>
 #include <cstdint>
@@ -14,12 +14,8 @@
 
 #include "base/time.h"
 
-namespace sluice::link {
+namespace sluice::net {
 
-/// Keepalive of both ends: a first probe after this much silence, then one each second, because one may be lost; dead after
-/// ten without an answer.
-inline constexpr std::chrono::seconds kProbeAfter{5};
-inline constexpr int kProbesMax = 10;
 inline constexpr std::chrono::seconds kLookInterval{3};
 /// Seen at the next look, so that it is at most 15 s after the last sign of life.
 inline constexpr std::chrono::seconds kSilenceMax{12};
@@ -30,6 +26,7 @@ struct PeerSigns {
   std::uint32_t segments_received = 0;  // of any kind, ever
 };
 
+/// For a connection whose other end sets keepalive as well.
 class SilenceJudge final {
  public:
   /// Looks at `now`: the other host has been silent for too long.
@@ -40,10 +37,9 @@ class SilenceJudge final {
   TimePoint last_sign_;
 };
 
-/// Sets keepalive on a TCP socket, and lets small frames leave at once. False: it is no TCP socket, so its peer is on this
-/// host and nothing has to be watched.
-bool set_up_peer_signs(int socket);
-/// Nothing: this kernel does not tell.
+/// False: the peer of another socket is on this host, and nothing has to be watched.
+bool is_tcp(int socket);
+/// Of a TCP socket. Nothing: this kernel does not tell.
 std::optional<PeerSigns> peer_signs(int socket);
 
-}  // namespace sluice::link
+}  // namespace sluice::net

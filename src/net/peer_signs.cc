@@ -1,4 +1,4 @@
-#include "link/peer_signs.h"
+#include "net/peer_signs.h"
 
 #include <linux/sockios.h>
 #include <linux/tcp.h>  // the C library's tcp_info ends before the segments
@@ -8,33 +8,12 @@
 
 #include <cstddef>
 
-namespace sluice::link {
-namespace {
+namespace sluice::net {
 
 bool is_tcp(int socket) {
   int protocol = 0;
   socklen_t size = sizeof protocol;
   return ::getsockopt(socket, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == IPPROTO_TCP;
-}
-
-// None of these can fail on a TCP socket.
-void set(int socket, int level, int option, int value) { ::setsockopt(socket, level, option, &value, sizeof value); }
-
-void set_keepalive(int socket) {
-  set(socket, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(kProbeAfter.count()));
-  set(socket, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-  set(socket, IPPROTO_TCP, TCP_KEEPCNT, kProbesMax);
-  set(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);  // it overrides the three above, and ends stopped readers
-  set(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
-}
-
-}  // namespace
-
-bool set_up_peer_signs(int socket) {
-  if (!is_tcp(socket)) return false;
-  set_keepalive(socket);
-  set(socket, IPPROTO_TCP, TCP_NODELAY, 1);  // what belongs together is sent together
-  return true;
 }
 
 std::optional<PeerSigns> peer_signs(int socket) {
@@ -59,4 +38,4 @@ bool SilenceJudge::on_look(const PeerSigns& signs, TimePoint now) {
   return false;
 }
 
-}  // namespace sluice::link
+}  // namespace sluice::net
