@@ -282,3 +282,35 @@ def test_interrupted_client_of_a_cut_cluster_ends_soon(site):
     assert result.returncode in (-signal.SIGINT, 125), result
     site.cluster.wait_for_no_program(deadline=promised(LOSS_SECONDS))
     assert not is_alive(here) and not is_alive(there)
+
+
+def unsent_bytes_by_connection(node, address):
+    """The established TCP connections of a node's host with that address: what the other end has not taken of each."""
+    hexadecimal = "".join(f"{int(part):02X}" for part in reversed(address.split(".")))
+    with open(f"/proc/{node.pid}/net/tcp", encoding="ascii") as file:
+        rows = [line.split() for line in file.readlines()[1:]]
+    return {row[1]: int(row[4].split(":")[0], 16) for row in rows
+            if row[2].startswith(hexadecimal + ":") and row[3] == "01"}
+
+
+def test_stopped_reader_of_logs_is_kept_until_its_host_is_gone(site):
+    site.grow("n1")
+    site.world.have_small_receive_buffers("client")  # a call's own window would close first
+    started = site.run("@n1 yes", "--background", "--name", "talks")
+    assert started.returncode == 0, started
+    waiting = lambda: unsent_bytes_by_connection(site.cluster["n1"], site.world.address("client"))
+    reader = site.cluster.household.start_sluice("logs", "-f", "talks", *site.reach("n1"),
+                                                 before_exec=site.world.enter("client"))
+    assert reader.stdout.read(2) == b"y\n"
+    reader.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: any(waiting().values()), "that its window is closed")
+        let_pass(LOSS_SECONDS)
+        assert any(waiting().values()), "its host is alive"
+        site.world.unplug("client")
+        wait_until(lambda: not waiting(), "that it is given up",
+                   deadline=promised(LOSS_SECONDS))
+    finally:
+        reader.kill()
+    assert site.cluster.household.run_sluice("stop", "talks", *site.reach("n1"),
+                                             before_exec=site.world.enter("n1")).returncode == 0

@@ -96,6 +96,10 @@ class World:
 
         return step
 
+    def have_small_receive_buffers(self, name):
+        """TCP's window of that host closes after some 16 KiB that a program does not read."""
+        self._run(f"ip netns exec {name} sh -c 'echo 4096 16384 16384 > /proc/sys/net/ipv4/tcp_rmem'")
+
     # --- the network ----------------------------------------------------------------------------------------------
 
     def unplug(self, *names):
