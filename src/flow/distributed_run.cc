@@ -15,6 +15,9 @@ constexpr int kRefusedStatus = 125;  // docs/pipelines.md, "Exit status"
 constexpr int kTimedOutStatus = 124;
 constexpr std::size_t kNamed = 5;
 
+// Not found, or not to be executed.
+bool is_no_program(int status) { return status == 127 || status == 126; }
+
 std::string list(const std::vector<Straggler>& stragglers) {
   std::string text;
   for (std::size_t i = 0; i < std::min(stragglers.size(), kNamed); ++i)
@@ -92,8 +95,13 @@ void DistributedRun::on_part_failed(PartIndex part, int status, std::string mess
   check_over();
 }
 
-// The first reason is the one that the user is told.
+// The first reason is the one that the user is told. But a program that can't be executed cuts the links of its part, and
+// the word of the other ends may come before its own.
 void DistributedRun::give_up(int status, std::string message) {
+  if (phase_ == Phase::undoing && failed_status_ == kRefusedStatus && is_no_program(status)) {
+    failed_status_ = status;
+    message_ = std::move(message);
+  }
   if (phase_ == Phase::undoing || phase_ == Phase::finished) return;
   failed_status_ = status;
   message_ = std::move(message);

@@ -108,6 +108,30 @@ TEST(DistributedRun, APartThatCantBePreparedUndoesAll) {
   EXPECT_THAT(run.message(), HasSubstr("nosuch"));
 }
 
+TEST(DistributedRun, AProgramThatCantBeExecutedIsTheReasonThoughItsLinkIsMissedFirst) {
+  DistributedRun run = one_remote_stage();
+  for (PartIndex part : {0u, 1u, 2u}) run.on_prepared(part, kStart);
+  for (PartIndex part : {0u, 1u, 2u}) run.on_connected(part, kStart);
+  run.on_started(0, kStart);
+  run.on_link_lost(0, "the other end gave up", kStart);
+  run.on_part_failed(1, 126, "stage 1: job: text file busy", kStart);
+  run.on_part_over(0, kStart);
+  run.on_part_over(2, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 126);
+  EXPECT_EQ(run.message(), "stage 1: job: text file busy");
+}
+
+TEST(DistributedRun, OfTwoReasonsOfTheSameKindTheFirstCounts) {
+  DistributedRun run = one_remote_stage();
+  run.on_link_lost(0, "no connection", kStart);
+  run.on_part_failed(1, 125, "too many open files", kStart);
+  run.on_part_over(0, kStart);
+  run.on_part_over(2, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_THAT(run.message(), HasSubstr("was lost: no connection"));
+}
+
 TEST(DistributedRun, ACutLinkEndsAllAndNamesBothHosts) {
   DistributedRun run = one_remote_stage();
   start(run);
