@@ -5,7 +5,6 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/udp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -18,6 +17,7 @@
 #include "cluster/datagram_seal.h"
 #include "cluster/membership.h"
 #include "net/connection.h"
+#include "net/resolver.h"
 #include "rpc/channel.h"
 
 namespace sluice::cluster {
@@ -31,7 +31,8 @@ namespace {
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::seconds kRedialTime{1};  // membership.h: who does not answer within a second is silent
 constexpr std::chrono::seconds kSeedLookupInterval{2};
-constexpr int kDatagramsAtOnce = 32;  // received before the machine's outputs are carried out
+constexpr std::chrono::seconds kSeedLookupTime{30};  // for one answer
+constexpr int kDatagramsAtOnce = 32;                 // received before the machine's outputs are carried out
 
 std::expected<udp::endpoint, std::string> to_asio(const net::Endpoint& endpoint) {
   boost::system::error_code error;
@@ -81,7 +82,8 @@ struct MembershipService::Impl : std::enable_shared_from_this<Impl> {
   Membership machine;
   std::map<NodeId, std::shared_ptr<rpc::Channel>> watched;
   std::set<NodeId> redialling;
-  std::set<asio::steady_timer*> lookups;  // that wait to try again
+  std::set<net::LookUp*> lookups;        // of seeds, under way
+  std::set<asio::steady_timer*> pauses;  // before the next
   std::uint64_t watch_version = 0;
   std::size_t tasks = 0;
   std::optional<TimePoint> armed;
@@ -254,22 +256,23 @@ struct MembershipService::Impl : std::enable_shared_from_this<Impl> {
   static Awaitable<void> look_up(std::shared_ptr<Impl> self, net::HostPort seed) {
     bool told = false;
     while (!self->closed) {
-      asio::ip::tcp::resolver resolver(self->executor);
-      auto [error, results] = co_await resolver.async_resolve(seed.host, std::to_string(seed.port), kTuple);
+      net::LookUp name(self->executor, seed);
+      self->lookups.insert(&name);
+      auto found = co_await name.wait_until(Clock::now() + kSeedLookupTime);
+      self->lookups.erase(&name);
       if (self->closed) co_return;
-      for (const auto& result : results) {
-        auto endpoint = result.endpoint();
-        self->machine.add_seed(from_asio(udp::endpoint(endpoint.address(), endpoint.port())), Clock::now());
+      if (found) {
+        for (const auto& address : *found) self->machine.add_seed(net::endpoint_of(address), Clock::now());
+        self->settle();
+        co_return;
       }
-      self->settle();
-      if (!error) co_return;
       if (!std::exchange(told, true))
         self->log.warn("cannot look up a node to join, will go on trying",
-                       {{"node", net::to_text(seed)}, {"reason", error.message()}});
+                       {{"node", net::to_text(seed)}, {"reason", found.error().message}});
       asio::steady_timer wait(self->executor, kSeedLookupInterval);
-      self->lookups.insert(&wait);
+      self->pauses.insert(&wait);
       co_await wait.async_wait(kTuple);
-      self->lookups.erase(&wait);
+      self->pauses.erase(&wait);
     }
   }
 
@@ -286,7 +289,8 @@ struct MembershipService::Impl : std::enable_shared_from_this<Impl> {
     boost::system::error_code ignored;
     self->socket.close(ignored);
     self->timer.cancel();
-    for (asio::steady_timer* wait : self->lookups) wait->cancel();
+    for (net::LookUp* name : self->lookups) name->cancel();
+    for (asio::steady_timer* pause : self->pauses) pause->cancel();
     for (auto& [id, channel] : self->watched) channel->close();
     while (self->tasks > 0) co_await self->changed.async_wait(kTuple);
   }

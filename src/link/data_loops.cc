@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "base/require.h"
-#include "link/signals_blocked.h"
+#include "base/signals_blocked.h"
 
 namespace sluice::link {
 

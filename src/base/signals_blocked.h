@@ -5,7 +5,7 @@
 
 #include <csignal>
 
-namespace sluice::link {
+namespace sluice {
 
 class SignalsBlocked final {
  public:
@@ -22,4 +22,4 @@ class SignalsBlocked final {
   sigset_t before_;
 };
 
-}  // namespace sluice::link
+}  // namespace sluice
