@@ -234,8 +234,16 @@ void DistributedRun::check_childless() {
 void DistributedRun::check_over() {
   bool may_finish = phase_ == Phase::draining || phase_ == Phase::undoing;
   if (!may_finish || over_.size() < options_.graph.parts.size()) return;
+  check_ends();
   phase_ = Phase::finished;
   due_.reset();
+}
+
+// A client or a node that says that its part is over owes us how each program of it ended.
+void DistributedRun::check_ends() {
+  auto untold = std::ranges::find_if(workers_, [](const Worker& worker) { return !worker.end; });
+  if (!run_ || untold == workers_.end()) return;
+  lose(fmt::format("{} did not say how stage {} ended", options_.host_names[untold->part], untold->stage + 1));
 }
 
 void DistributedRun::on_signal(int signal, SignalSource source, bool terminal_raw, TimePoint now) {
@@ -362,8 +370,7 @@ int DistributedRun::status() const {
   std::vector<StageEnd> ends;
   for (StageIndex stage = 0; stage < options_.stages; ++stage)
     if (auto stage_end = end_of(stage)) ends.push_back(*stage_end);
-  // A client or a node that says that its part is over owes us how each program of it ended.
-  if (ends.size() < options_.stages) return kRefusedStatus;
+  REQUIRE(ends.size() == options_.stages);
   return pipeline_status(ends, options_.rule);
 }
 

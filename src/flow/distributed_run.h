@@ -140,6 +140,7 @@ class DistributedRun final {
   void survey_parts();
   void check_childless();
   void check_over();
+  void check_ends();
   std::optional<StageEnd> end_of(StageIndex stage) const;
   std::string link_name(std::size_t link) const;
 

@@ -78,6 +78,7 @@ TEST(DistributedRun, APartThatIsOverWithoutAWordOfItsProgramsIsNoSuccess) {
   for (PartIndex part : {0u, 1u, 2u}) run.on_part_over(part, kStart);
   ASSERT_TRUE(run.finished());
   EXPECT_EQ(run.status(), 125);
+  EXPECT_EQ(run.message(), "n1 did not say how stage 1 ended");
 }
 
 TEST(DistributedRun, AStageThatEndsBeforeAllHaveStartedCounts) {

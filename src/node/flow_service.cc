@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <utility>
+#include <variant>
 
 #include "node/flow_directory.h"
 #include "node/flow_logs.h"
@@ -21,6 +23,7 @@
 namespace sluice::node {
 
 using net::Awaitable;
+using namespace boost::asio::experimental::awaitable_operators;
 
 namespace {
 
@@ -28,6 +31,7 @@ namespace {
 constexpr std::size_t kOutputsMax = 64;
 
 constexpr const char* kFlowKey = "flow";  // in the audit log
+constexpr const char* kStarterGone = "whoever started the flow went away before it ran";
 
 // The id under which the audit log has the call, if it has one.
 FlowId recorded_id(const rpc::CallInfo& info) {
@@ -173,7 +177,11 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     auto flow = std::make_shared<FlowOrchestrator>(self->core.executor, *self, nullptr, id, start, self->core.log);
     self->node->orchestrated[id] = flow;
     self->node->tasks.spawn(run_to_its_end(self, flow, id));
-    co_await flow->started_or_ended();
+    auto first = co_await (flow->started_or_ended() || call.cancelled());
+    if (first.index() == 1) {
+      flow->stop(std::nullopt, kStarterGone);
+      co_await flow->started_or_ended();
+    }
     v1::RunOutput output;
     if (flow->has_started()) {
       output.mutable_plan()->set_flow_id(id.text());
@@ -210,8 +218,12 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     options.timeout.reset();  // starting takes as long as its files need; the other node limits it
     rpc::ClientCall there = (*channel)->start("sluice.v1.Flows/Run", std::move(options));
     if (co_await there.write(input.SerializeAsString())) there.writes_done();
-    while (auto output = co_await there.read())
-      if (!co_await call.write(std::move(*output))) break;
+    while (true) {
+      auto next = co_await (there.read() || call.cancelled());
+      auto* output = std::get_if<0>(&next);
+      if (output == nullptr) co_return rpc::Status{rpc::Code::cancelled, kStarterGone};  // the call there is dropped
+      if (!*output || !co_await call.write(std::move(**output))) break;
+    }
     co_return co_await there.finish();
   }
 

@@ -3,6 +3,8 @@
 import signal
 import subprocess
 
+import pytest
+
 from clusters import cluster, home, pair
 from flows import SHORT_GRACE
 from processes import DEADLINE_SECONDS, let_pass, wait_until
@@ -89,3 +91,20 @@ def test_a_flow_of_an_earlier_daemon_ends_though_it_has_stopped_its_spawner(clus
     stopped = cluster.household.run_sluice("stop", *SHORT_GRACE, "still", *cluster.at("n1"))
     assert stopped.returncode == 0, stopped
     cluster.wait_for_no_program()
+
+
+@pytest.mark.parametrize("text", ["@n2 sleep 1001", "@n1 sleep 1001 | @n2 sleep 1001"])
+def test_background_flow_whose_starter_went_away_before_it_ran_is_not_started(pair, text):
+    pair["n2"].stop()  # it can't answer yet
+    starter = pair.start_flow(text, "--background", *SHORT_GRACE)
+    try:
+        let_pass(0.5)
+        starter.kill()
+        starter.wait(timeout=DEADLINE_SECONDS)
+    finally:
+        pair["n2"].go_on()
+    pair.wait_until_all_list(["n1", "n2"])
+    for by in ("n1", "n2"):
+        wait_until(lambda: pair.household.run_sluice("ps", "-a", "--json", *pair.at(by)).outcome == (0, b""),
+                   "that nobody knows the flow")
+    pair.wait_for_no_program()
