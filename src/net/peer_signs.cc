@@ -24,7 +24,9 @@ std::optional<PeerSigns> peer_signs(int socket) {
   socklen_t size = sizeof info;
   if (::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
   if (size < offsetof(tcp_info, tcpi_segs_in) + sizeof info.tcpi_segs_in) return std::nullopt;
-  return PeerSigns{.outstanding = true, .segments_received = info.tcpi_segs_in};
+  return PeerSigns{.outstanding = true,
+                   .segments_received = info.tcpi_segs_in,
+                   .acknowledged = std::chrono::milliseconds(info.tcpi_last_ack_recv)};
 }
 
 bool SilenceJudge::on_look(const PeerSigns& signs, TimePoint now) {
@@ -32,10 +34,13 @@ bool SilenceJudge::on_look(const PeerSigns& signs, TimePoint now) {
     segments_.reset();
     return false;
   }
-  if (segments_ == signs.segments_received) return now - last_sign_ >= kSilenceMax;
+  if (!segments_) {
+    last_sign_ = now - signs.acknowledged;
+  } else if (segments_ != signs.segments_received) {
+    last_sign_ = now;
+  }
   segments_ = signs.segments_received;
-  last_sign_ = now;
-  return false;
+  return now - last_sign_ >= kSilenceMax;
 }
 
 }  // namespace sluice::net

@@ -69,6 +69,12 @@ TEST(SilenceJudge, SilenceCountsFromTheLastSign) {
             42);
 }
 
+TEST(SilenceJudge, SilenceCountsFromBeforeTheFirstBytes) {
+  SilenceJudge judge;
+  auto sent_after_14_seconds = [](int second) { return PeerSigns{true, 7, seconds(14 + second)}; };
+  EXPECT_EQ(gone_after(judge, sent_after_14_seconds, 100), 3);
+}
+
 // Both ends of a connection over loopback.
 struct Ends {
   UniqueFd one;

@@ -31,7 +31,7 @@ bool is_silent(const TcpProgress& progress);
 
 class SilenceWatch final {
  public:
-  /// `on_silent` is called once, between 12 and 15 s after the peer's last sign.
+  /// `on_silent` is called once, between 12 and 15 s after the peer's last sign, or 3 s after bytes were sent if that is later.
   SilenceWatch(asio::any_io_executor executor, int socket, Keepalive keepalive, std::function<void()> on_silent);
   ~SilenceWatch();
   SilenceWatch(const SilenceWatch&) = delete;

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from files import open_for_writing, write_script
-from processes import process_group, wait_for_no_process, wait_until
+from processes import has_pending_signal, process_group, wait_for_no_process, wait_until
 from settings import SLUICE
 from terminals import END_OF_FILE_KEY, INTERRUPT_KEY, QUIT_KEY
 
@@ -208,8 +208,11 @@ def test_second_interrupt_kills_at_once(shell, stubborn):
     shell.expect("ready")
     shell.wait_for_process("sleep")
     shell.send(INTERRUPT_KEY)
-    # Two interrupts that come together would be one signal: `cat` dies by the first and shows that it has come.
+    # Two interrupts that come together would be one signal: `cat` dies by the first and shows that it has come, and
+    # sluice must have taken it.
     wait_until(lambda: not shell.processes("cat"), "the end of cat")
+    wait_until(lambda: not any(has_pending_signal(pid, signal.SIGINT) for pid in shell.processes("sluice")),
+               "that sluice has taken the interrupt")
     assert shell.processes("stubborn"), "the first interrupt must not kill"
     shell.send(INTERRUPT_KEY)
     shell.prompt()
