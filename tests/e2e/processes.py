@@ -137,6 +137,8 @@ def start_in_session(arguments, environment, *before_exec, **options):
 
     def prepare():
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # what SIGQUIT ends would leave a core file
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)  # a shell ignores them for tests that it runs in the background
         for step in before_exec:
             step()
 
