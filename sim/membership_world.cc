@@ -173,8 +173,10 @@ void MembershipWorld::deliver(Node& node, NodeIndex index, const Event& event) {
       // What the dialled process has become meanwhile counts.
       bool reached = event.result == cluster::RedialResult::reached && running(event.peer);
       if (reached) connect(index, event.peer);
-      auto result =
-          event.result == cluster::RedialResult::reached && !reached ? cluster::RedialResult::silent : event.result;
+      auto result = event.result;
+      if (result == cluster::RedialResult::reached && !reached)
+        result =
+            state(event.peer) == ProcessState::killed ? cluster::RedialResult::broken : cluster::RedialResult::silent;
       node.membership->on_redial(nodes_[event.peer]->id, result, now());
       break;
     }

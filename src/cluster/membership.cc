@@ -95,7 +95,8 @@ void Membership::on_redial(const NodeId& id, RedialResult result, TimePoint now)
     probes_.erase(id);  // as good as an ack
     heard_at_ = now_;
   } else {
-    watch_.on_closed(id, false, now_);
+    bool present = table_.find_present(id) != nullptr;
+    watch_.on_closed(id, result == RedialResult::broken && present && watch_.may_retry(id), now_);
     if (result == RedialResult::refused && !quiet()) on_refused(id);
   }
   end_input();

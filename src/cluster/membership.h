@@ -62,7 +62,12 @@ struct RedialRequest {
   NodeId id;
   net::Endpoint endpoint;
 };
-enum class RedialResult { reached, refused, silent };
+enum class RedialResult {
+  reached,
+  refused,
+  broken,  // it was taken, and ended before the other side could say who it is: its process may have died just then
+  silent
+};
 
 class Membership final {
  public:

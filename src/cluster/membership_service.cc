@@ -227,6 +227,9 @@ struct MembershipService::Impl : std::enable_shared_from_this<Impl> {
       }
     } else if (connection.error().kind == net::NetErrorKind::refused) {
       result = RedialResult::refused;
+    } else if (connection.error().kind == net::NetErrorKind::cut ||
+               connection.error().kind == net::NetErrorKind::closed) {
+      result = RedialResult::broken;
     }
     self->redialling.erase(request.id);
     if (self->closed) co_return;

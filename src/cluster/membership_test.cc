@@ -220,6 +220,23 @@ TEST_F(MembershipTest, ARefusedConnectionIsADeath) {
   EXPECT_THAT(sent_of<Rumours>(), SizeIs(4));
 }
 
+TEST_F(MembershipTest, AConnectionThatBreaksBeforeItIsOneIsTriedOnceMoreAtOnce) {
+  meet(2, 6);
+  auto asked = [&] {
+    bool found = false;
+    while (auto request = machine_.poll_redial()) found = found || request->id == node(4);
+    return found;
+  };
+  asked();
+  machine_.on_redial(node(4), RedialResult::broken, now_);
+  EXPECT_TRUE(asked());
+  EXPECT_EQ(state_of(4), MemberState::alive);
+  machine_.on_redial(node(4), RedialResult::broken, now_);
+  EXPECT_FALSE(asked()) << "who hangs up each time is not dialled without a pause";
+  machine_.on_redial(node(4), RedialResult::refused, now_);
+  EXPECT_EQ(state_of(4), MemberState::dead);
+}
+
 TEST_F(MembershipTest, ARefusalThatWasRefutedIsNotBelievedTwice) {
   meet(2, 6);
   machine_.on_redial(node(4), RedialResult::refused, now_);

@@ -27,6 +27,7 @@ void MembershipWatch::ask(const NodeId& id) {
 
 void MembershipWatch::on_connected(const NodeId& id) {
   std::erase(asked_, id);
+  retried_.erase(id);
   auto line = lines_.find(id);
   if (line == lines_.end()) return;
   line->second.connected = true;
@@ -41,7 +42,12 @@ void MembershipWatch::on_closed(const NodeId& id, bool at_once, TimePoint now) {
     line->second.due = now + line->second.wait;
     line->second.wait = std::min(2 * line->second.wait, options_.redial_interval_max);
   }
-  if (at_once) ask(id);
+  if (at_once) {
+    retried_.insert(id);
+    ask(id);
+  } else {
+    retried_.erase(id);
+  }
 }
 
 void MembershipWatch::on_deadline(TimePoint now) {

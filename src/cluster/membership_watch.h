@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "base/id.h"
@@ -34,6 +35,10 @@ class MembershipWatch final {
   /// A connection broke, or could not be made. A watched one is tried again later; `at_once`: and now.
   void on_closed(const NodeId& id, bool at_once, TimePoint now);
 
+  /// Whether one more try at once is worth it: not if the last was one, since somebody else may answer there, and hang up
+  /// each time.
+  bool may_retry(const NodeId& id) const { return !retried_.contains(id); }
+
   void on_deadline(TimePoint now);
   std::optional<TimePoint> deadline() const;
   std::optional<NodeId> poll_dial();
@@ -47,6 +52,7 @@ class MembershipWatch final {
   const MembershipOptions& options_;
   std::vector<NodeId> watched_;
   std::map<NodeId, Line> lines_;  // of the watched
+  std::set<NodeId> retried_;      // asked for at once after the last try, and not reached since
   std::vector<NodeId> asked_;     // for whom an answer of the shell is awaited, or that wait in dials_
   std::deque<NodeId> dials_;
   std::uint64_t version_ = 0;
