@@ -2,18 +2,15 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <system_error>
-#include <thread>
 #include <utility>
 
 #include "base/require.h"
-#include "base/signals_blocked.h"
+#include "link/stoppable_thread.h"
 
 namespace sluice::link {
 
@@ -84,10 +81,11 @@ constexpr std::size_t kReadSize = std::size_t{64} << 10;
 
 class Merger final {
  public:
-  Merger(std::vector<UniqueFd> inputs, std::vector<std::string> marks, UniqueFd output, int stop)
-      : machine_(std::move(marks)), inputs_(std::move(inputs)), output_(std::move(output)), stop_(stop) {}
+  Merger(std::vector<UniqueFd> inputs, std::vector<std::string> marks, UniqueFd output)
+      : machine_(std::move(marks)), inputs_(std::move(inputs)), output_(std::move(output)) {}
 
-  MergeEnd run() {
+  MergeEnd run(int stop) {
+    stop_ = stop;
     while (!machine_.finished()) {
       if (!wait_for_input()) return MergeEnd::reader_gone;
       for (std::size_t i = 0; i < inputs_.size(); ++i)
@@ -145,7 +143,7 @@ class Merger final {
   LineMergeMachine machine_;
   std::vector<UniqueFd> inputs_;
   UniqueFd output_;
-  int stop_;
+  int stop_ = -1;
   std::vector<bool> ready_;
   std::string buffer_;
 };
@@ -153,33 +151,20 @@ class Merger final {
 }  // namespace
 
 struct LineMerge::Running {
-  UniqueFd stop;
-  std::thread thread;
-
-  ~Running() {
-    std::uint64_t one = 1;
-    (void)!::write(stop.get(), &one, sizeof one);
-    if (thread.joinable()) thread.join();
-  }
+  StoppableThread thread;
 };
 
 std::expected<LineMerge, int> LineMerge::start(std::vector<UniqueFd> inputs, std::vector<std::string> marks,
                                                UniqueFd output, std::function<void(MergeEnd)> on_end) {
   REQUIRE(inputs.size() == marks.size());
   auto running = std::make_unique<Running>();
-  running->stop.reset(::eventfd(0, EFD_CLOEXEC));
-  if (!running->stop) return std::unexpected(errno);
-  auto merger = std::make_unique<Merger>(std::move(inputs), std::move(marks), std::move(output), running->stop.get());
-  SignalsBlocked blocked;  // they are the business of other threads; SIGPIPE is an error of write(2) here
-  try {
-    running->thread = std::thread([merger = std::move(merger), on_end = std::move(on_end)]() mutable {
-      MergeEnd end = merger->run();
-      merger.reset();
-      on_end(end);
-    });
-  } catch (const std::system_error& error) {  // the limit of processes (RLIMIT_NPROC, a cgroup) is reached
-    return std::unexpected(error.code().value());
-  }
+  auto merger = std::make_unique<Merger>(std::move(inputs), std::move(marks), std::move(output));
+  auto started = running->thread.start([merger = std::move(merger), on_end = std::move(on_end)](int stop) mutable {
+    MergeEnd end = merger->run(stop);
+    merger.reset();
+    on_end(end);
+  });
+  if (!started) return std::unexpected(started.error());
   return LineMerge(std::move(running));
 }
 

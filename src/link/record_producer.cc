@@ -339,7 +339,8 @@ void RecordProducer::say_ends() {
   for (auto& [number, consumer] : consumers_) {
     if (consumer.state != State::attached || consumer.in_flight() > 0) continue;
     if (!settled && !consumer.draining) continue;
-    consumer.state = State::ending;
+    consumer.state = consumer.local ? State::over : State::ending;
+    if (consumer.local) continue;
     consumer.control.push_back(encode(RecordEnd{.deliveries = consumer.assigned}));
   }
 }
@@ -353,25 +354,59 @@ std::optional<RecordProducer::Transmit> RecordProducer::poll_transmit(ConsumerNu
     consumer.control.pop_front();
     return transmit;
   }
-  if (consumer.pieces.empty() && !start_flight(consumer)) return std::nullopt;
+  if (consumer.pieces.empty()) {
+    const Flight* flight = start_flight(consumer);
+    if (flight == nullptr) return std::nullopt;
+    std::ranges::move(encode_pieces({.first = flight->first, .starved = flight->starved, .batch = flight->batch}),
+                      std::back_inserter(consumer.pieces));
+    consumer.pieces_of = flight->batch;
+  }
   DeliveryPiece piece = std::move(consumer.pieces.front());
   consumer.pieces.pop_front();
   return Transmit{
       .head = std::move(piece.head), .table = piece.table, .bytes = piece.bytes, .batch = consumer.pieces_of};
 }
 
-bool RecordProducer::start_flight(Consumer& consumer) {
-  if (consumer.state != State::attached || cancelled_) return false;
+// The next that its connection was not given yet.
+const RecordProducer::Flight* RecordProducer::start_flight(Consumer& consumer) {
+  if (consumer.state != State::attached || cancelled_) return nullptr;
   auto flight = std::ranges::lower_bound(consumer.flights, consumer.transmitted + 1, {}, &Flight::first);
-  if (flight == consumer.flights.end()) return false;
-  std::ranges::move(encode_pieces({.first = flight->first, .starved = flight->starved, .batch = flight->batch}),
-                    std::back_inserter(consumer.pieces));
-  consumer.pieces_of = flight->batch;
+  if (flight == consumer.flights.end()) return nullptr;
   consumer.transmitted = flight->last();
   consumer.outbox_bytes -= flight->batch.size();
-  // Its connection takes more now, so more may be handed to it.
+  // Its connection takes more now, so more may be handed to it; a deque keeps its elements where they are.
   if (consumer.outbox_bytes < options_.outbox_bytes_max) dispatch();
-  return true;
+  return &*flight;
+}
+
+// --- local consumers ----------------------------------------------------------------------------------------------
+
+void RecordProducer::attach_local(ConsumerNumber number) {
+  auto [place, is_new] = consumers_.try_emplace(number);
+  REQUIRE(is_new);
+  Consumer& consumer = place->second;
+  consumer.number = number;
+  consumer.local = true;
+  consumer.state = State::attached;
+  consumer.credit = {.deliveries = ~std::uint64_t{0}, .bytes = ~std::uint64_t{0}};
+  proceed();
+}
+
+std::optional<RecordDelivery> RecordProducer::poll_delivery(ConsumerNumber number) {
+  auto place = consumers_.find(number);
+  REQUIRE(place != consumers_.end());
+  const Flight* flight = start_flight(place->second);
+  if (flight == nullptr) return std::nullopt;
+  return RecordDelivery{.first = flight->first, .starved = flight->starved, .batch = flight->batch};
+}
+
+void RecordProducer::settle(ConsumerNumber number, DeliveryRange range) {
+  auto place = consumers_.find(number);
+  REQUIRE(place != consumers_.end());
+  REQUIRE(range.last <= place->second.transmitted);
+  acknowledge(place->second, range);
+  forget_settled_flights(place->second);
+  proceed();
 }
 
 // --- the owner ----------------------------------------------------------------------------------------------------

@@ -116,6 +116,13 @@ class RecordProducer final {
   void on_deadline(TimePoint now);
   std::optional<TimePoint> poll_deadline() const;
 
+  /// A consumer in this process, without a connection: it has credit for whatever `flight_bytes_max` lets be in flight.
+  void attach_local(ConsumerNumber consumer);
+  /// What is next for a local consumer.
+  std::optional<RecordDelivery> poll_delivery(ConsumerNumber consumer);
+  /// A local consumer is done with these. Requires: they were polled.
+  void settle(ConsumerNumber consumer, DeliveryRange range);
+
   struct Transmit {
     std::string head;  // a whole frame, if there is no batch behind it
     std::string_view table, bytes;
@@ -152,6 +159,7 @@ class RecordProducer final {
     ConsumerNumber number = 0;
     std::uint32_t generation = 0;
     State state = State::connecting;
+    bool local = false;
     bool paused = false;
     bool draining = false;
     TimePoint reattach_until{};
@@ -198,7 +206,7 @@ class RecordProducer final {
   bool ready(const Consumer& consumer) const;
   std::uint64_t byte_room(const Consumer& consumer) const;
   void assign(Consumer& consumer, std::uint64_t share);
-  bool start_flight(Consumer& consumer);
+  const Flight* start_flight(Consumer& consumer);
   void say_ends();
   void release(const RecordBatch& record);
   void check_invariants() const;

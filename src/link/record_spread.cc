@@ -1,0 +1,246 @@
+#include "link/record_spread.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "link/local_stream.h"
+#include "link/record_producer.h"
+#include "link/stoppable_thread.h"
+
+namespace sluice::link {
+namespace {
+
+using Kind = RecordStreamEnd::Kind;
+
+// How soon a terminal is looked at again that another process group reads now: nothing tells when we get it back.
+constexpr int kBackgroundWaitMs = 200;
+constexpr std::size_t kPendingMax = std::size_t{256} << 10;
+
+// What is being written to one worker.
+struct Writing {
+  DeliveryNumber first = 0;
+  RecordBatch batch;
+  std::string framed;  // if the stream's bytes are others than the batch's
+  std::size_t written = 0;
+
+  std::string_view bytes() const { return framed.empty() ? batch.bytes() : std::string_view(framed); }
+  DeliveryNumber last() const { return first + batch.count() - 1; }
+};
+
+struct Worker {
+  LocalStream into;
+  std::optional<Writing> writing;
+  bool open = true;
+};
+
+}  // namespace
+
+class RecordSpreader final {
+ public:
+  RecordSpreader(LocalStream from, std::vector<LocalStream> into, const RecordSpreadOptions& options,
+                 std::atomic<std::uint64_t>* given)
+      : options_(options),
+        from_(std::move(from)),
+        cutter_(options.cut),
+        producer_({.pending_bytes_max = kPendingMax,
+                   .flight_bytes_max = options.flight_bytes_max,
+                   .outbox_bytes_max = options.flight_bytes_max}),
+        given_(given) {
+    for (LocalStream& stream : into) workers_.push_back({.into = std::move(stream)});
+    for (ConsumerNumber number = 0; number < workers_.size(); ++number) producer_.attach_local(number);
+  }
+
+  RecordStreamEnd run(int stop) {
+    while (!end_) {
+      bool moved = false;
+      if (reads()) moved = read();
+      for (ConsumerNumber number = 0; number < workers_.size(); ++number) moved = pump(number) || moved;
+      if (producer_.all_settled()) finish();
+      if (!end_ && !moved && !wait(stop)) end_ = RecordStreamEnd{.kind = Kind::reader_gone, .why = {}};
+    }
+    return *end_;
+  }
+
+ private:
+  bool reads() const { return !end_ && from_ && producer_.wants_input(); }
+
+  // True: something was moved.
+  bool read() {
+    auto outcome = from_.read_some(cutter_.room());
+    in_background_ = outcome.status == LocalStream::Status::in_background;
+    switch (outcome.status) {
+      case LocalStream::Status::moved:
+        return take(cutter_.on_bytes(outcome.bytes));
+      case LocalStream::Status::ended:
+        from_ = LocalStream();
+        if (!take(cutter_.on_end())) return false;
+        producer_.on_source_end();
+        return true;
+      case LocalStream::Status::failed:
+        return fail(fmt::format("reading the records failed: {}", std::strerror(outcome.error)));
+      case LocalStream::Status::would_block:
+      case LocalStream::Status::in_background:
+      case LocalStream::Status::reader_gone:
+        return false;
+    }
+    return false;
+  }
+
+  bool take(std::expected<RecordBatch, std::string> batch) {
+    if (!batch) return fail(std::move(batch.error()));
+    producer_.on_batch(*std::move(batch));
+    return true;
+  }
+
+  bool fail(std::string why) {
+    end_ = RecordStreamEnd{.kind = Kind::failed, .why = std::move(why)};
+    return false;
+  }
+
+  bool pump(ConsumerNumber number) {
+    Worker& worker = workers_[number];
+    bool moved = false;
+    while (worker.open && !end_) {
+      if (!worker.writing && !begin(number)) break;
+      Writing& writing = *worker.writing;
+      auto rest = std::as_bytes(std::span(writing.bytes().substr(writing.written)));
+      auto outcome =
+          rest.empty() ? LocalStream::Outcome{.status = LocalStream::Status::moved} : worker.into.write_some(rest);
+      if (outcome.status == LocalStream::Status::would_block) break;
+      if (outcome.status != LocalStream::Status::moved) {
+        close_early(number);
+        return true;
+      }
+      moved = true;
+      writing.written += outcome.bytes;
+      if (writing.written < writing.bytes().size()) continue;
+      count(number, writing.batch.count());
+      producer_.settle(number, {.first = writing.first, .last = writing.last()});
+      worker.writing.reset();
+    }
+    return moved;
+  }
+
+  bool begin(ConsumerNumber number) {
+    auto delivery = producer_.poll_delivery(number);
+    if (!delivery) return false;
+    Writing writing{.first = delivery->first, .batch = std::move(delivery->batch)};
+    if (writing.batch.shape().layout == RecordLayout::sized)
+      append_framed(writing.batch, options_.cut.framing, writing.framed);
+    workers_[number].writing = std::move(writing);
+    return true;
+  }
+
+  // The worker reads no more. Records of which it may have seen a byte are its own; the others go to those that read.
+  void close_early(ConsumerNumber number) {
+    Worker& worker = workers_[number];
+    worker.open = false;
+    if (worker.writing) {
+      std::uint32_t begun = records_begun(*worker.writing);
+      count(number, begun);
+      if (begun > 0)
+        producer_.settle(number, {.first = worker.writing->first, .last = worker.writing->first + begun - 1});
+      worker.writing.reset();
+    }
+    producer_.on_lost(number, "it reads no more");
+    worker.into = LocalStream();
+    if (std::ranges::none_of(workers_, &Worker::open)) {
+      from_ = LocalStream();
+      end_ = RecordStreamEnd{.kind = Kind::reader_gone, .why = {}};
+    }
+  }
+
+  std::uint32_t records_begun(const Writing& writing) const {
+    std::uint32_t begun = 0;
+    std::string framed;
+    std::size_t size = 0;
+    for (RecordBatch rest = writing.batch; !rest.empty() && size < writing.written; ++begun) {
+      framed.clear();
+      append_framed(rest.take_front(1), options_.cut.framing, framed);
+      size += framed.size();
+    }
+    return begun;
+  }
+
+  void count(ConsumerNumber number, std::uint64_t records) {
+    given_[number].fetch_add(records, std::memory_order_relaxed);
+  }
+
+  void finish() {
+    for (Worker& worker : workers_) worker.into = LocalStream();
+    end_ = RecordStreamEnd{};
+  }
+
+  // False: told to stop.
+  bool wait(int stop) {
+    polled_.assign(1, {.fd = stop, .events = POLLIN, .revents = 0});
+    if (reads() && !in_background_) polled_.push_back({.fd = from_.descriptor(), .events = POLLIN, .revents = 0});
+    std::size_t first_worker = polled_.size();
+    for (const Worker& worker : workers_)  // without events: only that nobody reads any more
+      if (worker.open)
+        polled_.push_back(
+            {.fd = worker.into.descriptor(), .events = static_cast<short>(worker.writing ? POLLOUT : 0), .revents = 0});
+    ::poll(polled_.data(), polled_.size(), reads() && in_background_ ? kBackgroundWaitMs : -1);
+    if (polled_[0].revents != 0) return false;
+    std::size_t at = first_worker;
+    for (ConsumerNumber number = 0; number < workers_.size(); ++number) {
+      if (!workers_[number].open || at == polled_.size()) continue;
+      if ((polled_[at++].revents & POLLERR) != 0) close_early(number);
+    }
+    return true;
+  }
+
+  RecordSpreadOptions options_;
+  LocalStream from_;
+  RecordCutter cutter_;
+  RecordProducer producer_;
+  std::vector<Worker> workers_;
+  std::atomic<std::uint64_t>* given_;
+  std::vector<pollfd> polled_;
+  bool in_background_ = false;
+  std::optional<RecordStreamEnd> end_;
+};
+
+struct RecordSpread::Running {
+  std::vector<std::atomic<std::uint64_t>> given;
+  std::unique_ptr<RecordSpreader> spreader;  // with what it keeps open
+  StoppableThread thread;
+};
+
+std::expected<RecordSpread, int> RecordSpread::start(UniqueFd from, std::vector<UniqueFd> into,
+                                                     const RecordSpreadOptions& options,
+                                                     std::function<void(RecordStreamEnd)> on_end) {
+  auto source = LocalStream::open(std::move(from), LocalStream::Direction::from, options.from_is_ours);
+  if (!source) return std::unexpected(source.error());
+  std::vector<LocalStream> sinks;
+  for (UniqueFd& pipe : into) {
+    auto sink = LocalStream::open(std::move(pipe), LocalStream::Direction::into, true);
+    if (!sink) return std::unexpected(sink.error());
+    sinks.push_back(*std::move(sink));
+  }
+  auto running = std::make_unique<Running>();
+  running->given = std::vector<std::atomic<std::uint64_t>>(sinks.size());
+  running->spreader =
+      std::make_unique<RecordSpreader>(*std::move(source), std::move(sinks), options, running->given.data());
+  auto started = running->thread.start(
+      [spreader = running->spreader.get(), on_end = std::move(on_end)](int stop) { on_end(spreader->run(stop)); });
+  if (!started) return std::unexpected(started.error());
+  return RecordSpread(std::move(running));
+}
+
+RecordSpread::RecordSpread(std::unique_ptr<Running> running) : running_(std::move(running)) {}
+RecordSpread::RecordSpread(RecordSpread&&) noexcept = default;
+RecordSpread::~RecordSpread() = default;
+
+std::uint64_t RecordSpread::given(std::size_t worker) const {
+  return running_->given[worker].load(std::memory_order_relaxed);
+}
+
+}  // namespace sluice::link
