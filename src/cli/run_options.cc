@@ -19,6 +19,11 @@ namespace {
 
 using Refusal = std::unexpected<std::string>;
 
+// A record is kept whole in memory, by each who has it.
+constexpr std::uint64_t kRecordBytesMax = std::uint64_t{1} << 30;
+
+const std::vector<std::string> kOnLossNames = {"fail", "continue"};
+
 constexpr const char* kDescription =
     "Run a pipeline as a shell would, and end every process of it whatever happens.\n"
     "The whole pipeline is one argument; words at the start of a stage that begin with @ say where and how it runs.";
@@ -41,13 +46,11 @@ struct FutureOption {
 constexpr FutureOption kFuture[] = {
     {"-f,--file", "FILE", "flow files", "run the flow of a file; - reads stdin"},
     {"-d,--deploy", nullptr, "services", "deploy the pipeline as a service"},
-    {"--rate", "N", "record links", "records a second at most"},
-    {"--max-record", "SIZE", "record links", "the largest record"},
-    {"--retries", "N", "record links", "tries for a record that fails"},
-    {"--dead-letter", "FILE", "record links", "where records go that failed for good"},
-    {"--on-loss", "fail|continue", "record links", "what the loss of a worker means"},
-    {"--joblog", "FILE", "record links", "a line for each process of @each"},
-    {"--resume", nullptr, "record links", "skip what the job log has as done"},
+    {"--rate", "N", "a process for each record", "records a second at most"},
+    {"--retries", "N", "a process for each record", "tries for a record that fails"},
+    {"--dead-letter", "FILE", "a process for each record", "where records go that failed for good"},
+    {"--joblog", "FILE", "a process for each record", "a line for each process of @each"},
+    {"--resume", nullptr, "a process for each record", "skip what the job log has as done"},
 };
 
 constexpr std::string_view kSettings[] = {"grace",      "shell",       "pipefail", "progress",
@@ -55,7 +58,7 @@ constexpr std::string_view kSettings[] = {"grace",      "shell",       "pipefail
 
 // The strings that CLI11 fills; they are judged afterwards, with messages of ours.
 struct Raw {
-  std::string timeout, grace, pipefail, progress, cwd, keep_max, ship_max;
+  std::string timeout, grace, pipefail, progress, cwd, keep_max, ship_max, record_max, on_loss;
   bool mark = false, no_mark = false;
   std::vector<std::string> future_values = std::vector<std::string>(std::size(kFuture));
 };
@@ -101,6 +104,13 @@ void add_options(CLI::App& app, RunOptions& options, Raw& raw) {
   app.add_flag("--keep", options.keep, "spare what stages leave running");
   app.add_flag("-q,--quiet", options.quiet, "say nothing about stages that fail");
   app.add_flag("-n,--dry-run", options.dry_run, "print the plan, run nothing");
+  const char* many = "Stages of many workers";
+  app.add_option("--max-record", raw.record_max, "the longest record (64M); a longer one ends the flow")
+      ->type_name("SIZE")
+      ->group(many);
+  app.add_option("--on-loss", raw.on_loss, "what a worker that a signal ends means for the flow (fail)")
+      ->type_name("fail|continue")
+      ->group(many);
   add_cluster_options(app, options, raw);
   for (std::size_t i = 0; i < std::size(kFuture); ++i) {
     const FutureOption& future = kFuture[i];
@@ -124,7 +134,7 @@ std::string stage_word_section() {
   for (const flow::StageWordHelp& help : flow::stage_word_help())
     section += fmt::format("  {:34}{}\n", help.word, help.meaning);
   return section +
-         "  In this version the words that say where run; those that say how are checked, planned and refused with the "
+         "  In this version @map, @each, @ordered, @by and those below them are checked, planned and refused with the "
          "reason.\n\n";
 }
 
@@ -218,6 +228,14 @@ std::expected<void, std::string> judge_values(const Raw& raw, RunOptions& option
   if (raw.no_mark) options.marks = node::OutputMarks::never;
   if (auto read = read_size("--output-max", raw.keep_max, options.keep_bytes_max); !read) return read;
   if (auto read = read_size("--ship-max", raw.ship_max, options.ship_bytes_max); !read) return read;
+  if (auto read = read_size("--max-record", raw.record_max, options.record_bytes_max); !read) return read;
+  if (options.record_bytes_max < 1 || options.record_bytes_max > kRecordBytesMax)
+    return Refusal(fmt::format("run: --max-record: from 1 byte to 1G, and it is {}", raw.record_max));
+  if (!raw.on_loss.empty()) {
+    auto index = choice("--on-loss", raw.on_loss, kOnLossNames);
+    if (!index) return Refusal(index.error());
+    options.losses_allowed = *index == 1;
+  }
   for (const std::string& variable : options.environment)
     if (variable.empty() || variable[0] == '=')
       return Refusal(fmt::format("run: --env '{}': a variable has a name: NAME=VALUE", variable));
@@ -289,6 +307,8 @@ std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(
   fill_from_settings(*app, options.settings, kSettings);
   if (auto judged = judge_values(raw, options); !judged) return Refusal(judged.error());
   options.directory = raw.cwd;
+  for (const char* name : {"--max-record", "--on-loss"})
+    if (app->count(name) > 0) options.for_many_workers.emplace_back(name);
   for (const FutureOption& future : kFuture) {
     std::string name = std::string(future.names).substr(std::string(future.names).rfind(',') + 1);
     if (app->count(name) > 0) options.not_yet.push_back(fmt::format("{} needs {}", name, future.needs));

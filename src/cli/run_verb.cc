@@ -94,7 +94,9 @@ int run_plan(flow::Plan plan, RunOptions options, exec::Environment environment,
                            .progress = options.progress,
                            .json_summary = options.json,
                            .mark_stderr = options.mark_stderr,
-                           .quiet = options.quiet};
+                           .quiet = options.quiet,
+                           .exact = options.exact,
+                           .record_max = options.record_bytes_max};
   node::RunResult result = node::run_embedded(std::move(request), std::move(spawner), entry);
   if (result.signal != 0) node::die_by(result.signal);
   return result.status;
@@ -108,9 +110,12 @@ bool may_run_elsewhere(const Arguments& arguments) {
                              [](std::string_view argument) { return argument.find('@') != std::string_view::npos; });
 }
 
-std::optional<std::string> not_yet_runnable(const flow::FlowGraph& graph) {
-  for (std::size_t i = 0; i < graph.stages.size(); ++i)
-    if (auto reason = flow::not_yet_runnable(graph.stages[i].words)) return fmt::format("stage {}: {}", i + 1, *reason);
+std::optional<std::string> not_yet_over_hosts(const flow::FlowGraph& graph) {
+  for (std::size_t i = 0; i < graph.stages.size(); ++i) {
+    auto reason = flow::not_yet_runnable(graph.stages[i].words);
+    if (!reason) reason = flow::not_yet_over_hosts(graph.stages[i].words);
+    if (reason) return fmt::format("stage {}: {}", i + 1, *reason);
+  }
   return std::nullopt;
 }
 
@@ -151,8 +156,14 @@ int run_verb(const Arguments& arguments) {
     return refuse(refused,
                   "run: --background needs a node that goes on when this command has returned, and none was found; "
                   "`sluice start` starts one");
+  bool many_workers =
+      std::ranges::any_of(graph->stages, [](const flow::Stage& stage) { return stage.words.workers.has_value(); });
+  if (!many_workers && !options.for_many_workers.empty())
+    return refuse(refused, fmt::format("run: {}: no stage has many workers that share records, as @x4 gives it; leave "
+                                       "it out",
+                                       options.for_many_workers.front()));
   if (options.background || (cluster && node::needs_cluster(*graph))) {
-    if (auto problem = not_yet_runnable(*graph)) return refuse(refused, *problem);
+    if (auto problem = not_yet_over_hosts(*graph)) return refuse(refused, *problem);
     return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), entry);
   }
   for (const std::string& file : options.ship)
@@ -160,7 +171,8 @@ int run_verb(const Arguments& arguments) {
   flow::PlanContext context{.shell = std::move(*shell),
                             .environment = environment,
                             .inner_pipefail = options.pipefail != flow::PipefailRule::last,
-                            .exact = options.exact};
+                            .exact = options.exact,
+                            .losses_allowed = options.losses_allowed};
   flow::Plan plan = flow::make_plan(*graph, context);
   if (options.dry_run) return show_plan(plan, options.json);
   Spawner spawner = early ? *std::move(early) : exec::SpawnerClient::fork_spawner(entry);

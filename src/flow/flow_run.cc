@@ -100,6 +100,15 @@ void FlowRun::on_signal(int signal, SignalSource source, bool terminal_raw, Time
   start_ending(FlowEnd::signalled, now);
 }
 
+void FlowRun::on_broken(TimePoint now) {
+  if (state_ == State::running) end_stages(FlowEnd::broken, now);
+}
+
+void FlowRun::end_stages(FlowEnd end, TimePoint now) {
+  actions_.push_back(PassSignal{.signal = SIGTERM, .strays_too = true, .then_continue = true});
+  start_ending(end, now);
+}
+
 void FlowRun::start_ending(FlowEnd end, TimePoint now) {
   // The first reason counts, and a signal to us outweighs a timeout: whoever sent it must see us die by it.
   if (end_ == FlowEnd::completed || end == FlowEnd::signalled) end_ = end;
@@ -126,8 +135,7 @@ bool FlowRun::timeout_counts() const {
 void FlowRun::on_deadline(bool terminal_raw, TimePoint now) {
   if (timeout_counts() && now >= *timeout_at_) {
     timeout_at_.reset();
-    actions_.push_back(PassSignal{.signal = SIGTERM, .strays_too = true, .then_continue = true});
-    start_ending(FlowEnd::timed_out, now);
+    end_stages(FlowEnd::timed_out, now);
   }
   if (ask_at_ && now >= *ask_at_) {
     ask_at_.reset();

@@ -35,7 +35,7 @@ struct Straggler {
 };
 
 struct FlowRunOptions {
-  std::size_t stages = 0;
+  std::size_t stages = 0;  // one for each worker of a stage that has many
   Duration grace = std::chrono::seconds(2);
   std::optional<Duration> timeout;
   bool keep = false;  // spare what stages left running
@@ -87,7 +87,13 @@ struct TellUnkillable {
 using FlowAction = std::variant<PassSignal, AskForStragglers, KillEverything, LeaveStragglers, TellAwaitingStragglers,
                                 TellEndingStragglers, TellKilling, TellUnkillable>;
 
-enum class FlowEnd { completed, timed_out, signalled, not_started };
+enum class FlowEnd {
+  completed,
+  timed_out,
+  signalled,
+  not_started,
+  broken,  // records could not go on, or a worker that had some was lost
+};
 
 class FlowRun final {
  public:
@@ -99,6 +105,8 @@ class FlowRun final {
   void on_stragglers(std::vector<Straggler> stragglers, TimePoint now);
   /// `terminal_raw`: a stage keeps the terminal in a mode in which keys and signals are its own.
   void on_signal(int signal, SignalSource source, bool terminal_raw, TimePoint now);
+  /// The flow can't go on as a whole: every stage is ended, as by the timeout.
+  void on_broken(TimePoint now);
   void on_deadline(bool terminal_raw, TimePoint now);  // early calls do nothing
   /// Of what begins to end from now on.
   void set_grace(Duration grace) { options_.grace = grace; }
@@ -116,6 +124,7 @@ class FlowRun final {
  private:
   enum class State { running, ending, lingering, ending_stragglers, killing, finished };
 
+  void end_stages(FlowEnd end, TimePoint now);
   void start_ending(FlowEnd end, TimePoint now);
   void forget_ending();
   void start_lingering(TimePoint now);

@@ -143,6 +143,19 @@ TEST_F(FlowRunTest, TimesOutAlsoAfterAStageTookASignal) {
   EXPECT_EQ(run.end(), FlowEnd::timed_out);
 }
 
+TEST_F(FlowRunTest, AFlowThatCannotGoOnIsEndedAndKilledAfterTheGrace) {
+  FlowRun run = make({});
+  run.on_broken(at(1s));
+  EXPECT_EQ(actions(run), Actions{kTerm});
+  run.on_broken(at(2s));
+  EXPECT_EQ(actions(run), Actions{});
+  run.on_deadline(false, at(3s));
+  EXPECT_EQ(actions(run), (Actions{KillEverything{}, TellKilling{}}));
+  end_stages(run, 3s);
+  run.on_childless();
+  EXPECT_EQ(run.end(), FlowEnd::broken);
+}
+
 TEST_F(FlowRunTest, SignalOutweighsTheTimeout) {
   FlowRun run = make({.timeout = 5s});
   run.on_deadline(false, at(5s));

@@ -34,6 +34,8 @@ const char* end_name(FlowEnd end) {
       return "signalled";
     case FlowEnd::not_started:
       return "not_started";
+    case FlowEnd::broken:
+      return "broken";
   }
   return "unknown";
 }
@@ -59,6 +61,9 @@ Json workers_json(const std::vector<WorkerSummary>& workers) {
     json["pid"] = worker.pid != 0 ? Json(worker.pid) : Json();
     json["status"] = status_json(worker.end);
     json["signal"] = signal_json(worker.end);
+    if (worker.number > 0) json["worker"] = worker.number;
+    if (worker.records_given) json["records_given"] = *worker.records_given;
+    if (worker.records_written) json["records_written"] = *worker.records_written;
     list.push_back(std::move(json));
   }
   return list;
@@ -134,19 +139,35 @@ std::string how_it_ended(exec::ProcessStatus status) {
   return fmt::format("exited with status {}", status.exit_code());
 }
 
-// Where it failed, by how: workers that ended alike are one sentence.
-std::vector<std::pair<std::string, std::string>> failures(const StageSummary& stage, PipefailRule rule) {
-  std::vector<std::pair<std::string, std::string>> found;
-  if (stage.workers.empty() && stage.end && failed(*stage.end, rule))
-    found.emplace_back(how_it_ended(stage.end->status), stage.elsewhere ? stage.host : "");
+// Which workers ended alike: "on n1, n2" of @all, "(workers 2, 3)" of @x8.
+struct Alike {
+  std::string how;
+  std::vector<std::string> hosts;
+  std::vector<std::uint32_t> numbers;
+
+  std::string where() const {
+    if (!numbers.empty()) return fmt::format(" (worker{} {})", numbers.size() > 1 ? "s" : "", fmt::join(numbers, ", "));
+    return hosts.empty() ? "" : fmt::format(" on {}", fmt::join(hosts, ", "));
+  }
+};
+
+// How it failed: workers that ended alike are one sentence.
+std::vector<Alike> failures(const StageSummary& stage, PipefailRule rule) {
+  std::vector<Alike> found;
+  if (stage.workers.empty() && stage.end && failed(*stage.end, rule)) {
+    found.push_back({.how = how_it_ended(stage.end->status), .hosts = {}, .numbers = {}});
+    if (stage.elsewhere) found.back().hosts.push_back(stage.host);
+  }
   for (const WorkerSummary& worker : stage.workers) {
     if (!worker.end || !failed(*worker.end, rule)) continue;
     std::string how = how_it_ended(worker.end->status);
-    auto same = std::ranges::find(found, how, &std::pair<std::string, std::string>::first);
-    if (same == found.end())
-      found.emplace_back(how, worker.host);
-    else
-      same->second += ", " + worker.host;
+    auto same = std::ranges::find(found, how, &Alike::how);
+    if (same == found.end()) same = found.insert(found.end(), {.how = how, .hosts = {}, .numbers = {}});
+    if (worker.number > 0) {
+      same->numbers.push_back(worker.number);
+    } else {
+      same->hosts.push_back(worker.host);
+    }
   }
   return found;
 }
@@ -159,9 +180,9 @@ std::vector<std::string> failure_sentences(const FlowSummary& summary) {
     const StageSummary& stage = summary.stages[i];
     bool counts = summary.rule != PipefailRule::last || i + 1 == summary.stages.size();
     if (!counts) continue;
-    for (const auto& [how, where] : failures(stage, summary.rule))
-      sentences.push_back(fmt::format("stage {} `{}`{}{} {}", i + 1, on_one_line(stage.command, kCommandColumns),
-                                      where.empty() ? "" : " on ", where, how));
+    for (const Alike& alike : failures(stage, summary.rule))
+      sentences.push_back(fmt::format("stage {} `{}`{} {}", i + 1, on_one_line(stage.command, kCommandColumns),
+                                      alike.where(), alike.how));
   }
   return sentences;
 }

@@ -14,18 +14,21 @@
 
 namespace sluice::flow {
 
-/// One of the processes of a stage that runs on every node.
+/// One of the processes of a stage that has several: on every node (@all), or many on one (@x8).
 struct WorkerSummary {
+  std::uint32_t number = 0;  // of @x8, from 1; 0: its host tells which it is
   std::string host;
   int pid = 0;
   std::optional<StageEnd> end;
+  std::optional<std::uint64_t> records_given = std::nullopt;    // to a worker of @x8
+  std::optional<std::uint64_t> records_written = std::nullopt;  // by it, that went on
 };
 
 struct StageSummary {
   std::string command;
   std::string host;
   bool elsewhere = false;              // than where `sluice` was called: failures name the host
-  std::vector<WorkerSummary> workers;  // of @all, else none
+  std::vector<WorkerSummary> workers;  // if it has several, else none
   int pid = 0;
   std::optional<StageEnd> end;  // nothing: it was not started, or how it ended is not known
   bool io_known = false;

@@ -59,6 +59,19 @@ TEST(FlowSummary, NamesTheHostOfAStageElsewhere) {
   EXPECT_THAT(failure_sentences(flow), ElementsAre("stage 1 `yes` on h was ended by signal 9 (SIGKILL)"));
 }
 
+TEST(FlowSummary, NamesTheWorkersThatFailed) {
+  FlowSummary flow = summary();
+  flow.stages[0].workers = {{.number = 1, .host = "h", .pid = 1, .end = StageEnd{ProcessStatus::exited(4)}},
+                            {.number = 2, .host = "h", .pid = 2, .end = StageEnd{ProcessStatus::exited(0)}},
+                            {.number = 3, .host = "h", .pid = 3, .end = StageEnd{ProcessStatus::exited(4)}}};
+  flow.stages[0].workers[1].records_given = 7;
+  EXPECT_THAT(failure_sentences(flow), ElementsAre("stage 1 `yes` (workers 1, 3) exited with status 4"));
+  auto workers = nlohmann::json::parse(to_json(flow))["stages"][0]["workers"];
+  EXPECT_EQ(workers[1]["worker"], 2);
+  EXPECT_EQ(workers[1]["records_given"], 7);
+  EXPECT_FALSE(workers[0].contains("records_given"));
+}
+
 TEST(FlowSummary, NamesTheNodesWhereAWorkerFailed) {
   FlowSummary flow = summary();
   flow.stages[0].workers = {{.host = "n1", .pid = 1, .end = StageEnd{ProcessStatus::exited(4)}},

@@ -14,6 +14,12 @@ bool failed(const StageEnd& end, PipefailRule rule) {
   return !(rule == PipefailRule::lenient && ended_by_pipe && end.reader_done);
 }
 
+StageEnd worse(const StageEnd& one, const StageEnd& other) {
+  bool one_failed = failed(one, PipefailRule::lenient), other_failed = failed(other, PipefailRule::lenient);
+  if (one_failed != other_failed) return one_failed ? one : other;
+  return other.status.shell_status() > one.status.shell_status() ? other : one;
+}
+
 int pipeline_status(std::span<const StageEnd> ends, PipefailRule rule) {
   REQUIRE(!ends.empty());
   if (rule == PipefailRule::last) return ends.back().status.shell_status();

@@ -22,6 +22,9 @@ struct StageEnd {
 /// Whether `end` makes the pipeline fail. Under `last` it is asked of the last stage only.
 bool failed(const StageEnd& end, PipefailRule rule);
 
+/// Of two workers of one stage: a failure rather than none, then the higher status.
+StageEnd worse(const StageEnd& one, const StageEnd& other);
+
 /// `ends` are in the order of the stages.
 int pipeline_status(std::span<const StageEnd> ends, PipefailRule rule);
 

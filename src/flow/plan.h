@@ -7,6 +7,7 @@
 // `--dry-run` shows the whole plan beside every problem.
 // Threading: pure, but for the look at the file system that finds a program.
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@ namespace sluice::flow {
 enum class LinkCarrier {
   kernel_pipe,  // the two programs share it; no byte passes through us
   relay,        // two pipes with a splicing relay between them that counts (--exact)
+  records,      // whole records, to or from a stage of many workers
 };
 
 struct PlannedLink {
@@ -31,17 +33,23 @@ struct PlannedLink {
 struct PlannedStage {
   std::string command;
   std::vector<std::string> at_words;
-  std::string place;         // "here"
-  std::string place_reason;  // "beside stage 1"
-  std::string how;           // "exec /usr/bin/sort", "bash: 'echo' is a builtin"
-  exec::Program program;     // streams are set by the join pass
+  std::string place;          // "here"
+  std::string place_reason;   // "beside stage 1"
+  std::string how;            // "exec /usr/bin/sort", "bash: 'echo' is a builtin"
+  std::uint32_t workers = 0;  // that share the records of its input; 0: it is one process, and takes bytes
+  RecordFraming framing = RecordFraming::lines;
+  exec::Program program;  // streams are set by the join pass
 };
 
 struct Plan {
   std::vector<PlannedStage> stages;
   std::vector<PlannedLink> links;
   std::vector<PlanProblem> problems;
+  bool losses_allowed = false;  // --on-loss=continue
 };
+
+/// Whether a stage has workers that share its records.
+bool spreads(const Plan& plan);
 
 Plan make_plan(const FlowGraph& graph, const PlanContext& context);
 

@@ -3,6 +3,21 @@
 #include "flow/plan.h"
 
 namespace sluice::flow {
+namespace {
+
+const char* carrier_name(LinkCarrier carrier) {
+  switch (carrier) {
+    case LinkCarrier::kernel_pipe:
+      return "kernel_pipe";
+    case LinkCarrier::relay:
+      return "relay";
+    case LinkCarrier::records:
+      return "records";
+  }
+  return "unknown";
+}
+
+}  // namespace
 
 std::string to_json(const Plan& plan) {
   using Json = nlohmann::ordered_json;
@@ -18,6 +33,7 @@ std::string to_json(const Plan& plan) {
     entry["place_reason"] = stage.place_reason;
     entry["how"] = stage.how;
     entry["arguments"] = stage.program.arguments;
+    if (stage.workers > 0) entry["workers"] = stage.workers;
     json["stages"].push_back(std::move(entry));
   }
   json["links"] = Json::array();
@@ -25,7 +41,7 @@ std::string to_json(const Plan& plan) {
     Json entry;
     entry["from"] = link.link.from + 1;
     entry["to"] = link.link.to + 1;
-    entry["carrier"] = link.carrier == LinkCarrier::kernel_pipe ? "kernel_pipe" : "relay";
+    entry["carrier"] = carrier_name(link.carrier);
     json["links"].push_back(std::move(entry));
   }
   json["ships"] = Json::array();

@@ -46,12 +46,28 @@ TEST(Plan, CountsByRelaysThatAreGuarded) {
   EXPECT_FALSE(plan.stages[0].program.guarded_input);
 }
 
+TEST(Plan, LeadsRecordsThroughUs) {
+  Plan plan = plan_of("cat | @x3 @null sort | cat");
+  EXPECT_EQ(plan.stages[1].workers, 3u);
+  EXPECT_EQ(plan.stages[1].framing, RecordFraming::null);
+  EXPECT_EQ(plan.stages[1].how, "3 workers: exec /usr/bin/sort");
+  EXPECT_EQ(plan.links[0].carrier, LinkCarrier::records);
+  EXPECT_EQ(plan.links[1].carrier, LinkCarrier::records);
+  EXPECT_EQ(plan.stages[0].program.output, Stream::passed);
+  EXPECT_TRUE(plan.stages[1].program.guarded_input);
+  EXPECT_TRUE(plan.stages[2].program.guarded_input);
+  EXPECT_THAT(describe_plan(plan), HasSubstr("stdin -> 1 =records=> 2 =records=> 3 -> stdout\n"));
+  Plan ends = plan_of("@x2 cat");
+  EXPECT_EQ(ends.stages[0].program.input, Stream::passed);
+  EXPECT_EQ(ends.stages[0].program.output, Stream::passed);
+}
+
 TEST(Plan, FindsEveryProblemAndGoesOn) {
-  Plan plan = plan_of("nosuchcommand | @x8 cat | /etc/passwd | cat");
+  Plan plan = plan_of("nosuchcommand | @map cat | /etc/passwd | cat");
   ASSERT_EQ(plan.problems.size(), 3u);
   EXPECT_EQ(plan.problems[0].status, 127);
   EXPECT_EQ(plan.problems[1].status, 125);
-  EXPECT_THAT(plan.problems[1].message, HasSubstr("'@x8' needs record links"));
+  EXPECT_THAT(plan.problems[1].message, HasSubstr("'@map' needs workers that answer each record"));
   EXPECT_EQ(plan.problems[2].status, 126);
   EXPECT_EQ(plan.stages[3].how, "exec /usr/bin/cat");
 }

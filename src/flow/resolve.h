@@ -26,6 +26,7 @@ struct PlanContext {
   const exec::Environment& environment;
   bool inner_pipefail = true;  // for the shells of the stages
   bool exact = false;          // count every byte by a relay
+  bool losses_allowed = false;  // a worker of many may be lost (--on-loss=continue)
   /// Where the stages will work, if not where we do: relative names are looked up there. An empty one holds nothing yet.
   std::optional<std::string> directory = std::nullopt;
 };

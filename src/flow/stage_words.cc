@@ -163,6 +163,10 @@ std::string needs(std::string_view word, std::string_view what) {
   return fmt::format("'{}' needs {}, which this version does not have yet", word, what);
 }
 
+bool is_framing(std::string_view word) {
+  return word == "@lines" || word == "@null" || word == "@json" || word == "@len";
+}
+
 std::string needs_a_node(std::string_view word) {
   return fmt::format(
       "'{}' needs a cluster, and no node was found; `sluice start` or `sluice dev` starts one, --node names one", word);
@@ -206,15 +210,26 @@ std::optional<std::string> not_yet_runnable(const StageWords& words) {
   if (words.function) return needs("@fn", "functions");
   if (words.sandbox) return needs("@sandbox", "sandboxes");
   if (words.image) return needs("@image=" + *words.image, "containers");
-  if (words.workers) return needs(fmt::format("@x{}", *words.workers), "record links");
-  if (words.each) return needs(*words.each == 1 ? "@each" : fmt::format("@each={}", *words.each), "record links");
-  if (words.map) return needs("@map", "record links");
-  if (words.ordered) return needs("@ordered", "record links");
-  if (words.by) return needs("@by=" + *words.by, "record links");
-  if (words.framing)
-    for (const std::string& word : words.written)
-      if (word == "@lines" || word == "@null" || word == "@json" || word == "@len") return needs(word, "record links");
+  if (words.each)
+    return needs(*words.each == 1 ? "@each" : fmt::format("@each={}", *words.each), "a process for each record");
+  if (words.map) return needs("@map", "workers that answer each record");
+  if (words.ordered) return needs("@ordered", "workers that answer each record");
+  if (words.by) return needs("@by=" + *words.by, "a partition by keys");
+  for (const std::string& word : words.written)
+    if (is_framing(word) && !words.workers)
+      return fmt::format(
+          "'{}' says how records are told apart, and a stage of one worker takes bytes; "
+          "leave it out, or spread the stage: @x2 {}",
+          word, word);
   return std::nullopt;
+}
+
+std::optional<std::string> not_yet_over_hosts(const StageWords& words) {
+  if (!words.workers) return std::nullopt;
+  return fmt::format(
+      "'@x{}' runs on this machine alone, in a text without a place; over hosts it needs records on "
+      "links between them, which this version does not have yet",
+      *words.workers);
 }
 
 }  // namespace sluice::flow

@@ -10,9 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "link/record_framing.h"
+
 namespace sluice::flow {
 
-enum class RecordFraming { lines, null, json, len };
+using link::RecordFraming;
 
 /// Where the user wants a stage.
 struct Whereabouts {
@@ -64,6 +66,8 @@ std::span<const std::string> plain_stage_words();
 
 /// Why this build cannot run a stage with these words yet, or nothing. It names the word.
 std::optional<std::string> not_yet_runnable(const StageWords& words);
+/// The same for a stage of a flow over hosts, beyond that.
+std::optional<std::string> not_yet_over_hosts(const StageWords& words);
 /// Why a flow on this machine alone cannot run it, beyond that: the word that needs a cluster.
 std::optional<std::string> needs_cluster(const StageWords& words);
 

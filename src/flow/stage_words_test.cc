@@ -69,8 +69,8 @@ TEST(StageWords, RefusesWhatMakesNoSense) {
 }
 
 TEST(StageWords, SaysWhatCannotRunYet) {
-  for (const char* word : {"@x8", "@map", "@each", "@each=5", "@lines", "@null", "@json", "@len", "@ordered", "@by=1",
-                           "@sandbox", "@image=a", "@fn"}) {
+  for (const char* word : {"@map", "@each", "@each=5", "@lines", "@null", "@json", "@len", "@ordered", "@by=1", "@sandbox",
+                           "@image=a", "@fn"}) {
     auto reason = not_yet_runnable(*read({word}));
     ASSERT_TRUE(reason.has_value()) << word;
     EXPECT_TRUE(reason->contains(word)) << *reason << ", but the user wrote " << word;
@@ -78,6 +78,9 @@ TEST(StageWords, SaysWhatCannotRunYet) {
   for (const char* word : {"@here", "@db1", "@all", "@gpu=yes"})
     EXPECT_EQ(not_yet_runnable(*read({word})), std::nullopt) << word;
   EXPECT_EQ(not_yet_runnable(*read({})), std::nullopt);
+  EXPECT_EQ(not_yet_runnable(*read({"@x8", "@null"})), std::nullopt);
+  EXPECT_TRUE(not_yet_over_hosts(*read({"@x8"})).value_or("").contains("@x8"));
+  EXPECT_EQ(not_yet_over_hosts(*read({"@db1"})), std::nullopt);
 }
 
 TEST(StageWords, SaysWhatNeedsACluster) {

@@ -14,11 +14,20 @@
 
 namespace sluice::link {
 
+namespace {
+
+struct GatherCounts {
+  std::vector<std::atomic<std::uint64_t>> taken;  // records, by worker
+  std::atomic<std::uint64_t> bytes = 0;
+};
+
+}  // namespace
+
 class RecordGatherer final {
  public:
   RecordGatherer(std::vector<LocalStream> from, LocalStream into, const RecordGatherOptions& options,
-                 std::atomic<std::uint64_t>* taken)
-      : framing_(options.cut.framing), into_(std::move(into)), taken_(taken) {
+                 GatherCounts& counts)
+      : framing_(options.cut.framing), into_(std::move(into)), counts_(counts) {
     for (LocalStream& stream : from)
       inputs_.push_back({.from = std::move(stream), .cutter = RecordCutter(options.cut)});
   }
@@ -81,6 +90,7 @@ class RecordGatherer final {
       }
       moved = true;
       written_ += outcome.bytes;
+      counts_.bytes.fetch_add(outcome.bytes, std::memory_order_relaxed);
     }
     return moved;
   }
@@ -97,7 +107,7 @@ class RecordGatherer final {
       written_ = 0;
       framed_.clear();
       if (writing_.shape().layout == RecordLayout::sized) append_framed(writing_, framing_, framed_);
-      taken_[index].fetch_add(writing_.count(), std::memory_order_relaxed);
+      counts_.taken[index].fetch_add(writing_.count(), std::memory_order_relaxed);
       return true;
     }
     writing_ = RecordBatch();
@@ -138,7 +148,7 @@ class RecordGatherer final {
   RecordFraming framing_;
   std::vector<Input> inputs_;
   LocalStream into_;
-  std::atomic<std::uint64_t>* taken_;
+  GatherCounts& counts_;
   RecordBatch writing_;
   std::string framed_;  // if the stream's bytes are others than the batch's
   std::size_t written_ = 0;
@@ -148,7 +158,7 @@ class RecordGatherer final {
 };
 
 struct RecordGather::Running {
-  std::vector<std::atomic<std::uint64_t>> taken;
+  GatherCounts counts;
   std::unique_ptr<RecordGatherer> gatherer;  // with what it keeps open
   StoppableThread thread;
 };
@@ -165,9 +175,8 @@ std::expected<RecordGather, int> RecordGather::start(std::vector<UniqueFd> from,
     sources.push_back(*std::move(source));
   }
   auto running = std::make_unique<Running>();
-  running->taken = std::vector<std::atomic<std::uint64_t>>(sources.size());
-  running->gatherer =
-      std::make_unique<RecordGatherer>(std::move(sources), *std::move(sink), options, running->taken.data());
+  running->counts.taken = std::vector<std::atomic<std::uint64_t>>(sources.size());
+  running->gatherer = std::make_unique<RecordGatherer>(std::move(sources), *std::move(sink), options, running->counts);
   auto started = running->thread.start(
       [gatherer = running->gatherer.get(), on_end = std::move(on_end)](int stop) { on_end(gatherer->run(stop)); });
   if (!started) return std::unexpected(started.error());
@@ -179,7 +188,8 @@ RecordGather::RecordGather(RecordGather&&) noexcept = default;
 RecordGather::~RecordGather() = default;
 
 std::uint64_t RecordGather::taken(std::size_t worker) const {
-  return running_->taken[worker].load(std::memory_order_relaxed);
+  return running_->counts.taken[worker].load(std::memory_order_relaxed);
 }
+std::uint64_t RecordGather::bytes() const { return running_->counts.bytes.load(std::memory_order_relaxed); }
 
 }  // namespace sluice::link

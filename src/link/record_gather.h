@@ -38,6 +38,8 @@ class RecordGather final {
 
   /// How many records a worker has written that went on. Any time.
   std::uint64_t taken(std::size_t worker) const;
+  /// How long the stream is, as far as it was written. Any time.
+  std::uint64_t bytes() const;
 
  private:
   struct Running;

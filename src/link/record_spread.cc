@@ -40,19 +40,24 @@ struct Worker {
   bool open = true;
 };
 
+struct SpreadCounts {
+  std::vector<std::atomic<std::uint64_t>> given;  // records, by worker
+  std::atomic<std::uint64_t> bytes = 0;
+};
+
 }  // namespace
 
 class RecordSpreader final {
  public:
   RecordSpreader(LocalStream from, std::vector<LocalStream> into, const RecordSpreadOptions& options,
-                 std::atomic<std::uint64_t>* given)
+                 SpreadCounts& counts)
       : options_(options),
         from_(std::move(from)),
         cutter_(options.cut),
         producer_({.pending_bytes_max = kPendingMax,
                    .flight_bytes_max = options.flight_bytes_max,
                    .outbox_bytes_max = options.flight_bytes_max}),
-        given_(given) {
+        counts_(counts) {
     for (LocalStream& stream : into) workers_.push_back({.into = std::move(stream)});
     for (ConsumerNumber number = 0; number < workers_.size(); ++number) producer_.attach_local(number);
   }
@@ -77,6 +82,7 @@ class RecordSpreader final {
     in_background_ = outcome.status == LocalStream::Status::in_background;
     switch (outcome.status) {
       case LocalStream::Status::moved:
+        counts_.bytes.fetch_add(outcome.bytes, std::memory_order_relaxed);
         return take(cutter_.on_bytes(outcome.bytes));
       case LocalStream::Status::ended:
         from_ = LocalStream();
@@ -170,7 +176,7 @@ class RecordSpreader final {
   }
 
   void count(ConsumerNumber number, std::uint64_t records) {
-    given_[number].fetch_add(records, std::memory_order_relaxed);
+    counts_.given[number].fetch_add(records, std::memory_order_relaxed);
   }
 
   void finish() {
@@ -202,14 +208,14 @@ class RecordSpreader final {
   RecordCutter cutter_;
   RecordProducer producer_;
   std::vector<Worker> workers_;
-  std::atomic<std::uint64_t>* given_;
+  SpreadCounts& counts_;
   std::vector<pollfd> polled_;
   bool in_background_ = false;
   std::optional<RecordStreamEnd> end_;
 };
 
 struct RecordSpread::Running {
-  std::vector<std::atomic<std::uint64_t>> given;
+  SpreadCounts counts;
   std::unique_ptr<RecordSpreader> spreader;  // with what it keeps open
   StoppableThread thread;
 };
@@ -226,9 +232,8 @@ std::expected<RecordSpread, int> RecordSpread::start(UniqueFd from, std::vector<
     sinks.push_back(*std::move(sink));
   }
   auto running = std::make_unique<Running>();
-  running->given = std::vector<std::atomic<std::uint64_t>>(sinks.size());
-  running->spreader =
-      std::make_unique<RecordSpreader>(*std::move(source), std::move(sinks), options, running->given.data());
+  running->counts.given = std::vector<std::atomic<std::uint64_t>>(sinks.size());
+  running->spreader = std::make_unique<RecordSpreader>(*std::move(source), std::move(sinks), options, running->counts);
   auto started = running->thread.start(
       [spreader = running->spreader.get(), on_end = std::move(on_end)](int stop) { on_end(spreader->run(stop)); });
   if (!started) return std::unexpected(started.error());
@@ -240,7 +245,8 @@ RecordSpread::RecordSpread(RecordSpread&&) noexcept = default;
 RecordSpread::~RecordSpread() = default;
 
 std::uint64_t RecordSpread::given(std::size_t worker) const {
-  return running_->given[worker].load(std::memory_order_relaxed);
+  return running_->counts.given[worker].load(std::memory_order_relaxed);
 }
+std::uint64_t RecordSpread::bytes() const { return running_->counts.bytes.load(std::memory_order_relaxed); }
 
 }  // namespace sluice::link

@@ -47,6 +47,8 @@ class RecordSpread final {
 
   /// How many records were written to a worker, its pipe at least. Any time.
   std::uint64_t given(std::size_t worker) const;
+  /// How long the stream was, as far as it was read. Any time.
+  std::uint64_t bytes() const;
 
  private:
   struct Running;

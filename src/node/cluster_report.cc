@@ -97,7 +97,7 @@ void ClusterReport::note_end(const v1::StageStatus& status, TimePoint now) {
   flow::StageEnd end = stage_end_from(status.exited());
   add(stage, status.exited());
   if (is_everywhere(request_, status.index())) worker_of(stage, status).end = end;
-  if (!stage.end || end.status.shell_status() >= stage.end->status.shell_status()) stage.end = end;
+  stage.end = stage.end ? flow::worse(end, *stage.end) : end;
   stage.duration = now - start_;
 }
 

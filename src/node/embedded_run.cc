@@ -11,13 +11,12 @@
 #include <cstring>
 #include <utility>
 
-#include "base/pipe.h"
 #include "base/require.h"
 #include "base/text.h"
 #include "exec/subreaper.h"
 #include "flow/flow_summary.h"
 #include "flow/quoting.h"
-#include "link/splice_relay.h"
+#include "node/embedded_streams.h"
 #include "node/host_name.h"
 #include "node/local_progress.h"
 #include "node/progress_display.h"
@@ -29,7 +28,6 @@
 namespace sluice::node {
 namespace {
 
-constexpr std::size_t kMarkColumns = 30;     // of a stage's name before each line
 constexpr std::size_t kNamedStragglers = 5;  // in a message; the rest are counted
 
 std::string list_stragglers(const std::vector<flow::Straggler>& stragglers) {
@@ -49,7 +47,8 @@ class EmbeddedRun final {
         start_(Clock::now()),
         signals_(entry),
         terminal_(entry.has_terminal ? Terminal::open() : Terminal()),
-        flow_({.stages = request_.plan.stages.size(),
+        streams_(request_.plan, {.mark_stderr = request_.mark_stderr, .record_max = request_.record_max}, marks_),
+        flow_({.stages = streams_.seats().size(),
                .grace = request_.grace,
                .timeout = request_.timeout,
                .keep = request_.keep},
@@ -58,8 +57,14 @@ class EmbeddedRun final {
     summary_.name = request_.name;
     summary_.rule = request_.pipefail;
     std::string host = host_name();
-    for (const flow::PlannedStage& stage : request_.plan.stages)
-      summary_.stages.push_back({.command = stage.command, .host = host});
+    for (const flow::PlannedStage& stage : request_.plan.stages) {
+      flow::StageSummary& summary = summary_.stages.emplace_back();
+      summary.command = stage.command;
+      summary.host = host;
+      for (std::uint32_t worker = 1; worker <= stage.workers; ++worker)
+        summary.workers.push_back({.number = worker, .host = host});
+    }
+    ended_.resize(streams_.seats().size());
   }
 
   RunResult run() {
@@ -73,16 +78,16 @@ class EmbeddedRun final {
  private:
   // --- starting -------------------------------------------------------------------------------------------------
 
-  // The relays and marks need pipes of ours; the spawner gets the stages' ends in the order in which it takes them.
   bool launch() {
     exec::Launch launch;
-    for (flow::PlannedStage& stage : request_.plan.stages) launch.programs.push_back(stage.program);
     std::vector<UniqueFd> passed;
-    if (!connect(launch.programs, passed)) {
-      refuse(fmt::format("cannot make the pipes of {} stages: {}; raise the limit (ulimit -n)", launch.programs.size(),
-                         std::strerror(errno)));
+    auto programs = streams_.connect(passed);
+    if (!programs) {
+      refuse(fmt::format("cannot make the pipes of {} stages: {}; raise the limit (ulimit -n)",
+                         request_.plan.stages.size(), std::strerror(programs.error())));
       return false;
     }
+    launch.programs = *std::move(programs);
     launch.environment = request_.environment.entries();
     launch.directory = request_.directory;
     launch.process_group = entry_.has_terminal ? entry_.process_group : 0;
@@ -92,36 +97,8 @@ class EmbeddedRun final {
     for (const UniqueFd& fd : passed) descriptors.push_back(fd.get());
     if (auto sent = spawner_.send_with(launch, descriptors); !sent) {
       refuse(fmt::format("cannot pass the pipes of {} stages to the spawner: {}; raise the limit (ulimit -n)",
-                         launch.programs.size(), std::strerror(sent.error())));
+                         request_.plan.stages.size(), std::strerror(sent.error())));
       return false;
-    }
-    return true;
-  }
-
-  bool connect(std::vector<exec::Program>& programs, std::vector<UniqueFd>& passed) {
-    UniqueFd next_input, next_guard;
-    for (std::size_t i = 0; i < programs.size(); ++i) {
-      exec::Program& program = programs[i];
-      UniqueFd guard = std::exchange(next_guard, UniqueFd());
-      if (program.input == exec::Stream::passed) passed.push_back(std::exchange(next_input, UniqueFd()));
-      if (program.output == exec::Stream::passed) {
-        auto before = make_pipe(), after = make_pipe();
-        if (!before || !after) return false;
-        passed.push_back(std::move(before->write_end));
-        next_input = std::move(after->read_end);
-        next_guard.reset(::fcntl(after->write_end.get(), F_DUPFD_CLOEXEC, 3));
-        if (!next_guard) return false;
-        relays_.emplace_back(std::move(before->read_end), std::move(after->write_end));
-      }
-      if (request_.mark_stderr && program.error == exec::Stream::inherited) {
-        auto pipe = make_pipe();
-        if (!pipe) return false;
-        program.error = exec::Stream::passed;
-        passed.push_back(std::move(pipe->write_end));
-        marks_.add(std::move(pipe->read_end),
-                   fmt::format("[{} {}] ", i + 1, flow::on_one_line(program.arguments.front(), kMarkColumns)));
-      }
-      if (program.guarded_input) passed.push_back(std::move(guard));
     }
     return true;
   }
@@ -134,7 +111,7 @@ class EmbeddedRun final {
     wait();
     while (auto signal = signals_.next())
       flow_.on_signal(signal->number, signal->source, terminal_.is_raw(), Clock::now());
-    for (std::size_t i = 0; i < relays_.size(); ++i) move(i);
+    move_streams();
     read_spawner();
     TimePoint now = Clock::now();
     // Whether the terminal is raw matters, and costs a system call, only when something is due.
@@ -146,12 +123,7 @@ class EmbeddedRun final {
     polled_.clear();
     polled_.push_back({.fd = spawner_.descriptor(), .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = signals_.descriptor(), .events = POLLIN, .revents = 0});
-    for (const link::SpliceRelay& relay : relays_) {
-      auto waits = relay.waits();
-      if (!waits) continue;
-      polled_.push_back(waits->input);
-      polled_.push_back(waits->output);
-    }
+    streams_.add_waits(polled_);
     if (auto waits = output_.waits()) polled_.push_back(*waits);
     std::size_t first_mark = polled_.size();
     if (output_.has_room())
@@ -171,16 +143,26 @@ class EmbeddedRun final {
     return static_cast<int>(std::clamp<decltype(left)>(left, 0, 1'000'000));
   }
 
-  void move(std::size_t index) {
-    link::SpliceRelay& relay = relays_[index];
-    if (relay.state() != link::SpliceRelay::State::moving) return;
-    relay.move();
-    summary_.stages[index].output_bytes = relay.moved().value;
-    if (relay.state() == link::SpliceRelay::State::failed)
-      output_.say(fmt::format("the relay behind stage {} failed: {}; the stage behind it gets no more input", index + 1,
-                              std::strerror(errno)));
-    if (relay.state() != link::SpliceRelay::State::moving)
-      spawner_.send(exec::ReleaseInput{static_cast<exec::ProgramIndex>(index + 1)});
+  void move_streams() {
+    streams_.move();
+    while (auto event = streams_.poll_event()) std::visit([this](auto& what) { handle(what); }, *event);
+  }
+
+  void handle(InputOver& over) { spawner_.send(exec::ReleaseInput{over.program}); }
+  void handle(RelayFailed& failure) {
+    output_.say(fmt::format("the relay behind stage {} failed: {}; the stage behind it gets no more input",
+                            failure.stage + 1, std::strerror(failure.error)));
+  }
+  void handle(RecordsFailed& failure) {
+    break_flow(kRefused, fmt::format("stage {}: {}", failure.stage + 1, failure.why));
+  }
+
+  // The first reason counts.
+  void break_flow(int status, const std::string& why) {
+    if (broken_status_) return;
+    broken_status_ = status;
+    output_.say(why);
+    flow_.on_broken(Clock::now());
   }
 
   // --- the spawner's events ---------------------------------------------------------------------------------------
@@ -198,10 +180,15 @@ class EmbeddedRun final {
   }
 
   void handle(exec::Started& started) {
-    for (std::size_t i = 0; i < started.pids.size(); ++i) summary_.stages[i].pid = started.pids[i];
+    for (std::size_t i = 0; i < started.pids.size(); ++i) {
+      const ProgramSeat& seat = streams_.seats()[i];
+      flow::StageSummary& stage = summary_.stages[seat.stage];
+      (seat.worker > 0 ? stage.workers[seat.worker - 1].pid : stage.pid) = started.pids[i];
+    }
     std::vector<link::PipeObserver> observers;
     for (std::uint32_t i = 0; i < started.observers; ++i) observers.emplace_back(spawner_.take_descriptor());
-    samples_.watch(std::move(observers));
+    samples_.watch(request_.plan, std::move(observers));
+    streams_.start();
     release_standard_streams();
   }
 
@@ -214,7 +201,8 @@ class EmbeddedRun final {
 
   void handle(exec::LaunchFailed& failure) {
     failed_to_start_ = true;
-    const flow::PlannedStage& stage = request_.plan.stages[failure.program];
+    std::size_t index = streams_.seats()[failure.program].stage;
+    const flow::PlannedStage& stage = request_.plan.stages[index];
     bool executing = failure.action == "execute";
     bool file_is_there = ::access(stage.program.path.c_str(), F_OK) == 0;
     std::string why = std::strerror(failure.error);
@@ -222,23 +210,44 @@ class EmbeddedRun final {
     if (failure.error == EMFILE || failure.error == ENFILE) why += "; raise the limit (ulimit -n)";
     if (failure.error == EAGAIN) why += "; raise the limit (ulimit -u)";
     const std::string& what = executing ? stage.program.path : stage.command;
-    refuse(fmt::format("stage {}: cannot {} {}: {}; nothing is left running", failure.program + 1, failure.action,
+    refuse(fmt::format("stage {}: cannot {} {}: {}; nothing is left running", index + 1, failure.action,
                        flow::on_one_line(what, 60), why));
     if (executing) status_ = failure.error == ENOENT ? 127 : 126;  // as bash has it, also for a missing interpreter
   }
 
   void handle(exec::Exited& exited) {
-    flow::StageSummary& stage = summary_.stages[exited.program];
-    auto status = exec::ProcessStatus::from_wait(exited.wait_status);
+    const ProgramSeat& seat = streams_.seats()[exited.program];
+    flow::StageSummary& stage = summary_.stages[seat.stage];
+    flow::StageEnd end{.status = exec::ProcessStatus::from_wait(exited.wait_status),
+                       .reader_done = reader_done(exited)};
     TimePoint now = Clock::now();
-    stage.end = flow::StageEnd{.status = status, .reader_done = reader_done(exited)};
-    stage.io_known = exited.io_known;
-    stage.io_read_bytes = exited.io_read_bytes;
-    stage.io_write_bytes = exited.io_write_bytes;
-    stage.cpu_us = exited.user_us + exited.system_us;
-    stage.peak_memory_bytes = exited.peak_memory_bytes;
+    ended_[exited.program] = true;
+    bool first = !stage.end;
+    if (seat.worker > 0) note_worker(seat, end);
+    bool forgiven = seat.worker > 0 && request_.plan.losses_allowed && was_lost(end);
+    if (!forgiven) stage.end = first ? end : flow::worse(end, *stage.end);
+    stage.io_known = exited.io_known && (stage.io_known || first);
+    stage.io_read_bytes += exited.io_read_bytes;
+    stage.io_write_bytes += exited.io_write_bytes;
+    stage.cpu_us += exited.user_us + exited.system_us;
+    stage.peak_memory_bytes = std::max(stage.peak_memory_bytes, exited.peak_memory_bytes);
     stage.duration = now - start_;
     flow_.on_stage_ended(exited.program, now);
+  }
+
+  // Ended by a signal, with records in its hands.
+  static bool was_lost(const flow::StageEnd& end) {
+    return end.status.by_signal() && flow::failed(end, flow::PipefailRule::lenient);
+  }
+
+  void note_worker(const ProgramSeat& seat, const flow::StageEnd& end) {
+    summary_.stages[seat.stage].workers[seat.worker - 1].end = end;
+    if (!was_lost(end) || request_.plan.losses_allowed || flow_.end() != flow::FlowEnd::completed) return;
+    break_flow(end.status.shell_status(),
+               fmt::format("worker {} of stage {} `{}` was ended by signal {}: what it had been given is lost, and the "
+                           "flow is ended (--on-loss=continue goes on)",
+                           seat.worker, seat.stage + 1, flow::on_one_line(request_.plan.stages[seat.stage].command, 60),
+                           end.status.signal()));
   }
 
   // Where the pipe can't be asked, SIGPIPE itself is the witness that nobody read it any more.
@@ -264,8 +273,8 @@ class EmbeddedRun final {
 
   void carry_out(flow::PassSignal& pass) {
     exec::SendSignal request{.signal = pass.signal, .strays_too = pass.strays_too, .then_continue = pass.then_continue};
-    for (exec::ProgramIndex i = 0; i < summary_.stages.size(); ++i)
-      if (!summary_.stages[i].end) request.programs.push_back(i);
+    for (exec::ProgramIndex i = 0; i < ended_.size(); ++i)
+      if (!ended_[i]) request.programs.push_back(i);
     spawner_.send(request);
     wake_spawner();
   }
@@ -301,7 +310,7 @@ class EmbeddedRun final {
   RunResult conclude() {
     act();
     if (lost_) handle_lost_spawner();
-    for (std::size_t i = 0; i < relays_.size(); ++i) move(i);
+    int interrupted_by = await_records();
     marks_.drain(output_);
     if (!lost_) finish_spawner();
     TimePoint now = Clock::now();
@@ -309,6 +318,8 @@ class EmbeddedRun final {
       if (request_.json_summary) output_.put(to_json(flow::not_started(request_.name, request_.plan, status_)) + "\n");
       return {.status = status_, .signal = flush()};
     }
+    streams_.count(summary_, request_.exact);
+    settle_lost_stages();
     bool somebody_was_killed = std::ranges::any_of(
         summary_.stages, [](const auto& stage) { return !stage.end || stage.end->status.by_signal(); });
     if (somebody_was_killed) terminal_.restore();
@@ -322,9 +333,33 @@ class EmbeddedRun final {
       summary_.signal = flow_.withheld_signal();
     }
     report();
-    int interrupted_by = flush();
+    if (int signal = flush(); signal != 0) interrupted_by = signal;
     bool signalled = summary_.end == flow::FlowEnd::signalled;
     return {.status = summary_.status, .signal = signalled ? summary_.signal : interrupted_by};
+  }
+
+  // What the last stage's workers wrote must still be read. Returns the signal that ended the wait, or 0.
+  int await_records() {
+    move_streams();
+    while (!lost_ && !failed_to_start_ && flow_.end() == flow::FlowEnd::completed && !streams_.records_over()) {
+      pollfd polled[] = {{.fd = streams_.descriptor(), .events = POLLIN, .revents = 0},
+                         {.fd = signals_.descriptor(), .events = POLLIN, .revents = 0}};
+      ::poll(polled, 2, -1);
+      move_streams();
+      if (broken_status_) return 0;
+      while (auto signal = signals_.next())
+        if (signal->number != SIGUSR1 && signal->number != SIGUSR2) return signal->number;
+    }
+    return 0;
+  }
+
+  // A stage all of whose workers were lost has failed, whatever losses are allowed.
+  void settle_lost_stages() {
+    for (flow::StageSummary& stage : summary_.stages) {
+      if (stage.end) continue;
+      for (const flow::WorkerSummary& worker : stage.workers)
+        if (worker.end) stage.end = stage.end ? flow::worse(*worker.end, *stage.end) : *worker.end;
+    }
   }
 
   // Waits until the last message is read, as any program's write would, but for a signal that ends us; a flow that was
@@ -371,6 +406,7 @@ class EmbeddedRun final {
 
   int final_status() const {
     if (lost_) return status_;
+    if (broken_status_ && flow_.end() != flow::FlowEnd::signalled) return *broken_status_;
     if (flow_.end() == flow::FlowEnd::timed_out) return kTimedOut;
     if (flow_.end() == flow::FlowEnd::signalled) return 128 + flow_.signal();
     std::vector<flow::StageEnd> ends;
@@ -386,9 +422,20 @@ class EmbeddedRun final {
       inform(fmt::format("timed out after {}; every stage was ended", format_duration(*request_.timeout)));
     if (summary_.end == flow::FlowEnd::completed && !lost_)
       for (const std::string& sentence : failure_sentences(summary_)) inform(sentence);
-    if (request_.json_summary) {
-      output_.put(to_json(summary_) + "\n");
-    }
+    report_losses();
+    if (request_.json_summary) output_.put(to_json(summary_) + "\n");
+  }
+
+  void report_losses() {
+    if (!request_.plan.losses_allowed || summary_.end != flow::FlowEnd::completed) return;
+    for (std::size_t i = 0; i < summary_.stages.size(); ++i)
+      for (const flow::WorkerSummary& worker : summary_.stages[i].workers)
+        if (worker.end && was_lost(*worker.end))
+          output_.say(
+              fmt::format("worker {} of stage {} was lost by signal {}: it had been given {} records and had "
+                          "written {}; at most what it had not answered is lost",
+                          worker.number, i + 1, worker.end->status.signal(), worker.records_given.value_or(0),
+                          worker.records_written.value_or(0)));
   }
 
   void inform(const std::string& message) {
@@ -407,13 +454,15 @@ class EmbeddedRun final {
   TimePoint start_;
   Signals signals_;
   Terminal terminal_;
+  StderrMarks marks_;
+  EmbeddedStreams streams_;
   flow::FlowRun flow_;
   flow::FlowSummary summary_;
   StderrQueue output_;
   LocalProgress samples_;
   ProgressDisplay progress_;
-  std::vector<link::SpliceRelay> relays_;
-  StderrMarks marks_;
+  std::vector<bool> ended_;           // by program
+  std::optional<int> broken_status_;  // the flow's, if it could not go on
   std::vector<pollfd> polled_;
   int status_ = 0;
   bool failed_to_start_ = false;

@@ -32,6 +32,8 @@ struct RunRequest {
   bool json_summary = false;
   bool mark_stderr = false;
   bool quiet = false;
+  bool exact = false;
+  std::size_t record_max = std::size_t{64} << 20;  // bytes
 };
 
 struct RunResult {

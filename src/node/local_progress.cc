@@ -6,18 +6,32 @@ namespace sluice::node {
 namespace {
 
 flow::StageSample sample_stage(const flow::StageSummary& stage) {
-  if (!stage.end) return sample_processes(stage.pid);
-  return {
+  if (!stage.end && stage.workers.empty()) return sample_processes(stage.pid);
+  flow::StageSample sample{
       .running = false, .read = {stage.io_read_bytes}, .written = {stage.io_write_bytes}, .duration = stage.duration};
+  for (const flow::WorkerSummary& worker : stage.workers) {
+    if (worker.end) continue;
+    flow::StageSample running = sample_processes(worker.pid);
+    sample.running = true;
+    sample.read += running.read;
+    sample.written += running.written;
+  }
+  return sample;
 }
 
 }  // namespace
+
+void LocalProgress::watch(const flow::Plan& plan, std::vector<link::PipeObserver> observers) {
+  auto next = observers.begin();
+  for (std::size_t i = 0; i < plan.links.size() && next != observers.end(); ++i)
+    if (plan.links[i].carrier == flow::LinkCarrier::kernel_pipe) observers_.emplace(i, std::move(*next++));
+}
 
 flow::ProgressSample LocalProgress::sample(TimePoint now, const flow::FlowSummary& flow) const {
   flow::ProgressSample sample{.at = now};
   for (const flow::StageSummary& stage : flow.stages) sample.stages.push_back(sample_stage(stage));
   for (std::size_t i = 0; i + 1 < flow.stages.size(); ++i)
-    sample.link_fill.push_back(i < observers_.size() ? fill_of(observers_[i]) : std::nullopt);
+    sample.link_fill.push_back(observers_.contains(i) ? fill_of(observers_.at(i)) : std::nullopt);
   return sample;
 }
 

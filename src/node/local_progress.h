@@ -1,8 +1,10 @@
 #pragma once
 // Samples the stages of a flow that runs on this host alone.
 // Threading: reads /proc, never waits.
+#include <map>
 #include <vector>
 
+#include "flow/plan.h"
 #include "link/pipe_observer.h"
 #include "node/progress_display.h"
 
@@ -10,12 +12,12 @@ namespace sluice::node {
 
 class LocalProgress final : public ProgressSource {
  public:
-  /// Observers of the links, in order; fewer than links when descriptors ran out.
-  void watch(std::vector<link::PipeObserver> observers) { observers_ = std::move(observers); }
+  /// Observers of the kernel pipes between stages, in order; fewer than there are when descriptors ran out.
+  void watch(const flow::Plan& plan, std::vector<link::PipeObserver> observers);
   flow::ProgressSample sample(TimePoint now, const flow::FlowSummary& flow) const override;
 
  private:
-  std::vector<link::PipeObserver> observers_;
+  std::map<std::size_t, link::PipeObserver> observers_;  // by link
 };
 
 }  // namespace sluice::node

@@ -11,10 +11,10 @@ from settings import SLUICE
 
 
 @pytest.mark.parametrize("word, needs", [
-    ("@x8", "record links"), ("@all", "a cluster"), ("@on=node7", "a cluster"), ("@gpu=yes", "a cluster"),
-    ("@map", "record links"), ("@each", "record links"), ("@each=100", "record links"), ("@lines", "record links"),
-    ("@null", "record links"), ("@json", "record links"), ("@len", "record links"), ("@ordered", "record links"),
-    ("@by=user", "record links"), ("@sandbox", "sandboxes"), ("@image=debian", "containers"), ("@fn", "functions"),
+    ("@all", "a cluster"), ("@on=node7", "a cluster"), ("@gpu=yes", "a cluster"),
+    ("@map", "workers that answer each record"), ("@each", "a process for each record"),
+    ("@each=100", "a process for each record"), ("@ordered", "workers that answer each record"),
+    ("@by=user", "a partition by keys"), ("@sandbox", "sandboxes"), ("@image=debian", "containers"), ("@fn", "functions"),
 ])
 def test_stage_word_of_a_later_version_says_what_it_needs(household, word, needs):
     message = household.refusal("run", f"touch started | {word} cat")
@@ -29,6 +29,7 @@ def test_stage_words_are_judged(household):
     assert "did you mean '@sandbox'" in household.refusal("run", "@sandbx cat")
     assert "1 to" in household.refusal("run", "@x0 cat")
     assert "twice" in household.refusal("run", "@x2 @x2 cat")
+    assert "did you mean" in household.refusal("run", "@x2 @nul cat")
     message = household.refusal("run", "touch started; @x2 wc -l")
     assert "more than one pipeline" in message and re.search(r"@x2 \{ touch started; +wc -l; \}", message), message
     assert not (household.folder / "started").exists()
@@ -55,13 +56,11 @@ def joined(value):
     (["-d", "cat"], "--deploy needs services"),
     (["--deploy", "cat"], "--deploy needs services"),
     (["--ship", "x", "cat"], "--ship x: no stage runs elsewhere"),
-    (["--rate", "10", "cat"], "--rate needs record links"),
-    (["--max-record", "1M", "cat"], "--max-record needs record links"),
-    (["--retries", "3", "cat"], "--retries needs record links"),
-    (["--dead-letter", "x", "cat"], "--dead-letter needs record links"),
-    (["--on-loss", "fail", "cat"], "--on-loss needs record links"),
-    (["--joblog", "x", "cat"], "--joblog needs record links"),
-    (["--resume", "cat"], "--resume needs record links"),
+    (["--rate", "10", "cat"], "--rate needs a process for each record"),
+    (["--retries", "3", "cat"], "--retries needs a process for each record"),
+    (["--dead-letter", "x", "cat"], "--dead-letter needs a process for each record"),
+    (["--joblog", "x", "cat"], "--joblog needs a process for each record"),
+    (["--resume", "cat"], "--resume needs a process for each record"),
 ], ids=joined)
 def test_what_a_later_version_has_is_refused_with_what_it_needs(household, arguments, reason):
     assert reason in household.refusal("run", *arguments)

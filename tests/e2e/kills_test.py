@@ -130,7 +130,7 @@ def test_killed_spawner_does_not_cost_others_their_processes(household):
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--dry-run", "true"], ["--help"], ["nosuchcommand"], ["@x4 cat"], ["--nosuchoption", "true"], ["'open"],
+    ["--dry-run", "true"], ["--help"], ["nosuchcommand"], ["@map cat"], ["--nosuchoption", "true"], ["'open"],
 ], ids=" ".join)
 def test_run_that_runs_nothing_leaves_no_spawner(household, arguments):
     household.run_sluice("run", *arguments)

@@ -19,7 +19,7 @@ def test_dry_run_prints_the_plan_and_starts_nothing(household):
 
 
 def test_dry_run_of_what_cannot_run_fails_and_starts_nothing(household):
-    for text, reason in (("touch started | nosuchcommand", "nosuchcommand"), ("touch started | @x8 cat", "@x8")):
+    for text, reason in (("touch started | nosuchcommand", "nosuchcommand"), ("touch started | @map cat", "@map")):
         result = household.run_sluice("run", "--dry-run", text)
         assert result.returncode == 1 and reason in result.stderr.decode()
         assert b"touch started" in result.stdout, "the plan is shown beside the problem"
@@ -101,7 +101,7 @@ def test_progress_lines_as_json_parse(household):
     assert reports[-1]["stages"][1]["io_read_bytes"] >= 600_000
 
 
-@pytest.mark.parametrize("text, status", [("nosuchcommand | cat", 127), ("@x4 cat | cat", 125)])
+@pytest.mark.parametrize("text, status", [("nosuchcommand | cat", 127), ("@map cat | cat", 125)])
 def test_summary_is_printed_of_a_flow_that_did_not_start(household, text, status):
     result = household.run_sluice("run", "--json", text)
     summary = json.loads(result.stderr.splitlines()[-1])

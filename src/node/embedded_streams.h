@@ -1,0 +1,85 @@
+#pragma once
+// The streams of an embedded run that lead through our own process: relays that count (--exact), records that are spread over
+// the workers of a stage and gathered again, and marked error output.
+//
+// A stage of many workers is that many programs. `connect` makes the pipes of all programs that do not share one with their
+// neighbour, and gives the spawner's ends in the order in which it takes them (exec/spawn_protocol.h). Records move on
+// threads of their own, which begin when the programs run; what they have to say is picked up by the loop.
+// Threading: belongs to the loop that owns it.
+#include <poll.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "exec/spawn_protocol.h"
+#include "flow/flow_summary.h"
+#include "flow/plan.h"
+#include "node/stderr_marks.h"
+
+namespace sluice::node {
+
+struct EmbeddedStreamsOptions {
+  bool mark_stderr = false;
+  std::size_t record_max = std::size_t{64} << 20;
+};
+
+/// Whose program it is.
+struct ProgramSeat {
+  std::size_t stage = 0;
+  std::uint32_t worker = 0;  // from 1, of a stage that has many; else 0
+};
+
+/// The input of that program has been delivered to its end, or is not wanted any more.
+struct InputOver {
+  exec::ProgramIndex program = 0;
+};
+struct RelayFailed {
+  std::size_t stage = 0;  // behind which it stands
+  int error = 0;
+};
+/// Records can't go on: into the stage, or out of it.
+struct RecordsFailed {
+  std::size_t stage = 0;
+  std::string why;
+};
+using StreamEvent = std::variant<InputOver, RelayFailed, RecordsFailed>;
+
+class EmbeddedStreams final {
+ public:
+  /// `plan` and `marks` outlive it.
+  EmbeddedStreams(const flow::Plan& plan, const EmbeddedStreamsOptions& options, StderrMarks& marks);
+  ~EmbeddedStreams();
+
+  /// One for each program, in the order in which the spawner has them.
+  const std::vector<ProgramSeat>& seats() const;
+
+  /// The programs of the plan with their streams, and the descriptors that go with them. Errors: errno.
+  std::expected<std::vector<exec::Program>, int> connect(std::vector<UniqueFd>& passed);
+  /// The programs run: records begin to move.
+  void start();
+
+  void add_waits(std::vector<pollfd>& polled) const;
+  /// Moves what can be moved now.
+  void move();
+  std::optional<StreamEvent> poll_event();
+  /// No record is on its way any more.
+  bool records_over() const;
+  /// Readable when a stream of records has ended.
+  int descriptor() const;
+
+  /// What was counted so far.
+  void count(flow::FlowSummary& summary, bool exact) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::node
