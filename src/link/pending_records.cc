@@ -19,7 +19,7 @@ void PendingRecords::put(RecordBatch batch) {
 
 RecordBatch PendingRecords::take(std::uint32_t count_max, std::size_t bytes_max) {
   REQUIRE(!batches_.empty());
-  RecordBatch taken = batches_.front().take_front(count_max, bytes_max);
+  RecordBatch taken = batches_.front().take_about(count_max, bytes_max);
   if (batches_.front().empty()) batches_.pop_front();
   count_ -= taken.count();
   bytes_ -= taken.size();

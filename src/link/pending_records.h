@@ -21,7 +21,7 @@ class PendingRecords final {
 
   /// Requires: not empty, and apart from all that wait already.
   void put(RecordBatch batch);
-  /// The first records, of one batch, as RecordBatch::take_front. Requires: not empty.
+  /// The first records, of one batch, as RecordBatch::take_about. Requires: not empty.
   RecordBatch take(std::uint32_t count_max, std::size_t bytes_max);
 
  private:

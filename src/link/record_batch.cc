@@ -46,30 +46,41 @@ RecordBatch RecordBatch::of_sized(RecordId first, std::span<const std::uint32_t>
 
 std::expected<RecordBatch, std::string> RecordBatch::of_delimited(RecordId first, char delimiter, std::string bytes) {
   auto content = std::make_shared<const std::string>(std::move(bytes));
-  RecordShape shape{.first = first,
-                    .count = static_cast<std::uint32_t>(occurrences(*content, delimiter)),
-                    .layout = RecordLayout::delimited,
-                    .delimiter = delimiter};
-  return of_wire(shape, *content, content);
+  return of_delimited(first, delimiter, *content, content);
+}
+
+std::expected<RecordBatch, std::string> RecordBatch::of_delimited(RecordId first, char delimiter,
+                                                                  std::string_view bytes,
+                                                                  std::shared_ptr<const void> owner) {
+  if (!bytes.empty() && bytes.back() != delimiter)
+    return std::unexpected("the last record of a batch lacks its delimiter");
+  RecordBatch batch;
+  batch.shape_ = {.first = first,
+                  .count = static_cast<std::uint32_t>(occurrences(bytes, delimiter)),
+                  .layout = RecordLayout::delimited,
+                  .delimiter = delimiter};
+  batch.bytes_ = bytes;
+  batch.owner_ = std::move(owner);
+  return batch;
 }
 
 std::expected<RecordBatch, std::string> RecordBatch::of_wire(const RecordShape& shape, std::string_view content,
                                                              std::shared_ptr<const void> owner) {
-  RecordBatch batch;
-  if (shape.layout == RecordLayout::sized) {
-    std::uint64_t table_size = std::uint64_t{shape.count} * kRecordSizeWidth;
-    if (table_size > content.size())
-      return std::unexpected("a batch of records is shorter than the table of their sizes");
-    batch.table_ = content.substr(0, table_size);
-    content.remove_prefix(table_size);
-    if (sum_of(batch.table_) != content.size())
-      return std::unexpected("the sizes of a batch's records do not add up to its length");
-  } else {
-    if (!content.empty() && content.back() != shape.delimiter)
-      return std::unexpected("the last record of a batch lacks its delimiter");
-    if (occurrences(content, shape.delimiter) != shape.count)
-      return std::unexpected("a batch has not as many records as it says");
+  if (shape.layout == RecordLayout::delimited) {
+    auto batch = of_delimited(shape.first, shape.delimiter, content, std::move(owner));
+    if (!batch) return batch;
+    if (batch->count() != shape.count) return std::unexpected("a batch has not as many records as it says");
+    batch->shape_ = shape;
+    return batch;
   }
+  std::uint64_t table_size = std::uint64_t{shape.count} * kRecordSizeWidth;
+  if (table_size > content.size())
+    return std::unexpected("a batch of records is shorter than the table of their sizes");
+  RecordBatch batch;
+  batch.table_ = content.substr(0, table_size);
+  content.remove_prefix(table_size);
+  if (sum_of(batch.table_) != content.size())
+    return std::unexpected("the sizes of a batch's records do not add up to its length");
   batch.shape_ = shape;
   batch.bytes_ = content;
   batch.owner_ = std::move(owner);
@@ -93,6 +104,23 @@ RecordBatch RecordBatch::take_front(std::uint32_t count_max, std::size_t bytes_m
   if (count_max >= count() && bytes_max >= size()) return std::exchange(*this, RecordBatch());
   std::uint32_t taken = 0;
   std::size_t size = size_of_front(count_max, bytes_max, taken);
+  return cut_off(taken, size);
+}
+
+// Cuts where as many would end if all were equally long.
+RecordBatch RecordBatch::take_about(std::uint32_t count_max, std::size_t bytes_max) {
+  if (is_sized() || (count_max >= count() && bytes_max >= size())) return take_front(count_max, bytes_max);
+  std::size_t guess = bytes_max;
+  if (count_max < count()) guess = std::min<std::size_t>(guess, std::uint64_t{size()} * count_max / count());
+  std::string_view front = bytes_.substr(0, guess);
+  std::size_t last = front.rfind(shape_.delimiter);
+  if (last == std::string_view::npos) return take_front(1);
+  front = front.substr(0, last + 1);
+  std::uint64_t taken = occurrences(front, shape_.delimiter);
+  return taken <= count_max ? cut_off(static_cast<std::uint32_t>(taken), front.size()) : take_front(count_max);
+}
+
+RecordBatch RecordBatch::cut_off(std::uint32_t taken, std::size_t size) {
   if (taken == count()) return std::exchange(*this, RecordBatch());
   RecordBatch front = *this;
   front.shape_.count = taken;

@@ -44,6 +44,9 @@ class RecordBatch final {
   static RecordBatch of_sized(RecordId first, std::span<const std::uint32_t> sizes, std::string_view bytes);
   /// Of lines and the like. Errors: a sentence, if `bytes` do not end with the delimiter.
   static std::expected<RecordBatch, std::string> of_delimited(RecordId first, char delimiter, std::string bytes);
+  /// The same inside what `owner` keeps.
+  static std::expected<RecordBatch, std::string> of_delimited(RecordId first, char delimiter, std::string_view bytes,
+                                                              std::shared_ptr<const void> owner);
   /// What came over a wire, inside what `owner` keeps: for `sized`, the table and then the records. Errors: a sentence; the
   /// count is not that of the records, or the sizes do not add up.
   static std::expected<RecordBatch, std::string> of_wire(const RecordShape& shape, std::string_view content,
@@ -68,6 +71,8 @@ class RecordBatch final {
   /// least, which may be longer. Requires: not empty, count >= 1.
   RecordBatch take_front(std::uint32_t count, std::size_t bytes);
   RecordBatch take_front(std::uint32_t count) { return take_front(count, size()); }
+  /// The same, but maybe fewer: it does not look at each delimited record.
+  RecordBatch take_about(std::uint32_t count, std::size_t bytes);
   void drop_front(std::uint32_t count) { (void)take_front(count); }
 
   /// Of the longest record.
@@ -76,6 +81,7 @@ class RecordBatch final {
   std::string_view front() const;
 
  private:
+  RecordBatch cut_off(std::uint32_t count, std::size_t size);
   std::size_t size_of_front(std::uint32_t count_max, std::size_t bytes_max, std::uint32_t& taken) const;
 
   bool is_sized() const { return shape_.layout == RecordLayout::sized; }

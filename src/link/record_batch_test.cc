@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "base/random.h"
+
 namespace sluice::link {
 namespace {
 
@@ -56,6 +58,28 @@ TEST(RecordBatch, CutsOffOneRecordThoughItIsTooLong) {
   for (RecordBatch batch : {lines(1, "long enough\nb\n"), sized(1, {"long enough\n", "b\n"})}) {
     EXPECT_THAT(content(batch.take_front(5, 3)), ElementsAre(Pair(1, "long enough\n")));
     EXPECT_THAT(content(batch), ElementsAre(Pair(2, "b\n")));
+  }
+}
+
+TEST(RecordBatch, CutsOffAboutAsManyAndNeverMore) {
+  SeededRandom random(random_seed());
+  for (int run = 0; run < 2000; ++run) {
+    std::string text;
+    for (std::uint64_t records = 1 + random.below(20); records > 0; --records)
+      text += std::string(random.below(30), 'x') + "\n";
+    RecordBatch batch = lines(1, text);
+    std::string together;
+    while (!batch.empty()) {
+      auto count = static_cast<std::uint32_t>(1 + random.below(6));
+      std::size_t bytes = 1 + random.below(60);
+      RecordBatch front = batch.take_about(count, bytes);
+      EXPECT_GE(front.count(), 1u);
+      EXPECT_LE(front.count(), count);
+      EXPECT_TRUE(front.size() <= bytes || front.count() == 1);
+      EXPECT_EQ(content(front).size(), front.count());
+      together += front.bytes();
+    }
+    EXPECT_EQ(together, text);
   }
 }
 

@@ -76,11 +76,8 @@ RecordCutter::Cut RecordCutter::cut_delimited(std::size_t fresh) {
     return RecordBatch();
   }
   std::string_view whole(buffer_.get() + begin_, static_cast<const char*>(last) + 1);
-  RecordShape shape{.count = static_cast<std::uint32_t>(std::ranges::count(whole, delimiter)),
-                    .layout = RecordLayout::delimited,
-                    .delimiter = delimiter};
   begin_ += whole.size();
-  auto batch = RecordBatch::of_wire(shape, whole, buffer_);
+  auto batch = RecordBatch::of_delimited(1, delimiter, whole, buffer_);
   INVARIANT(batch.has_value());
   bool may_be_too_long = whole.size() > options_.record_max + 1 && batch->size_max() > options_.record_max + 1;
   if (may_be_too_long || unfinished().size() > options_.record_max) return too_long();
