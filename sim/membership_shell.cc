@@ -27,7 +27,7 @@ void MembershipWorld::step(NodeIndex index) {
     for (Observer* observer : observers_) observer->on_event(*this, index, *event);
   while (auto request = membership.poll_redial()) dial(index, *request);
   follow_watched(index);
-  if (membership.may_go() || membership.has_yielded()) {
+  if (membership.may_go()) {
     end_process(index, ProcessState::none);
     return;
   }

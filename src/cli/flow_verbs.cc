@@ -215,7 +215,9 @@ net::Awaitable<int> show_logs(NodeSession& session, v1::ReadLogsRequest request)
     v1::OutputPiece piece;
     if (!piece.ParseFromString(*bytes)) break;
     if (piece.dropped_bytes() > 0)
-      refuse(kSuccess, fmt::format("{} bytes are missing here: more was written than is kept", piece.dropped_bytes()));
+      refuse(kSuccess, fmt::format("{} bytes are missing here: {}", piece.dropped_bytes(),
+                                   piece.unwritten() ? "they could not be written on the node; is its disk full?"
+                                                     : "more was written than is kept (--output-max)"));
     if (int printed = print(piece.bytes()); printed != kSuccess || !stdout_has_reader()) co_return printed;
   }
   rpc::Status status = co_await call.finish();

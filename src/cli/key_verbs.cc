@@ -12,6 +12,7 @@
 #include "cli/verbs.h"
 #include "cluster/cluster_key.h"
 #include "net/address.h"
+#include "flow/quoting.h"
 #include "node/host_name.h"
 #include "node/locations.h"
 
@@ -68,11 +69,13 @@ std::string lines_for_others(const std::string& key, const net::HostPort& node) 
   std::string folder = std::filesystem::path(key).parent_path();
   std::string url = net::to_url(node, "");
   while (url.ends_with('/')) url.pop_back();
+  // The folder may hold a configuration for every user; the key is its owner's alone.
+  std::string copy = fmt::format("mkdir -p {}; umask 077; cat > {}", flow::quote_word(folder), flow::quote_word(key));
   return fmt::format(
       "For every other host HOST, copy the key, then start a node there:\n"
-      "  ssh HOST 'umask 077; mkdir -p {}; cat > {}' < {}\n"
+      "  ssh HOST {} < {}\n"
       "  ssh HOST sluice start --listen 0.0.0.0:{} --join {}\n",
-      folder, key, key, node.port, url);
+      flow::quote_word(copy), flow::quote_word(key), node.port, url);
 }
 
 }  // namespace

@@ -19,6 +19,8 @@ namespace {
 
 using Refusal = std::unexpected<std::string>;
 
+// A file of it must have a size that a disk can give.
+constexpr std::uint64_t kKeptBytesMin = std::uint64_t{4} << 10;
 // A record is kept whole in memory, by each who has it.
 constexpr std::uint64_t kRecordBytesMax = std::uint64_t{1} << 30;
 
@@ -227,6 +229,12 @@ std::expected<void, std::string> judge_values(const Raw& raw, RunOptions& option
   if (raw.mark) options.marks = node::OutputMarks::always;
   if (raw.no_mark) options.marks = node::OutputMarks::never;
   if (auto read = read_size("--output-max", raw.keep_max, options.keep_bytes_max); !read) return read;
+  if (options.keep_bytes_max < kKeptBytesMin)
+    return Refusal(fmt::format("run: --output-max {}: at least 4K are kept of each output", raw.keep_max));
+  if (options.name.find('/') != std::string::npos)
+    return Refusal(fmt::format("run: --name '{}': a name has no '/', which stands between a flow and its stage "
+                               "(sluice logs FLOW/STAGE)",
+                               options.name));
   if (auto read = read_size("--ship-max", raw.ship_max, options.ship_bytes_max); !read) return read;
   if (auto read = read_size("--max-record", raw.record_max, options.record_bytes_max); !read) return read;
   if (options.record_bytes_max < 1 || options.record_bytes_max > kRecordBytesMax)

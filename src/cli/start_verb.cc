@@ -67,7 +67,10 @@ std::string judge(const Raw& raw, node::StartOptions& options) {
   if (std::string problem = first_problem(options, raw); !problem.empty()) return problem;
   for (const std::string& label : raw.labels) {
     std::size_t equals = label.find('=');
-    options.labels.emplace_back(label.substr(0, equals), label.substr(equals + 1));
+    std::string name = label.substr(0, equals);
+    bool again = std::ranges::any_of(options.labels, [&](const auto& known) { return known.first == name; });
+    if (again) return fmt::format("--label {} is given twice; a label has one value", name);
+    options.labels.emplace_back(std::move(name), label.substr(equals + 1));
   }
   if (!raw.log_format.empty()) options.log_format = log_format_from(raw.log_format).value();
   if (!raw.log_level.empty()) options.log_level = log_level_from(raw.log_level).value();

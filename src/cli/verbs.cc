@@ -66,19 +66,7 @@ std::vector<std::string> verb_names() {
   return names;
 }
 
-int print(const std::string& text) {
-  // A pipe that closes must be an error here and no signal: it ends us quietly.
-  ::signal(SIGPIPE, SIG_IGN);
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    ssize_t written = ::write(STDOUT_FILENO, rest.data(), rest.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0 && errno == EPIPE) return kSuccess;
-    if (written < 0) return refuse(kFailed, fmt::format("cannot write to stdout: {}", std::strerror(errno)));
-    rest.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return kSuccess;
-}
+int print(const std::string& text) { return node::print_to_stdout(text) == 0 ? kSuccess : kFailed; }
 
 bool stdout_has_reader() {
   pollfd polled{.fd = STDOUT_FILENO, .events = 0, .revents = 0};

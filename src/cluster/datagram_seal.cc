@@ -251,6 +251,7 @@ void DatagramSealer::replace_secret(const GossipSecret& secret) {
 struct DatagramOpener::Impl {
   std::vector<KnownSecret> secrets;
   std::optional<NodeId> own;
+  BootNumber own_boot;
   SenderTable senders;
   Aead aead{Direction::open};
   std::array<char, kDatagramPlainMax> plain{};
@@ -274,7 +275,10 @@ struct DatagramOpener::Impl {
 };
 
 DatagramOpener::DatagramOpener(std::vector<GossipSecret> secrets, std::optional<NodeId> own, Options options)
-    : impl_(new Impl{.secrets = with_hints(secrets), .own = own, .senders = SenderTable(options.senders_max)}) {}
+    : impl_(new Impl{.secrets = with_hints(secrets),
+                     .own = own,
+                     .own_boot = options.own_boot,
+                     .senders = SenderTable(options.senders_max)}) {}
 DatagramOpener::DatagramOpener(DatagramOpener&&) noexcept = default;
 DatagramOpener& DatagramOpener::operator=(DatagramOpener&&) noexcept = default;
 DatagramOpener::~DatagramOpener() = default;
@@ -282,7 +286,7 @@ DatagramOpener::~DatagramOpener() = default;
 std::expected<Opened, OpenError> DatagramOpener::open(std::string_view datagram) {
   auto header = read_header(datagram);
   if (!header) return std::unexpected(header.error());
-  if (impl_->own == header->sender) return std::unexpected(OpenError::own);
+  if (impl_->own == header->sender && header->boot <= impl_->own_boot) return std::unexpected(OpenError::own);
   const bool remembered = !header->boot.is_passer_by();
   // Before the tag is checked: a replay is cheap to refuse, and nothing is learned from it.
   if (remembered && !impl_->senders.is_new(*header)) return std::unexpected(OpenError::replayed);
@@ -291,6 +295,16 @@ std::expected<Opened, OpenError> DatagramOpener::open(std::string_view datagram)
   if (remembered) impl_->senders.accept(*header, *key);
   const std::size_t size = datagram.size() - kDatagramHeaderSize - kDatagramTagSize;
   return Opened{header->sender, header->boot, header->counter, {impl_->plain.data(), size}};
+}
+
+std::optional<NodeId> DatagramOpener::sender_if_outdated(std::string_view datagram) {
+  auto header = read_header(datagram);
+  if (!header || header->boot.is_passer_by()) return std::nullopt;
+  const Sender* sender = impl_->senders.find(header->sender);
+  BootNumber latest = sender != nullptr ? sender->boot : BootNumber{};
+  if (impl_->own == header->sender) latest = std::max(latest, impl_->own_boot);
+  if (header->boot >= latest || !impl_->open(*header, datagram)) return std::nullopt;
+  return header->sender;
 }
 
 void DatagramOpener::replace_secrets(std::vector<GossipSecret> secrets) {

@@ -65,7 +65,7 @@ class DatagramSealer final {
 enum class OpenError {
   not_ours,   // another protocol, or another version of ours
   malformed,  // too short or too long
-  own,        // from ourselves: multicast comes back
+  own,        // from ourselves: multicast comes back; or from who has our id and started before us
   wrong_key,  // sealed with a secret that we do not have, or changed on the way
   replayed,   // seen before, too late, or from before the sender's last start
 };
@@ -81,6 +81,8 @@ class DatagramOpener final {
  public:
   struct Options {
     std::size_t senders_max = kSendersMax;
+    /// Our own start. A later one under our id is another process that has it, and is heard.
+    BootNumber own_boot{~std::uint64_t{0}};
   };
   /// `own`: the id under which we send; none for a program that only listens. Requires: 1 to kClusterKeysMax secrets.
   DatagramOpener(std::vector<GossipSecret> secrets, std::optional<NodeId> own)
@@ -91,6 +93,9 @@ class DatagramOpener final {
   ~DatagramOpener();
 
   std::expected<Opened, OpenError> open(std::string_view datagram);
+  /// Whose it is, if it is authentic and from before the latest start of its sender that we know, our own included: another
+  /// process with the same id, or a recording. Its text is not believed. It costs a key, so ask seldom.
+  std::optional<NodeId> sender_if_outdated(std::string_view datagram);
   /// Opens with these from now on. What is known of the senders stays.
   void replace_secrets(std::vector<GossipSecret> secrets);
   std::size_t senders() const;

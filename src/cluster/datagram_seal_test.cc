@@ -137,6 +137,30 @@ TEST(DatagramSeal, AnOlderStartOfASenderIsRefused) {
   EXPECT_TRUE(pair.bob.open(restarted.seal("more")));
 }
 
+TEST(DatagramSeal, AnOlderStartIsNamedIfItIsAuthentic) {
+  DatagramSealer first{kSecret, kAlice, BootNumber{std::uint64_t{5} << 24}};
+  DatagramSealer second{kSecret, kAlice, BootNumber{std::uint64_t{6} << 24}};
+  DatagramOpener bob{{kSecret}, kBob};
+  std::string old(first.seal("old"));
+  EXPECT_EQ(bob.sender_if_outdated(old), std::nullopt) << "nothing newer is known";
+  ASSERT_TRUE(bob.open(second.seal("new")));
+  EXPECT_EQ(bob.sender_if_outdated(old), kAlice);
+  EXPECT_EQ(bob.sender_if_outdated(second.seal("again")), std::nullopt);
+  old.back() = static_cast<char>(old.back() ^ 1);
+  EXPECT_EQ(bob.sender_if_outdated(old), std::nullopt);
+}
+
+TEST(DatagramSeal, OfTwoThatHaveOneIdTheEarlierHearsTheLater) {
+  BootNumber early{std::uint64_t{5} << 24}, late{std::uint64_t{6} << 24};
+  DatagramSealer by_early{kSecret, kAlice, early}, by_late{kSecret, kAlice, late};
+  DatagramOpener at_early({kSecret}, kAlice, {.own_boot = early}), at_late({kSecret}, kAlice, {.own_boot = late});
+  EXPECT_EQ(at_early.open(by_late.seal("x"))->plain, "x");
+  EXPECT_EQ(at_early.open(by_early.seal("x")).error(), OpenError::own);
+  std::string old(by_early.seal("x"));
+  EXPECT_EQ(at_late.open(old).error(), OpenError::own);
+  EXPECT_EQ(at_late.sender_if_outdated(old), kAlice) << "so that it can be told";
+}
+
 TEST(DatagramSeal, AForgedNewerStartDoesNotShutTheSenderOut) {
   Pair pair;
   std::string forged = pair.seal("x");

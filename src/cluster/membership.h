@@ -80,6 +80,9 @@ class Membership final {
 
   // --- inputs ---
   /// A datagram that was opened: its seal proves that a member of the cluster sent it, under that id.
+  /// An authentic datagram came from `from`, from before the latest start of its sender: another process with its id may run
+  /// there, which nobody hears. It is told of the later one. The shell calls this once a second at most.
+  void on_outdated_datagram(const NodeId& sender, const net::Endpoint& from, TimePoint now);
   void on_datagram(const NodeId& sender, const net::Endpoint& from, std::string_view payload, TimePoint now);
   void on_deadline(TimePoint now);  // early calls do nothing
   void on_connection_closed(const NodeId& id, TimePoint now);
@@ -94,7 +97,8 @@ class Membership final {
   void set_profile(Profile profile, TimePoint now);
   /// A digest of what else the nodes agree on. That a member has another is told as SharedStateDiffers.
   void set_shared_digest(std::uint64_t digest, TimePoint now);
-  /// Tells the others that we go. They know when may_go() is true; it takes a few hundredths of a second.
+  /// Tells the others that we go. They know when may_go() is true; it takes a few hundredths of a second. Who has yielded its id
+  /// may go at once: its word would count for the other.
   void leave(TimePoint now);
 
   // --- outputs ---
@@ -104,9 +108,7 @@ class Membership final {
   std::optional<TimePoint> poll_deadline() const { return deadline_; }
 
   // --- what is known ---
-  bool may_go() const { return gone_away_; }
-  /// Another process with our id goes on in our place: we say and do nothing any more.
-  bool has_yielded() const { return yielded_; }
+  bool may_go() const { return quiet(); }
   const NodeId& self() const { return table_.self(); }
   /// Everybody, we ourselves and those who are gone included; by name, then by id.
   std::vector<Member> members() const;

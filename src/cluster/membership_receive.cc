@@ -29,6 +29,18 @@ void Membership::receive(const Origin& origin, std::string_view payload) {
   }
 }
 
+void Membership::on_outdated_datagram(const NodeId& sender, const net::Endpoint& from, TimePoint now) {
+  begin_input(now);
+  if (!quiet() && sender == self()) send_ping(from, self(), new_sequence());
+  const PresentMember* member = table_.find_present(sender);
+  if (!quiet() && sender != self() && member != nullptr) {
+    GossipWriter writer{Rumours{}};
+    writer.add(encode_update(member->announcement->view()));
+    send(from, writer.take());
+  }
+  end_input();
+}
+
 // Only what says which instance speaks tells something; and a ping is answered, so that the other can see it too.
 void Membership::receive_from_own_id(const Origin& origin, const GossipMessage& message) {
   const Ping* ping = std::get_if<Ping>(&message.body);

@@ -31,8 +31,9 @@ namespace {
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::seconds kRedialTime{1};  // membership.h: who does not answer within a second is silent
 constexpr std::chrono::seconds kSeedLookupInterval{2};
-constexpr std::chrono::seconds kSeedLookupTime{30};  // for one answer
-constexpr int kDatagramsAtOnce = 32;                 // received before the machine's outputs are carried out
+constexpr std::chrono::seconds kSeedLookupTime{30};   // for one answer
+constexpr std::chrono::seconds kOutdatedInterval{1};  // a recording may be sent again at will, from any address
+constexpr int kDatagramsAtOnce = 32;                  // received before the machine's outputs are carried out
 
 std::expected<udp::endpoint, std::string> to_asio(const net::Endpoint& endpoint) {
   boost::system::error_code error;
@@ -66,7 +67,7 @@ struct MembershipService::Impl : std::enable_shared_from_this<Impl> {
         timer(executor),
         changed(executor),
         sealer(options.secrets.front(), options.self, options.boot),
-        opener(options.secrets, options.self),
+        opener(options.secrets, options.self, {.own_boot = options.boot}),
         machine(machine_options(options.boot), options.self, options.profile, random_seed(), Clock::now()) {
     changed.expires_at(TimePoint::max());
   }
@@ -85,6 +86,7 @@ struct MembershipService::Impl : std::enable_shared_from_this<Impl> {
   std::set<net::LookUp*> lookups;        // of seeds, under way
   std::set<asio::steady_timer*> pauses;  // before the next
   std::uint64_t watch_version = 0;
+  TimePoint outdated_due;
   std::size_t tasks = 0;
   std::optional<TimePoint> armed;
   bool settling = false;
@@ -140,10 +142,21 @@ struct MembershipService::Impl : std::enable_shared_from_this<Impl> {
     if (!opened) {
       if (opened.error() == OpenError::wrong_key)
         log.debug("datagram refused", {{"reason", "sealed with another key"}, {"from", net::to_text(from_asio(from))}});
+      if (opened.error() == OpenError::replayed || opened.error() == OpenError::own)
+        look_at_outdated(std::string_view(buffer).substr(0, size), from);
       return true;
     }
     if (!opened->boot.is_passer_by()) machine.on_datagram(opened->sender, from_asio(from), opened->plain, Clock::now());
     return true;
+  }
+
+  void look_at_outdated(std::string_view datagram, const udp::endpoint& from) {
+    TimePoint now = Clock::now();
+    if (now < outdated_due) return;
+    auto sender = opener.sender_if_outdated(datagram);
+    if (!sender) return;
+    outdated_due = now + kOutdatedInterval;
+    machine.on_outdated_datagram(*sender, from_asio(from), now);
   }
 
   void send(const OutgoingDatagram& datagram) {

@@ -60,7 +60,9 @@ std::expected<std::string, exec::LookupError> Resolver::find(const std::string& 
   bool elsewhere = context_.directory && !name.starts_with('/') && name.find('/') != std::string::npos;
   if (!elsewhere) return exec::find_program(name, search_path_);
   if (context_.directory->empty()) return std::unexpected(exec::LookupError::not_found);
-  return exec::find_program(*context_.directory + "/" + name, search_path_);
+  auto found = exec::find_program(*context_.directory + "/" + name, search_path_);
+  if (!found) return found;
+  return name;  // it runs in that folder, and a script sees its own name as it was typed
 }
 
 std::string Resolver::reason_for_shell(const Stage& stage) const {

@@ -330,7 +330,7 @@ INSTANTIATE_TEST_SUITE_P(
                           {RecordCredit{.deliveries = 5, .bytes = ~std::uint64_t{0}}},
                           "more than 4294967296 bytes"},
                     Abuse{"ConfirmsAnEndThatItWasNotTold", {RecordDone{.deliveries = 2}}, "not told"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 TEST(RecordProducer, AConsumerMustAttachFirst) {
   RecordProducer producer;

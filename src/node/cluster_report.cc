@@ -102,15 +102,10 @@ void ClusterReport::note_end(const v1::StageStatus& status, TimePoint now) {
 }
 
 RunResult ClusterReport::show_plan(const v1::FlowEnded& end) const {
-  std::string_view rest = plan_text_;
-  while (!rest.empty()) {
-    ssize_t written = ::write(STDOUT_FILENO, rest.data(), rest.size());
-    if (written <= 0) break;
-    rest.remove_prefix(static_cast<std::size_t>(written));
-  }
+  int printed = print_to_stdout(plan_text_);
   for (const std::string& problem : problems_) say(problem);
   if (problems_.empty() && end.status() != 0) say(end.message());
-  return {.status = problems_.empty() && end.status() == 0 ? 0 : 1};
+  return {.status = problems_.empty() && end.status() == 0 ? printed : 1};
 }
 
 RunResult ClusterReport::show_end(const v1::FlowEnded& end, TimePoint now) {

@@ -305,9 +305,9 @@ class ClusterRun final : public PartSurroundings {
 
   RunResult lost_node() {
     if (request_.background && status_.ok() && !report_.flow_id().empty()) {
-      std::string line = report_.flow_id() + "\n";
-      (void)!::write(STDOUT_FILENO, line.data(), line.size());
-      return {};
+      int printed = print_to_stdout(report_.flow_id() + "\n");
+      if (printed != 0) say(fmt::format("flow {} was started all the same", report_.flow_id()));
+      return {.status = printed};
     }
     say(status_.ok() ? "the node ended the call before the flow had ended"
                      : fmt::format("the node ended the call: {}", status_.message));

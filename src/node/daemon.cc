@@ -215,8 +215,8 @@ class Daemon final {
 
   void yield_to(const net::Endpoint& other) {
     stop({.status = 7,
-          .message = fmt::format("another node at {} has the same id: this one's data directory {} is a copy; remove "
-                                 "it and start again",
+          .message = fmt::format("another node at {} was started later under the same id; it goes on, and this one ends. "
+                                 "One id is for one node: issue a certificate for each, and copy no data directory ({})",
                                  net::to_text(other), identity_->directory())});
   }
 

@@ -479,6 +479,21 @@ RunResult run_embedded(RunRequest request, exec::SpawnerClient spawner, const ex
 
 void say(const std::string& message) { write_stderr_line("sluice: " + without_controls(message)); }
 
+int print_to_stdout(std::string_view text) {
+  ::signal(SIGPIPE, SIG_IGN);
+  while (!text.empty()) {
+    ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0 && errno == EPIPE) return 0;
+    if (written < 0) {
+      say(fmt::format("cannot write to stdout: {}", std::strerror(errno)));
+      return 1;
+    }
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return 0;
+}
+
 void write_stderr_line(const std::string& line) {
   std::string whole = line + "\n";
   (void)!::write(STDERR_FILENO, whole.data(), whole.size());

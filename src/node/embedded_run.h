@@ -6,6 +6,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "exec/entry_state.h"
@@ -51,6 +52,9 @@ RunResult run_embedded(RunRequest request, exec::SpawnerClient spawner, const ex
 /// Writes "sluice: MESSAGE" and a line end to stderr in one piece. Errors are nobody's business: there is no other
 /// place.
 void say(const std::string& message);
+
+/// Writes all of `text` to stdout. 0; or 1 when it said why that can't be done. A reader that has gone is no failure.
+int print_to_stdout(std::string_view text);
 
 /// Writes `line` and a line end to stderr in one piece, as it is.
 void write_stderr_line(const std::string& line);

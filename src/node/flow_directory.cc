@@ -70,6 +70,18 @@ Awaitable<void> ask(std::shared_ptr<NodeFlows> node, cluster::Member member, v1:
   asking->answered.notify();
 }
 
+}  // namespace
+
+rpc::Status lost_node(const std::string& node, const v1::Flow& flow) {
+  std::string name = flow.name().empty() ? flow.id().substr(0, kShortIdDigits) : flow.name();
+  return {rpc::Code::unavailable,
+          fmt::format("lost {}: it does not answer any more, and it has the flow {}; once it is back, `sluice ps -a` "
+                      "tells what became of it",
+                      node, name)};
+}
+
+namespace {
+
 // Passes a call about a flow of another node on to that. Nothing: it is ours.
 template <class Response, class Request>
 Awaitable<std::optional<std::expected<Response, rpc::Status>>> pass_on(std::shared_ptr<NodeFlows> node, v1::Flow flow,
@@ -80,7 +92,9 @@ Awaitable<std::optional<std::expected<Response, rpc::Status>>> pass_on(std::shar
   auto channel = co_await node->core.peers.get(*orchestrator, Clock::now() + kAskTime);
   if (!channel) co_return std::unexpected(status_of(channel.error(), flow.node()));
   request.set_flow(flow.id());
-  co_return co_await rpc::call<Response>(**channel, std::move(method), request, std::move(options));
+  auto answer = co_await rpc::call<Response>(**channel, std::move(method), request, std::move(options));
+  if (!answer && !(*channel)->alive()) answer.error() = lost_node(flow.node(), flow);
+  co_return answer;
 }
 
 // Those that may keep flows and can't be asked for them, unless they are back as another node of the same name.

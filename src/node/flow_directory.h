@@ -28,6 +28,9 @@ template <class Response>
 using Answer = net::Awaitable<std::expected<Response, rpc::Status>>;
 
 Answer<v1::ListFlowsResponse> list_flows(std::shared_ptr<NodeFlows> node, v1::ListFlowsRequest request);
+/// How a call about a flow ends whose node is lost meanwhile.
+rpc::Status lost_node(const std::string& node, const v1::Flow& flow);
+
 /// By id, a beginning of it, or name; on any node.
 Answer<v1::Flow> find_flow(std::shared_ptr<NodeFlows> node, std::string wanted);
 /// Flows/WaitFlow. Ends when its caller has gone.

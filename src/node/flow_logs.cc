@@ -32,6 +32,7 @@ Awaitable<rpc::Status> send_output(std::shared_ptr<NodeFlows> node, rpc::ServerC
     if (!chunk->bytes.empty()) {
       v1::OutputPiece piece;
       piece.set_dropped_bytes(chunk->offset - offset);
+      piece.set_unwritten(chunk->offset > offset && offset >= chunk->first_kept);  // a hole, not what went first
       offset = chunk->offset + chunk->bytes.size();
       piece.set_bytes(std::move(chunk->bytes));
       if (auto written = co_await call.write(piece.SerializeAsString()); !written) co_return written.error();
@@ -45,6 +46,7 @@ Awaitable<rpc::Status> send_output(std::shared_ptr<NodeFlows> node, rpc::ServerC
   if (written_bytes && *written_bytes > offset) {
     v1::OutputPiece rest;
     rest.set_dropped_bytes(*written_bytes - offset);
+    rest.set_unwritten(true);
     if (auto written = co_await call.write(rest.SerializeAsString()); !written) co_return written.error();
   }
   co_return rpc::Status{};
@@ -83,7 +85,10 @@ Awaitable<rpc::Status> read_logs(std::shared_ptr<NodeFlows> node, rpc::ServerCal
     auto next = co_await (there.read() || call.cancelled());
     auto* piece = std::get_if<0>(&next);
     if (piece == nullptr) co_return nobody_reads();  // and so the call there is dropped
-    if (!*piece) co_return co_await there.finish();
+    if (!*piece) {
+      rpc::Status status = co_await there.finish();
+      co_return status.ok() || (*channel)->alive() ? status : lost_node(stage->node(), *flow);
+    }
     if (auto written = co_await call.write(std::move(**piece)); !written) co_return written.error();
   }
 }

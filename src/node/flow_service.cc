@@ -240,7 +240,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     auto flow = std::make_shared<FlowOrchestrator>(self->core.executor, *self, &client, id, start, self->core.log);
     if (without_client) flow->place_here_on_node();
     self->node->orchestrated[id] = flow;
-    self->core.log.debug("flow started", {{"flow", id.text()}, {"text", start.text()}});
+    if (!start.dry_run()) self->core.log.debug("flow started", {{"flow", id.text()}, {"text", start.text()}});
     TaskGroup talk(self->core.executor, self->core.log);
     talk.spawn(write_outputs(client.outputs(), call));
     talk.spawn(read_inputs(flow, call));

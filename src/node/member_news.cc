@@ -40,7 +40,7 @@ void MemberNews::on(const cluster::MemberLeft& event) {
 }
 
 void MemberNews::on(const cluster::IdConflict& event) {
-  log_.error("another process uses this node's id; was its data directory copied?",
+  log_.error("another process uses this node's id; is its certificate or its data directory a copy?",
              {{"at", net::to_text(event.other)}});
   if (event.we_yield) handlers_.on_own_copy(event.other);
 }

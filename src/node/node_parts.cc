@@ -130,7 +130,8 @@ exec::Environment NodeParts::environment() {
   const char* path = std::getenv("PATH");
   exec::Environment environment;
   environment.set("PATH", path == nullptr ? exec::kDefaultPath : path);
-  environment.set("HOME", options_.user.home);
+  const char* home = options_.changes_user ? nullptr : std::getenv("HOME");
+  environment.set("HOME", home == nullptr ? options_.user.home : home);
   environment.set("USER", options_.user.name);
   environment.set("LOGNAME", options_.user.name);
   if (const char* zone = std::getenv("TZ")) environment.set("TZ", zone);

@@ -70,9 +70,12 @@ std::optional<std::string> way_through_a_folder(const std::string& word) {
   return std::nullopt;
 }
 
-bool is_folder(const std::string& path) {
+// What is there and is no file; none if there is nothing.
+const char* kind_that_stays(const std::string& path) {
   struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+  if (::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode)) return nullptr;
+  if (S_ISDIR(status.st_mode)) return "a folder";
+  return S_ISFIFO(status.st_mode) ? "a pipe" : S_ISSOCK(status.st_mode) ? "a socket" : "a device";
 }
 
 bool matches_here(const std::string& pattern) {
@@ -146,8 +149,8 @@ std::expected<OutgoingFiles, std::string> look_for_files(const flow::FlowGraph& 
         stage.problems.push_back(path.error());
       else if (*path && std::ranges::find(stage.paths, **path) == stage.paths.end())
         stage.paths.push_back(**path);
-      else if (!*path && is_folder(word.path))
-        stage.left_behind.push_back(word.path + ", a folder");
+      else if (const char* kind = *path ? nullptr : kind_that_stays(word.path))
+        stage.left_behind.push_back(fmt::format("{}, {}", word.path, kind));
     }
     for (const std::string& pattern : graph.stages[i].path_patterns)
       if (matches_here(pattern)) stage.left_behind.push_back(pattern + ", a pattern");

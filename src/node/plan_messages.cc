@@ -31,7 +31,8 @@ std::string describe_files(const v1::FlowPlan& plan) {
   std::string text = "ships:";
   for (const v1::ShippedFile& file : plan.ships())
     text +=
-        fmt::format(" {} ({}{});", file.path(), format_bytes({file.size()}), file.executable() ? ", executable" : "");
+        fmt::format("{} {} ({}{})", text.ends_with(':') ? "" : ";", file.path(), format_bytes({file.size()}),
+                    file.executable() ? ", executable" : "");
   if (plan.ships().empty()) text += " nothing";
   return text + "\n";
 }

@@ -46,6 +46,20 @@ def run_with(cluster, credentials, text="@n2 echo ran"):
     return cluster.household.run_sluice("run", *reach(cluster, credentials), text)
 
 
+# --- one id for one node -----------------------------------------------------------------------------------------
+
+
+def test_of_two_nodes_with_one_certificate_the_earlier_ends_and_says_why(pair):
+    path = str(issue(pair, "node", name="shared"))
+    twins = [pair.start(name, "--cert", path, key=False, join=pair["n1"].url) for name in ("one", "other")]
+    wait_until(lambda: any(node.process.poll() is not None for node in twins), "that one of them ends")
+    gone, = [node for node in twins if node.process.poll() is not None]
+    stays, = [node for node in twins if node is not gone]
+    assert gone.process.returncode == 7
+    assert "was started later under the same id" in gone.log_text() and stays.address in gone.log_text()
+    pair.wait_until_all_list(["n1", "n2", stays.name], by=["n1", "n2", stays.name])
+
+
 # --- roles --------------------------------------------------------------------------------------------------------
 
 
