@@ -208,6 +208,11 @@ def test_values_that_make_no_sense_are_refused_before_anything_is_done(cluster, 
     assert not (cluster.folder / "other").exists()
 
 
+def test_label_with_two_values_is_refused(cluster):
+    result = cluster.household.run_sluice("start", "--data", str(cluster.folder / "d"), "--label", "a=1", "--label", "a=2")
+    assert result.returncode == 2 and b"--label a is given twice" in result.stderr, result
+
+
 def test_key_that_others_may_read_is_refused_with_the_remedy(cluster):
     cluster.key.chmod(0o644)
     assert_refused(cluster, *new_node(cluster), named=[f"chmod 600 {cluster.key}"])

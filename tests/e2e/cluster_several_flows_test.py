@@ -2,7 +2,7 @@
 
 import json
 
-from clusters import cluster, home
+from clusters import cluster, home, pair
 
 
 def in_background(nodes, text, name):
@@ -55,3 +55,35 @@ def test_stop_and_remove_go_on_behind_one_that_fails(cluster):
     cluster.wait_for_no_program()
     assert about(cluster, "rm", "one", "two").outcome == (0, b"")
     assert names(cluster) == set()
+
+
+# --- what goes wrong, by name -------------------------------------------------------------------------------------
+
+
+def test_wait_and_logs_name_the_node_that_is_lost(pair):
+    started = pair.run("echo said; sleep 1001", "--background", "--name", "far", at="n2")
+    assert started.returncode == 0, started
+    pair.wait_for_programs("sleep")
+    asking = [pair.household.start_sluice(*command, "far", *pair.at("n1")) for command in (["wait"], ["logs", "-f"])]
+    assert asking[1].stdout.read(5) == b"said\n"
+    pair["n2"].kill()
+    for process in asking:
+        result = pair.household.finish(process)
+        assert result.returncode == 5 and b"lost n2: " in result.stderr and b"far" in result.stderr, result
+
+
+def test_flow_whose_id_can_not_be_printed_is_a_failure_and_named(cluster):
+    cluster.start("n1")
+    with open("/dev/full", "wb") as full:
+        process = cluster.household.start_sluice("run", "--background", "--name", "unheard", "sleep 1001", *cluster.at("n1"),
+                                                 stdout=full)
+        result = cluster.household.finish(process)
+    assert result.returncode == 1, result
+    assert b"cannot write to stdout: No space left on device" in result.stderr and b"was started all the same" in result.stderr
+    assert about(cluster, "stop", "unheard").returncode == 0
+
+
+def test_names_and_sizes_that_would_not_be_kept_to_are_refused(household, home):
+    assert "a name has no '/'" in household.refusal("run", "--name", "a/1", "true")
+    for size in ("0", "100", "4095"):
+        assert "at least 4K" in household.refusal("run", "--output-max", size, "true")

@@ -100,6 +100,11 @@ def test_stage_here_keeps_its_files(pair, folder):
     assert list((pair["n1"].data / "files").iterdir()) == []
 
 
+def test_script_sees_its_name_as_it_was_typed(pair, folder):
+    write_script(folder / "zero.sh", 'echo "$0"\n')
+    assert pair.run("@n2 ./zero.sh", cwd=folder).outcome == (0, b"./zero.sh\n")
+
+
 # --- what can't travel --------------------------------------------------------------------------------------------
 
 
@@ -109,6 +114,12 @@ def assert_refused(pair, text, *options, named, folder, status=125):
     for word in named:
         assert word.encode() in result.stderr, result
     assert pair.programs() == []
+
+
+def test_pipe_that_stays_at_home_is_named_when_its_stage_fails(pair, folder):
+    os.mkfifo(folder / "queue")
+    result = pair.run("@n2 cat ./queue", cwd=folder)
+    assert result.returncode == 1 and b"stage 1 names ./queue, a pipe, which does not travel" in result.stderr, result
 
 
 def test_missing_file_is_an_error_before_anything_starts(pair, folder):
