@@ -138,8 +138,11 @@ std::chrono::seconds connect_time(const Way& way) { return way.group ? kFoundCon
 Failure failure_to_reach(const Way& way, const net::NetError& error) {
   std::string whom = fmt::format("cannot reach the node at {} ({})", describe(way), way.origin);
   switch (error.kind) {
-    case NetErrorKind::refused:
-      return {kNoNode, fmt::format("{}: refused: {}; is it running?", whom, error.message)};
+    case NetErrorKind::refused: {
+      bool by_context = way.origin.starts_with("the context ");
+      return {kNoNode, fmt::format("{}: refused: {}; is it running?{}", whom, error.message,
+                                   by_context ? " `sluice context use -` leaves this context" : "")};
+    }
     case NetErrorKind::unreachable:
       return {kNoNode, fmt::format("{}: unreachable: {}", whom, error.message)};
     case NetErrorKind::timed_out:
