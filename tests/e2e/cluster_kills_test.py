@@ -1,6 +1,7 @@
 """Daemons, clients, stages and spawners that are killed while flows run over three nodes: nothing is left behind, nothing
 hangs, nothing short is called a success, and what goes on in the background goes on."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -361,6 +362,14 @@ def test_spawner_killed_without_a_daemon_leaves_nothing(nodes_of, user):
     assert wait_for_flow(nodes, flow_id) == 1
 
 
+def kill_at_one_moment(pids):
+    """Stopped, none can do anything about the death of another; some die of it at once, by their parent-death signal."""
+    for sign in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sign)
+
+
 @for_every_user
 def test_what_escaped_when_everybody_who_knew_of_it_was_killed_ends_with_the_next_start(nodes_of, user):
     nodes = nodes_of(user, "n1")
@@ -370,10 +379,7 @@ def test_what_escaped_when_everybody_who_knew_of_it_was_killed_ends_with_the_nex
     direct = [pid for pid in children_of(spawner) if os.getsid(pid) != pid]
     below = processes_below(nodes["n1"].pid)
     family = [nodes["n1"].pid] + [pid for pid in below if process_name(pid).startswith("sluice")]
-    # Stopped, none can do anything about the death of another: it is the same moment for all.
-    for sign in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in family:
-            os.kill(pid, sign)
+    kill_at_one_moment(family)
     nodes["n1"].process.wait(timeout=30)
     wait_until(lambda: not any(map(is_alive, direct)), "the end of the direct children")
     nodes.start("n1")
@@ -400,9 +406,7 @@ def test_unbound_program_of_a_spawner_that_was_killed_with_everybody_ends_with_t
         assert environment.read() == b""
     try:
         family = [nodes["n1"].pid] + [pid for pid in processes_below(nodes["n1"].pid) if pid != program]
-        for sign in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in family:
-                os.kill(pid, sign)
+        kill_at_one_moment(family)
         nodes["n1"].process.wait(timeout=30)
         nodes.start("n1")
         wait_until(lambda: not is_alive(program), "its end")
