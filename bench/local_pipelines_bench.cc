@@ -147,6 +147,20 @@ void bytes_row(const std::string& sluice, double scale) {
   print_row(fmt::format("a | b | c, {} MiB through two cats", mebibytes), contenders, unit, ">= 0.97 x bash");
 }
 
+void workers_row(const std::string& sluice, double scale) {
+  auto mebibytes = static_cast<long>(std::max(64.0, 2048 * scale));
+  auto through = [&](const char* filter) {
+    return fmt::format("yes {} | head -c {}M | {} | cat > /dev/null", std::string(99, 'x'), mebibytes, filter);
+  };
+  std::vector<Contender> contenders = {{.name = "sluice @x4 cat", .command = {sluice, "run", through("@x4 cat")}},
+                                       shell("bash", through("cat")),
+                                       shell("dash", through("cat"))};
+  race(contenders, 7, 1);
+  Unit unit{"GB/s", static_cast<double>(mebibytes) * 1048576 / 1e9, true};
+  print_row(fmt::format("a | @x4 cat | b, {} MiB in lines of 100 bytes, beside one cat", mebibytes), contenders, unit,
+            ">= 0.4 x bash, better 0.55 x");
+}
+
 void start_rows(const std::string& sluice, double scale) {
   int runs = std::max(20, static_cast<int>(400 * scale));
   std::vector<Contender> contenders = {{.name = "sluice version", .command = {sluice, "version"}},
@@ -202,6 +216,7 @@ int main(int argc, char** argv) {
   const char* given = std::getenv("SLUICE_BENCH_SCALE");
   double scale = given != nullptr ? std::atof(given) : 1;
   bytes_row(argv[1], scale);
+  workers_row(argv[1], scale);
   start_rows(argv[1], scale);
   short_pipelines_row(argv[1], scale);
   memory_row(argv[1]);

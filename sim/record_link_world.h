@@ -1,9 +1,9 @@
 #pragma once
-// One record link in virtual time: a producer and its consumers as they are, between them connections that are slow, break
-// and lose what was on its way, and programs that take their time, send records back, stand still and die.
+// One record link in virtual time: a producer and its consumers as they are, between them connections that are slow,
+// break and lose what was on its way, and programs that take their time, send records back, stand still and die.
 //
-// Everything is drawn from the seed, which faults there are included. It is checked after each step that no record is lost or
-// acknowledged before a program was done with it, and that no memory is beyond its window.
+// Everything is drawn from the seed, which faults there are included. It is checked after each step that no record is
+// lost or acknowledged before a program was done with it, and that no memory is beyond its window.
 // Threading: one thread.
 #include <cstdint>
 #include <deque>

@@ -1,9 +1,10 @@
 #pragma once
 // How much a consumer lets be on its way to it, in records or in bytes: as much as keeps its program busy, and no more.
 //
-// It doubles when the program had to wait although the producer had more to send, which is when less is on its way than fits
-// the round trip (bandwidth x delay). It halves when records wait too long in front of a slow program: they could be with another
-// worker, and are all repeated if this one dies. It is judged once in the time in which a window's worth is taken.
+// It doubles when the program had to wait although the producer had more to send, which is when less is on its way than
+// fits the round trip (bandwidth x delay). It halves when records wait too long in front of a slow program: they could
+// be with another worker, and are all repeated if this one dies. It is judged once in the time in which a window's
+// worth is taken.
 // Invariants: size_min <= size() <= size_max.
 // Threading: a value.
 #include <chrono>

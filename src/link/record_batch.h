@@ -2,9 +2,10 @@
 // Records in batches: what a record link moves, keeps and gives back.
 //
 // A batch is a run of records with consecutive ids in a buffer that batches share: sending it, keeping it until it is
-// acknowledged and cutting it copy no record. Records lie in it in one of two ways. `sized`: a table of their sizes, then
-// their bytes one behind the other. `delimited`: each record ends with one byte that ends no other place in it, as lines do, and that byte is part of
-// the record; so a block of lines is a batch as it was read, once its lines were counted.
+// acknowledged and cutting it copy no record. Records lie in it in one of two ways. `sized`: a table of their sizes,
+// then their bytes one behind the other. `delimited`: each record ends with one byte that ends no other place in it, as
+// lines do, and that byte is part of the record; so a block of lines is a batch as it was read, once its lines were
+// counted.
 // Invariants: a batch that is not empty has at least one record; delimited records have at least their delimiter.
 // Threading: a value that belongs to one thread; buffers are shared with other batches of that thread.
 #include <cstddef>
@@ -47,8 +48,8 @@ class RecordBatch final {
   /// The same inside what `owner` keeps.
   static std::expected<RecordBatch, std::string> of_delimited(RecordId first, char delimiter, std::string_view bytes,
                                                               std::shared_ptr<const void> owner);
-  /// What came over a wire, inside what `owner` keeps: for `sized`, the table and then the records. Errors: a sentence; the
-  /// count is not that of the records, or the sizes do not add up.
+  /// What came over a wire, inside what `owner` keeps: for `sized`, the table and then the records. Errors: a sentence;
+  /// the count is not that of the records, or the sizes do not add up.
   static std::expected<RecordBatch, std::string> of_wire(const RecordShape& shape, std::string_view content,
                                                          std::shared_ptr<const void> owner);
 
@@ -67,8 +68,8 @@ class RecordBatch final {
   void set_attempt(std::uint16_t attempt) { shape_.attempt = attempt; }
   void renumber(RecordId first) { shape_.first = first; }
 
-  /// Cuts off and returns the first records: as many as are at most `count` and together at most `bytes` long; but one at
-  /// least, which may be longer. Requires: not empty, count >= 1.
+  /// Cuts off and returns the first records: as many as are at most `count` and together at most `bytes` long; but one
+  /// at least, which may be longer. Requires: not empty, count >= 1.
   RecordBatch take_front(std::uint32_t count, std::size_t bytes);
   RecordBatch take_front(std::uint32_t count) { return take_front(count, size()); }
   /// The same, but maybe fewer: it does not look at each delimited record.

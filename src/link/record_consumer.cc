@@ -10,7 +10,8 @@
 namespace sluice::link {
 namespace {
 
-// Credit and acknowledgements are said when this part of the window is free again: seldom, and before the producer has to wait.
+// Credit and acknowledgements are said when this part of the window is free again: seldom, and before the producer has
+// to wait.
 constexpr std::uint64_t kUnsaidShare = 4;
 
 }  // namespace

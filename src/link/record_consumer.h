@@ -1,14 +1,14 @@
 #pragma once
-// A consumer's end of a record link, to one producer: takes in what it has granted credit for, hands it to a program, and
-// acknowledges what the program has settled.
+// A consumer's end of a record link, to one producer: takes in what it has granted credit for, hands it to a program,
+// and acknowledges what the program has settled.
 //
-// Credit is the room that is left: as many records and bytes as its windows have (adaptive_window.h) beyond what is settled.
-// A record that the program could not do is sent back (`reject`), and stays unsettled until the producer has noted it.
-// When its connection breaks it says on the next one what it expects, has settled and has sent back.
-// Invariants: records received and not settled are within the credit that was granted, or one that is longer than all of it.
-// What is acknowledged was settled by the program.
-// Order for the shell: after every input ask poll_transmit() until it is empty; ask poll_delivery() when the program can take
-// more. An acknowledgement may wait for others until poll_deadline().
+// Credit is the room that is left: as many records and bytes as its windows have (adaptive_window.h) beyond what is
+// settled. A record that the program could not do is sent back (`reject`), and stays unsettled until the producer has
+// noted it. When its connection breaks it says on the next one what it expects, has settled and has sent back.
+// Invariants: records received and not settled are within the credit that was granted, or one that is longer than all
+// of it. What is acknowledged was settled by the program.
+// Order for the shell: after every input ask poll_transmit() until it is empty; ask poll_delivery() when the program
+// can take more. An acknowledgement may wait for others until poll_deadline().
 // Threading: pure; no clock, no I/O.
 #include <chrono>
 #include <cstddef>
@@ -44,10 +44,11 @@ class RecordConsumer final {
   // --- the connection ---
   void on_connected();
   void on_disconnected();
-  /// Errors: a sentence; the producer broke the protocol, and the connection is to be closed after what poll_transmit still
-  /// gives.
+  /// Errors: a sentence; the producer broke the protocol, and the connection is to be closed after what poll_transmit
+  /// still gives.
   std::expected<void, std::string> on_bytes(std::span<const std::byte> bytes, TimePoint now);
-  /// Where the next bytes belong: reading them there saves a copy (RecordFrameReader); then on_bytes with what is behind.
+  /// Where the next bytes belong: reading them there saves a copy (RecordFrameReader); then on_bytes with what is
+  /// behind.
   std::span<std::byte> vacant() { return decoder_.vacant(); }
   void commit(std::size_t size) { decoder_.commit(size); }
   /// The next frame for the producer.

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include "link/records_for_test.h"
+
 namespace sluice::link {
 namespace {
 
@@ -11,12 +13,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 
 constexpr TimePoint kNow{1h};
-
-RecordBatch numbers(RecordId first, RecordId last) {
-  std::string text;
-  for (RecordId id = first; id <= last; ++id) text += std::to_string(id) + "\n";
-  return RecordBatch::of_delimited(first, '\n', text).value();
-}
 
 RecordConsumerOptions options_with(std::uint64_t records, std::uint64_t bytes = 1000) {
   RecordConsumerOptions options;

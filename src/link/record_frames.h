@@ -2,9 +2,10 @@
 // The frames of a record link: what a producer and one of its consumers say to each other on one connection.
 // docs/protocol-records.md gives the bytes.
 //
-// Deliveries are counted from 1 for each attachment of a consumer, over all of its connections; acknowledgements and credit
-// speak of them, so that they mean the same after a connection was replaced. The consumer speaks first (RecordAttach).
-// A batch's frame is at most 1 MiB long. A record that is longer has frames of its own, which the decoder puts together.
+// Deliveries are counted from 1 for each attachment of a consumer, over all of its connections; acknowledgements and
+// credit speak of them, so that they mean the same after a connection was replaced. The consumer speaks first
+// (RecordAttach). A batch's frame is at most 1 MiB long. A record that is longer has frames of its own, which the
+// decoder puts together.
 // Threading: pure values.
 #include <cstddef>
 #include <cstdint>
@@ -80,7 +81,8 @@ struct RecordAttach {
   DeliveryNumber next = 1;
   bool operator==(const RecordAttach&) const = default;
 };
-/// Up to which delivery, and up to how many bytes of records since it attached, the producer may go. Never less than before.
+/// Up to which delivery, and up to how many bytes of records since it attached, the producer may go. Never less than
+/// before.
 struct RecordCredit {
   DeliveryNumber deliveries = 0;
   std::uint64_t bytes = 0;
@@ -101,8 +103,8 @@ enum class NackCause : std::uint8_t {
   lost = 2,     // its program was lost or ended by a signal
   refused = 3,  // trying again is of no use: it can't be read, or is too long
 };
-/// The record is to be given to another, or given up. It stays unsettled until RecordNoted; after a connection was replaced the
-/// consumer says it again.
+/// The record is to be given to another, or given up. It stays unsettled until RecordNoted; after a connection was
+/// replaced the consumer says it again.
 struct RecordNack {
   DeliveryNumber delivery = 0;
   NackCause cause = NackCause::failed;
@@ -137,8 +139,8 @@ using ProducerFrame = std::variant<RecordDelivery, RecordNoted, RecordEnd, Recor
 using ConsumerFrame = std::variant<RecordAttach, RecordCredit, RecordAck, RecordNack, RecordPause, RecordResume,
                                    RecordDrain, RecordDone, RecordCancel>;
 
-/// A delivery as it goes to the wire: heads of ours, and between them bytes of the batch, which are not copied. A batch of one
-/// record that is too long for a frame gives several pieces.
+/// A delivery as it goes to the wire: heads of ours, and between them bytes of the batch, which are not copied. A batch
+/// of one record that is too long for a frame gives several pieces.
 struct DeliveryPiece {
   std::string head;
   std::string_view table;  // in the delivery's batch, as are the bytes

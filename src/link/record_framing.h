@@ -25,8 +25,8 @@ enum class RecordFraming : std::uint8_t { lines, null, json, len };
 /// Appends the records as they stand in a stream of that framing. Requires: the batch was cut from one.
 void append_framed(const RecordBatch& batch, RecordFraming framing, std::string& stream);
 
-/// Finds where a JSON value ends (RFC 8259): where its brackets or its quotes close; a number or a word, where white space or
-/// another value follows. Whether what is between is JSON is not its business.
+/// Finds where a JSON value ends (RFC 8259): where its brackets or its quotes close; a number or a word, where white
+/// space or another value follows. Whether what is between is JSON is not its business.
 class JsonValueEnd final {
  public:
   enum class Step { within, ends_before, ends_behind, closes_nothing };
@@ -42,7 +42,8 @@ class JsonValueEnd final {
   bool escaped_ = false;
 };
 
-/// Cuts a stream into batches of whole records. Lines and the like are not copied: batches share the buffers that were read into.
+/// Cuts a stream into batches of whole records. Lines and the like are not copied: batches share the buffers that were
+/// read into.
 class RecordCutter final {
  public:
   struct Options {

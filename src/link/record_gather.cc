@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "link/large_pipes.h"
 #include "link/local_stream.h"
 #include "link/stoppable_thread.h"
 
@@ -34,6 +35,7 @@ class RecordGatherer final {
 
   RecordStreamEnd run(int stop) {
     while (!end_) {
+      if (!enlarged_ && counts_.bytes > kMuch) enlarge_pipes();
       bool moved = write();
       for (std::size_t i = 0; i < inputs_.size() && !end_; ++i) moved = read(i) || moved;
       if (!end_ && finished()) finish();
@@ -116,6 +118,14 @@ class RecordGatherer final {
     return false;
   }
 
+  void enlarge_pipes() {
+    enlarged_ = true;
+    std::size_t size = large_pipe(inputs_.size() + 1);
+    into_.enlarge(size);
+    for (Input& input : inputs_)
+      if (input.from) input.from.enlarge(size);
+  }
+
   bool finished() const {
     return written_ == bytes().size() &&
            std::ranges::all_of(inputs_, [](const Input& input) { return !input.from && input.batch.empty(); });
@@ -153,6 +163,7 @@ class RecordGatherer final {
   std::string framed_;  // if the stream's bytes are others than the batch's
   std::size_t written_ = 0;
   std::size_t turn_ = 0;
+  bool enlarged_ = false;
   std::vector<pollfd> polled_;
   std::optional<RecordStreamEnd> end_;
 };
@@ -174,9 +185,11 @@ std::expected<RecordGather, int> RecordGather::start(std::vector<UniqueFd> from,
     if (!source) return std::unexpected(source.error());
     sources.push_back(*std::move(source));
   }
+  RecordGatherOptions sized = options;
+  sized.cut.block_size = large_block(sources.size() + 1);
   auto running = std::make_unique<Running>();
   running->counts.taken = std::vector<std::atomic<std::uint64_t>>(sources.size());
-  running->gatherer = std::make_unique<RecordGatherer>(std::move(sources), *std::move(sink), options, running->counts);
+  running->gatherer = std::make_unique<RecordGatherer>(std::move(sources), *std::move(sink), sized, running->counts);
   auto started = running->thread.start(
       [gatherer = running->gatherer.get(), on_end = std::move(on_end)](int stop) { on_end(gatherer->run(stop)); });
   if (!started) return std::unexpected(started.error());

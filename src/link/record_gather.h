@@ -1,10 +1,10 @@
 #pragma once
 // Gathers the records of several programs into one stream: whole ones, in the order in which they come.
 //
-// A slow reader holds back whoever writes, through the pipes; what waits is a block of each program, or one record that is longer.
-// When nobody reads any more, every program's output is closed, so that it gets SIGPIPE as in a shell. A gather that fails
-// keeps its output open until it is destroyed: who reads there must be killed first, or it takes a part for the whole.
-// It has a thread of its own.
+// A slow reader holds back whoever writes, through the pipes; what waits is a block of each program, or one record that
+// is longer. When nobody reads any more, every program's output is closed, so that it gets SIGPIPE as in a shell. A
+// gather that fails keeps its output open until it is destroyed: who reads there must be killed first, or it takes a
+// part for the whole. It has a thread of its own.
 // Threading: made and destroyed by one thread; `on_end` is called once, on the thread of the gather.
 #include <cstdint>
 #include <expected>
@@ -26,8 +26,8 @@ struct RecordGatherOptions {
 
 class RecordGather final {
  public:
-  /// `from`: the read ends of pipes that are ours. Errors: errno; no thread can be started, no descriptor is left, or nobody
-  /// reads `into` (EPIPE).
+  /// `from`: the read ends of pipes that are ours. Errors: errno; no thread can be started, no descriptor is left, or
+  /// nobody reads `into` (EPIPE).
   static std::expected<RecordGather, int> start(std::vector<UniqueFd> from, UniqueFd into,
                                                 const RecordGatherOptions& options,
                                                 std::function<void(RecordStreamEnd)> on_end);

@@ -2,14 +2,16 @@
 // The producer's end of a record link: hands each record to the consumer that is readiest, keeps it until it is
 // acknowledged, and gives it to another when that consumer is lost.
 //
-// Records come in batches, in the order of their ids, while wants_input() says so; when it does not, the tap is closed and the
-// shell reads its source no more. Each consumer grants credit, in records and in bytes. What it was given and has not settled
-// is *in flight*; a consumer that is lost, or replaced by a later generation of itself, gives all of that back, in order,
-// before anything newer. A consumer whose connection broke may attach again and goes on where it was.
-// A record that a consumer sends back is the owner's to judge (RecordRejected): `retry` or `bury` it. Until then it is held.
+// Records come in batches, in the order of their ids, while wants_input() says so; when it does not, the tap is closed
+// and the shell reads its source no more. Each consumer grants credit, in records and in bytes. What it was given and
+// has not settled is *in flight*; a consumer that is lost, or replaced by a later generation of itself, gives all of
+// that back, in order, before anything newer. A consumer whose connection broke may attach again and goes on where it
+// was. A record that a consumer sends back is the owner's to judge (RecordRejected): `retry` or `bury` it. Until then
+// it is held.
 //
-// Invariants: accepted = acknowledged + buried + pending + held + in flight. Bytes that wait are at most `pending_bytes_max`
-// and one batch; those in flight to a consumer are within the credit that it granted and `flight_bytes_max`, or one record.
+// Invariants: accepted = acknowledged + buried + pending + held + in flight. Bytes that wait are at most
+// `pending_bytes_max` and one batch; those in flight to a consumer are within the credit that it granted and
+// `flight_bytes_max`, or one record.
 // Order for the shell: after every input ask poll_event() and poll_transmit() of every consumer until they are empty.
 // Threading: pure; no clock, no I/O.
 //
@@ -108,7 +110,8 @@ class RecordProducer final {
   /// A connection of that consumer is there; it replaces one that it had. A later generation replaces the consumer.
   /// Errors: a sentence; the generation is over, or the consumer has left. The connection is to be closed.
   std::expected<void, std::string> on_connected(ConsumerNumber consumer, std::uint32_t generation);
-  /// Errors: a sentence; it broke the protocol. It is gone then, and its connection is to be closed after what poll_transmit still gives.
+  /// Errors: a sentence; it broke the protocol. It is gone then, and its connection is to be closed after what
+  /// poll_transmit still gives.
   std::expected<void, std::string> on_bytes(ConsumerNumber consumer, std::span<const std::byte> bytes);
   void on_disconnected(ConsumerNumber consumer, TimePoint now);
   /// The owner knows that it will not come back in this generation.

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "link/records_for_test.h"
+
 namespace sluice::link {
 namespace {
 
@@ -16,13 +18,6 @@ using testing::IsEmpty;
 constexpr TimePoint kNow{1h};
 
 std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
-
-// Lines that are their own numbers.
-RecordBatch numbers(RecordId first, RecordId last) {
-  std::string text;
-  for (RecordId id = first; id <= last; ++id) text += std::to_string(id) + "\n";
-  return RecordBatch::of_delimited(first, '\n', text).value();
-}
 
 /// A consumer that says what a test lets it say, and keeps what it hears.
 class Peer {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "link/large_pipes.h"
 #include "link/local_stream.h"
 #include "link/record_producer.h"
 #include "link/stoppable_thread.h"
@@ -64,6 +65,7 @@ class RecordSpreader final {
 
   RecordStreamEnd run(int stop) {
     while (!end_) {
+      if (!enlarged_ && counts_.bytes > kMuch) enlarge_pipes();
       bool moved = false;
       if (reads()) moved = read();
       for (ConsumerNumber number = 0; number < workers_.size(); ++number) moved = pump(number) || moved;
@@ -179,6 +181,14 @@ class RecordSpreader final {
     counts_.given[number].fetch_add(records, std::memory_order_relaxed);
   }
 
+  void enlarge_pipes() {
+    enlarged_ = true;
+    std::size_t size = large_pipe(workers_.size() + 1);
+    if (from_) from_.enlarge(size);
+    for (Worker& worker : workers_)
+      if (worker.open) worker.into.enlarge(size);
+  }
+
   void finish() {
     for (Worker& worker : workers_) worker.into = LocalStream();
     end_ = RecordStreamEnd{};
@@ -211,6 +221,7 @@ class RecordSpreader final {
   SpreadCounts& counts_;
   std::vector<pollfd> polled_;
   bool in_background_ = false;
+  bool enlarged_ = false;
   std::optional<RecordStreamEnd> end_;
 };
 
@@ -231,9 +242,11 @@ std::expected<RecordSpread, int> RecordSpread::start(UniqueFd from, std::vector<
     if (!sink) return std::unexpected(sink.error());
     sinks.push_back(*std::move(sink));
   }
+  RecordSpreadOptions sized = options;
+  sized.cut.block_size = large_block(sinks.size() + 1);
   auto running = std::make_unique<Running>();
   running->counts.given = std::vector<std::atomic<std::uint64_t>>(sinks.size());
-  running->spreader = std::make_unique<RecordSpreader>(*std::move(source), std::move(sinks), options, running->counts);
+  running->spreader = std::make_unique<RecordSpreader>(*std::move(source), std::move(sinks), sized, running->counts);
   auto started = running->thread.start(
       [spreader = running->spreader.get(), on_end = std::move(on_end)](int stop) { on_end(spreader->run(stop)); });
   if (!started) return std::unexpected(started.error());

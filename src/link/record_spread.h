@@ -1,13 +1,13 @@
 #pragma once
-// Spreads the records of one stream over the programs of a stage with many workers: each whole record goes to the one that is
-// readiest, which is the one whose pipe takes it.
+// Spreads the records of one stream over the programs of a stage with many workers: each whole record goes to the one
+// that is readiest, which is the one whose pipe takes it.
 //
-// A worker that closes its input early gets no more; what was not written to it goes to others. When all have closed theirs,
-// `from` is closed, so that whoever writes there gets SIGPIPE as in a shell. What waits is bounded: a block of the stream,
-// and `flight_bytes_max` for each worker; then the stream is read no more.
-// A spread that fails keeps the workers' inputs open until it is destroyed: a program must be killed before its stdin closes,
-// or it takes half a stream for a whole one.
-// It has a thread of its own: nobody who waits for a terminal, a signal or the network waits for it.
+// A worker that closes its input early gets no more; what was not written to it goes to others. When all have closed
+// theirs, `from` is closed, so that whoever writes there gets SIGPIPE as in a shell. What waits is bounded: a block of
+// the stream, and `flight_bytes_max` for each worker; then the stream is read no more. A spread that fails keeps the
+// workers' inputs open until it is destroyed: a program must be killed before its stdin closes, or it takes half a
+// stream for a whole one. It has a thread of its own: nobody who waits for a terminal, a signal or the network waits
+// for it.
 // Threading: made and destroyed by one thread; `on_end` is called once, on the thread of the spread.
 #include <cstdint>
 #include <expected>

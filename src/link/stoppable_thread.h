@@ -17,9 +17,9 @@ class StoppableThread final {
   /// Tells it to stop, and waits until it has.
   ~StoppableThread();
 
-  /// Runs `work` with a descriptor that is readable once it is to stop. The thread takes no signals: they are the business of others, and
-  /// SIGPIPE is an error of write(2) there. Errors: errno; the limit of threads (RLIMIT_NPROC, a cgroup) or of descriptors
-  /// is reached.
+  /// Runs `work` with a descriptor that is readable once it is to stop. The thread takes no signals: they are the
+  /// business of others, and SIGPIPE is an error of write(2) there. Errors: errno; the limit of threads (RLIMIT_NPROC,
+  /// a cgroup) or of descriptors is reached.
   std::expected<void, int> start(std::move_only_function<void(int stop)> work);
 
  private:

@@ -1,10 +1,10 @@
 #pragma once
-// The streams of an embedded run that lead through our own process: relays that count (--exact), records that are spread over
-// the workers of a stage and gathered again, and marked error output.
+// The streams of an embedded run that lead through our own process: relays that count (--exact), records that are
+// spread over the workers of a stage and gathered again, and marked error output.
 //
-// A stage of many workers is that many programs. `connect` makes the pipes of all programs that do not share one with their
-// neighbour, and gives the spawner's ends in the order in which it takes them (exec/spawn_protocol.h). Records move on
-// threads of their own, which begin when the programs run; what they have to say is picked up by the loop.
+// A stage of many workers is that many programs. `connect` makes the pipes of all programs that do not share one with
+// their neighbour, and gives the spawner's ends in the order in which it takes them (exec/spawn_protocol.h). Records
+// move on threads of their own, which begin when the programs run; what they have to say is picked up by the loop.
 // Threading: belongs to the loop that owns it.
 #include <poll.h>
 
