@@ -3,19 +3,19 @@
 //
 //   magic 0x53 | version 1 | secret hint 1 | sender 16 | boot 8 | counter 8 | sealed text | tag 16
 //
-// The text is sealed with ChaCha20-Poly1305 (RFC 8439); what stands in front of it is not secret, but bound to it
-// (associated data). Why not AES-GCM: hosts differ in what their processors help with, and one cluster has one format.
-// Without that help AES is slow or leaks its key through the cache, as on a Raspberry Pi 4; ChaCha20 needs none, and
-// needs no tables for a new key, of which there is one for each datagram here. Every start of every sender has a key of
-// its own: HKDF of the gossip secret, the sender's id and its boot number (cluster/boot_number.h). The nonce is the
-// counter, so no pair of key and nonce is ever used twice.
+// The text is sealed with ChaCha20-Poly1305 (RFC 8439); what stands in front of it is not secret, but bound to it (associated
+// data). Why not AES-GCM: hosts differ in what their processors help with, and one cluster has one format. Without that help
+// AES is slow or leaks its key through the cache, as on a Raspberry Pi 4; ChaCha20 needs none, and needs no tables for a new
+// key, of which there is one for each datagram here.
+// Every start of every sender has a key of its own: HKDF of the gossip secret, the sender's id and its boot number
+// (cluster/boot_number.h). The nonce is the counter, so no pair of key and nonce is ever used twice.
 //
-// Replays. An opener keeps, for each sender, the newest boot that it has seen and a window of counters. An older boot
-// is refused, so a recording from before a restart is worthless. Nothing is kept for a stranger: a sender is remembered
-// only after a tag of his was right. Of more senders than there is room for, the one that was silent for longest is
-// forgotten, and the greatest boot that was ever forgotten becomes a floor: a sender that is not known must be above
-// it. So forgetting opens no hole; at worst a node is not heard by this one until either of them restarts. Not
-// prevented here: an opener that has just started knows nobody, and takes an old datagram of a sender's present boot,
+// Replays. An opener keeps, for each sender, the newest boot that it has seen and a window of counters. An older boot is
+// refused, so a recording from before a restart is worthless. Nothing is kept for a stranger: a sender is remembered only
+// after a tag of his was right. Of more senders than there is room for, the one that was silent for longest is forgotten, and
+// the greatest boot that was ever forgotten becomes a floor: a sender that is not known must be above it. So forgetting opens
+// no hole; at worst a node is not heard by this one until either of them restarts.
+// Not prevented here: an opener that has just started knows nobody, and takes an old datagram of a sender's present boot,
 // once, until it has heard the sender itself; and a datagram does not name whom it was sent to, so that it can be
 // replayed to another node. Membership's incarnation numbers and probe numbers make both harmless.
 //
@@ -93,8 +93,8 @@ class DatagramOpener final {
   ~DatagramOpener();
 
   std::expected<Opened, OpenError> open(std::string_view datagram);
-  /// Whose it is, if it is authentic and from before the latest start of its sender that we know, our own included:
-  /// another process with the same id, or a recording. Its text is not believed. It costs a key, so ask seldom.
+  /// Whose it is, if it is authentic and from before the latest start of its sender that we know, our own included: another
+  /// process with the same id, or a recording. Its text is not believed. It costs a key, so ask seldom.
   std::optional<NodeId> sender_if_outdated(std::string_view datagram);
   /// Opens with these from now on. What is known of the senders stays.
   void replace_secrets(std::vector<GossipSecret> secrets);

@@ -1,7 +1,7 @@
 #pragma once
-// Who belongs to the cluster, as one node learns it from the others: SWIM (Das, Gupta and Motivala 2002) with
-// Lifeguard's local health and confirmed suspicions (Dadgar, Phillips and Currey 2018), rumours pushed at once, and
-// lists compared by digest. docs/membership.md explains it, docs/protocol-gossip.md has the bytes.
+// Who belongs to the cluster, as one node learns it from the others: SWIM (Das, Gupta and Motivala 2002) with Lifeguard's local
+// health and confirmed suspicions (Dadgar, Phillips and Currey 2018), rumours pushed at once, and lists compared by digest.
+// docs/membership.md explains it, docs/protocol-gossip.md has the bytes.
 //
 // What a node holds of another:
 //
@@ -12,9 +12,9 @@
 //                                 +------------------------------------------------------------------------- +
 //   left: it said so itself. Dead and left are remembered, so that old news can't bring a member back.
 //
-// Of two statements about a member the later Revision counts; of equal ones left before dead before suspect before
-// alive. Only the member itself makes a later one, so only it can undo what is said of it. The one exception is a
-// verdict that nobody was told of (GoneMember::unspoken).
+// Of two statements about a member the later Revision counts; of equal ones left before dead before suspect before alive. Only
+// the member itself makes a later one, so only it can undo what is said of it. The one exception is a verdict that nobody was
+// told of (GoneMember::unspoken).
 //
 // What the shell must do:
 // - It seals what poll_datagram gives, opens what it hands to on_datagram, and calls poll_* until empty after every input.
@@ -80,8 +80,8 @@ class Membership final {
 
   // --- inputs ---
   /// A datagram that was opened: its seal proves that a member of the cluster sent it, under that id.
-  /// An authentic datagram came from `from`, from before the latest start of its sender: another process with its id
-  /// may run there, which nobody hears. It is told of the later one. The shell calls this once a second at most.
+  /// An authentic datagram came from `from`, from before the latest start of its sender: another process with its id may run
+  /// there, which nobody hears. It is told of the later one. The shell calls this once a second at most.
   void on_outdated_datagram(const NodeId& sender, const net::Endpoint& from, TimePoint now);
   void on_datagram(const NodeId& sender, const net::Endpoint& from, std::string_view payload, TimePoint now);
   void on_deadline(TimePoint now);  // early calls do nothing
@@ -97,8 +97,8 @@ class Membership final {
   void set_profile(Profile profile, TimePoint now);
   /// A digest of what else the nodes agree on. That a member has another is told as SharedStateDiffers.
   void set_shared_digest(std::uint64_t digest, TimePoint now);
-  /// Tells the others that we go. They know when may_go() is true; it takes a few hundredths of a second. Who has
-  /// yielded its id may go at once: its word would count for the other.
+  /// Tells the others that we go. They know when may_go() is true; it takes a few hundredths of a second. Who has yielded its id
+  /// may go at once: its word would count for the other.
   void leave(TimePoint now);
 
   // --- outputs ---

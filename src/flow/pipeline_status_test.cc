@@ -39,5 +39,13 @@ TEST(PipelineStatus, FollowsTheRule) {
   }
 }
 
+TEST(PipelineStatus, OfTwoWorkersAFailureCountsAndThenTheHigherStatus) {
+  auto status_of = [](const StageEnd& one, const StageEnd& other) { return worse(one, other).status.shell_status(); };
+  EXPECT_EQ(status_of(exits(0), exits(1)), 1);
+  EXPECT_EQ(status_of(exits(3), exits(1)), 3);
+  EXPECT_EQ(status_of(dies(SIGPIPE, true), exits(1)), 1) << "141 after the reader was done is no failure";
+  EXPECT_EQ(status_of(exits(1), dies(SIGPIPE, true)), 1);
+}
+
 }  // namespace
 }  // namespace sluice::flow

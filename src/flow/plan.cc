@@ -98,7 +98,8 @@ std::string describe_links(const Plan& plan) {
 
 // Of the weakest stage.
 std::string_view promise_of(const Plan& plan) {
-  if (!spreads(plan)) return "every byte in order; if a stage fails or dies, the flow fails";
+  bool spreads = std::ranges::any_of(plan.stages, [](const PlannedStage& stage) { return stage.workers > 0; });
+  if (!spreads) return "every byte in order; if a stage fails or dies, the flow fails";
   if (plan.losses_allowed)
     return "every record to one worker, in any order; a worker that dies loses at most what it was given and has not "
            "answered, which is reported";
@@ -106,10 +107,6 @@ std::string_view promise_of(const Plan& plan) {
 }
 
 }  // namespace
-
-bool spreads(const Plan& plan) {
-  return std::ranges::any_of(plan.stages, [](const PlannedStage& stage) { return stage.workers > 0; });
-}
 
 Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
   Plan plan{.losses_allowed = context.losses_allowed};

@@ -48,9 +48,6 @@ struct Plan {
   bool losses_allowed = false;  // --on-loss=continue
 };
 
-/// Whether a stage has workers that share its records.
-bool spreads(const Plan& plan);
-
 Plan make_plan(const FlowGraph& graph, const PlanContext& context);
 
 /// The plan for a person. The last line is a line, too.

@@ -62,8 +62,6 @@ class RecordCutter final {
   /// The stream has ended. Errors: it ended within a record of `len` or `json`.
   std::expected<RecordBatch, std::string> on_end();
 
-  RecordId next_id() const { return next_id_; }
-
  private:
   using Cut = std::expected<RecordBatch, std::string>;
 

@@ -213,6 +213,26 @@ TEST_F(RecordStreams, GatheredRecordsStayWhole) {
   EXPECT_EQ(gather->taken(0), 50'000u);
 }
 
+TEST_F(RecordStreams, ARecordThatIsTooLongFailsTheGatherAndItsOutputStaysOpen) {
+  Pipe worker = pipe(), sink = pipe();
+  std::vector<UniqueFd> from;
+  from.push_back(std::move(worker.read_end));
+  RecordGatherOptions options;
+  options.cut.record_max = 10;
+  Ended ended;
+  auto gather = RecordGather::start(std::move(from), std::move(sink.write_end), options, ended.tell());
+  ASSERT_TRUE(gather);
+  std::thread writer = write_all(std::move(worker.write_end), "much longer than ten\n");
+  RecordStreamEnd end = ended.wait();
+  writer.join();
+  EXPECT_EQ(end.kind, Kind::failed);
+  EXPECT_THAT(end.why, HasSubstr("worker 1: "));
+  pollfd look{.fd = sink.read_end.get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&look, 1, 0), 0) << "no end of file";
+  { RecordGather over = *std::move(gather); }
+  EXPECT_EQ(::poll(&look, 1, 0), 1);
+}
+
 TEST_F(RecordStreams, WhenNobodyReadsTheWorkersAreClosed) {
   Pipe worker = pipe(), sink = pipe();
   std::vector<UniqueFd> from;

@@ -1,13 +1,12 @@
 #pragma once
 // Signs of life of the host at the other end of a TCP connection, and the judgement whether it is gone.
 //
-// While a connection is idle the kernel's keepalive does it (tcp(7)). With bytes on their way keepalive keeps silent,
-// and the kernel would go on sending for a quarter of an hour. TCP_USER_TIMEOUT would end that, but it also ends a
-// connection whose window has been closed for that long, as it is when the reader was stopped with Ctrl-Z (seen on
-// Linux 6.18). The time since the last acknowledgement says nothing then either: probes of a closed window come two
-// minutes apart in the end. What tells is whether any segment at all arrives: the kernel at the other end sends one
-// every 5 s if keepalive is set there too, even if its process is stopped. Every end that speaks sluice/1 sets it; a
-// foreign HTTP client may not.
+// While a connection is idle the kernel's keepalive does it (tcp(7)). With bytes on their way keepalive keeps silent, and
+// the kernel would go on sending for a quarter of an hour. TCP_USER_TIMEOUT would end that, but it also ends a connection
+// whose window has been closed for that long, as it is when the reader was stopped with Ctrl-Z (seen on Linux 6.18). The
+// time since the last acknowledgement says nothing then either: probes of a closed window come two minutes apart in the
+// end. What tells is whether any segment at all arrives: the kernel at the other end sends one every 5 s if keepalive is
+// set there too, even if its process is stopped. Every end that speaks sluice/1 sets it; a foreign HTTP client may not.
 // Threading: pure, but for the functions that ask the kernel about a socket.
 #include <chrono>
 #include <cstdint>
@@ -28,8 +27,8 @@ struct PeerSigns {
   std::chrono::milliseconds acknowledged{};  // since its last acknowledgement, of a probe too
 };
 
-/// For a connection whose other end sets keepalive as well. Silence counts from before bytes were outstanding: until
-/// then our own keepalive asked for an acknowledgement every 5 s.
+/// For a connection whose other end sets keepalive as well. Silence counts from before bytes were outstanding: until then
+/// our own keepalive asked for an acknowledgement every 5 s.
 class SilenceJudge final {
  public:
   /// Looks at `now`: the other host has been silent for too long.

@@ -2,11 +2,11 @@
 // Notices a peer that has gone while bytes are on their way to it.
 //
 // TCP's keepalive looks only at idle connections, so we look ourselves, and only while something is unacknowledged or
-// unsent; an idle connection has no timer. Where both ends set keepalive, any segment is a sign of life (peer_signs.h).
-// A foreign client may not have set it: a stopped one with a closed window is then as silent as one that is gone, so
-// only bytes that were sent to it and not acknowledged count, and one whose host vanishes in that state is noticed by
-// the kernel after a quarter of an hour. Keepalive must be on at our end: thanks to it the last acknowledgement is at
-// most 5 s old when bytes are sent after a long silence.
+// unsent; an idle connection has no timer. Where both ends set keepalive, any segment is a sign of life (peer_signs.h). A
+// foreign client may not have set it: a stopped one with a closed window is then as silent as one that is gone, so only
+// bytes that were sent to it and not acknowledged count, and one whose host vanishes in that state is noticed by the kernel
+// after a quarter of an hour. Keepalive must be on at our end: thanks to it the last acknowledgement is at most 5 s old
+// when bytes are sent after a long silence.
 // Threading: belongs to the loop of its connection.
 #include <chrono>
 #include <functional>
@@ -31,8 +31,7 @@ bool is_silent(const TcpProgress& progress);
 
 class SilenceWatch final {
  public:
-  /// `on_silent` is called once, between 12 and 15 s after the peer's last sign, or 3 s after bytes were sent if that
-  /// is later.
+  /// `on_silent` is called once, between 12 and 15 s after the peer's last sign, or 3 s after bytes were sent if that is later.
   SilenceWatch(asio::any_io_executor executor, int socket, Keepalive keepalive, std::function<void()> on_silent);
   ~SilenceWatch();
   SilenceWatch(const SilenceWatch&) = delete;

@@ -326,6 +326,8 @@ class EmbeddedRun final {
     progress_.finish(now, summary_, terminal_);
     summary_.duration = now - start_;
     summary_.end = flow_.end();
+    // The programs had ended, and what they wrote could not go on.
+    if (broken_status_ && summary_.end == flow::FlowEnd::completed) summary_.end = flow::FlowEnd::broken;
     summary_.signal = flow_.signal();
     summary_.status = final_status();
     if (ended_by_withheld_signal()) {

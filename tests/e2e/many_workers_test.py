@@ -191,8 +191,9 @@ def test_record_that_is_too_long_ends_the_flow_before_a_reader_sees_the_end(hous
 
 def test_full_disk_is_an_error(household):
     with open("/dev/full", "wb") as full:
-        result = household.run_sluice("run", "seq 100000 | @x2 cat", stdout=full)
+        result = household.run_sluice("run", "--json", "seq 100 | @x2 cat", stdout=full)
     assert result.returncode == 125 and b"No space left on device" in result.stderr
+    assert (result.summary["end"], result.summary["status"]) == ("broken", 125)
 
 
 @on_and_off_a_terminal
