@@ -296,13 +296,17 @@ def unsent_bytes_by_connection(node, address):
 def test_stopped_reader_of_logs_is_kept_until_its_host_is_gone(site):
     site.grow("n1")
     site.world.have_small_receive_buffers("client")  # a call's own window would close first
-    started = site.run("@n1 yes", "--background", "--name", "talks")
+    # Not before the reader stands still: it might take a whole window of the call, and then nothing is outstanding.
+    go = site.cluster.folder / "go"
+    started = site.run(f"@n1 {{ echo y; while [ ! -e {go} ]; do sleep 0.01; done; exec yes; }}", "--background",
+                       "--name", "talks")
     assert started.returncode == 0, started
     waiting = lambda: unsent_bytes_by_connection(site.cluster["n1"], site.world.address("client"))
     reader = site.cluster.household.start_sluice("logs", "-f", "talks", *site.reach("n1"),
                                                  before_exec=site.world.enter("client"))
     assert reader.stdout.read(2) == b"y\n"
     reader.send_signal(signal.SIGSTOP)
+    go.touch()
     try:
         wait_until(lambda: any(waiting().values()), "that its window is closed")
         let_pass(LOSS_SECONDS)
