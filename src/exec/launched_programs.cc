@@ -1,10 +1,8 @@
 #include "exec/launched_programs.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +11,7 @@
 #include <csignal>
 
 #include "base/require.h"
+#include "exec/pipe_ownership.h"
 #include "exec/process_start.h"
 #include "exec/process_tree.h"
 
@@ -31,13 +30,6 @@ bool is_pipe_or_socket(int fd) {
   return ::fstat(fd, &status) != 0 || S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode);
 }
 
-// Whoever opens /dev/stdout or /dev/stderr opens the pipe anew, and needs a right to it (pipe(7), proc(5)). Named pipes
-// and files have owners of their own.
-void give_pipe(int fd, const RunAs& user) {
-  struct statfs system {};
-  if (::fstatfs(fd, &system) == 0 && system.f_type == PIPEFS_MAGIC) (void)!::fchown(fd, user.uid, user.gid);
-}
-
 }  // namespace
 
 // --- starting ------------------------------------------------------------------------------------------------------
@@ -48,7 +40,27 @@ std::optional<LaunchFailed> LaunchedPrograms::start(const Launch& launch, Messag
   account_io_ = launch.account_io;
   UniqueFd from_previous;
   for (ProgramIndex i = 0; i < launch.programs.size(); ++i)
-    if (auto failed = start_one(launch, i, passed, keeper, from_previous)) return failed;
+    if (auto failed = launch.programs[i].by_job ? take_jobs(launch, i, passed)
+                                                : start_one(launch, i, passed, keeper, from_previous))
+      return failed;
+  return std::nullopt;
+}
+
+std::optional<LaunchFailed> LaunchedPrograms::take_jobs(const Launch& launch, ProgramIndex index,
+                                                        MessageSocket& passed) {
+  Running& running = programs_.emplace_back();
+  UniqueFd socket = passed.take_descriptor();
+  if (!socket) return LaunchFailed{index, EMFILE, "receive the streams of"};
+  UniqueFd error(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3));
+  if (!error) error.reset(::open("/dev/null", O_WRONLY | O_CLOEXEC));  // we were started without one
+  if (!error) return LaunchFailed{index, errno, "keep the stderr of"};
+  JobSurroundings surroundings{.environment = launch.environment,
+                               .directory = launch.directory,
+                               .process_group = launch.process_group,
+                               .run_as = launch.run_as,
+                               .error = std::move(error)};
+  running.jobs =
+      std::make_unique<ProgramJobs>(launch.programs[index], std::move(socket), std::move(surroundings), entry_);
   return std::nullopt;
 }
 
@@ -128,7 +140,7 @@ void LaunchedPrograms::clear() {
 }
 
 bool LaunchedPrograms::all_ended() const {
-  return std::ranges::all_of(programs_, [](const Running& program) { return program.pid == 0; });
+  return std::ranges::all_of(programs_, [](const Running& program) { return program.pid == 0 && !program.jobs; });
 }
 
 std::vector<std::int32_t> LaunchedPrograms::pids() const {
@@ -160,9 +172,12 @@ void LaunchedPrograms::signal(const SendSignal& request) {
 
 void LaunchedPrograms::signal_program(const Running& program, int signal) const {
   if (program.pid != 0) signal_tree(program.pid, own_groups_ ? program.pid : 0, signal);
+  if (program.jobs) program.jobs->signal(signal, own_groups_);
 }
 
 void LaunchedPrograms::end_all() {
+  for (Running& program : programs_)
+    if (program.jobs) program.jobs->close();
   for (auto program = programs_.rbegin(); program != programs_.rend(); ++program) signal_program(*program, SIGKILL);
 }
 
@@ -174,7 +189,11 @@ void LaunchedPrograms::release_input(ProgramIndex program) {
 
 std::vector<pid_t> LaunchedPrograms::stray_roots() const {
   std::set<pid_t> live;
-  for (const Running& program : programs_) live.insert(program.pid);
+  for (const Running& program : programs_) {
+    live.insert(program.pid);
+    if (program.jobs)
+      for (pid_t job : program.jobs->pids()) live.insert(job);
+  }
   std::vector<pid_t> roots;
   for (pid_t child : children_of(::getpid()))
     if (!live.contains(child)) roots.push_back(child);
@@ -205,6 +224,33 @@ bool LaunchedPrograms::drains_foreign_pipe(pid_t pid) const {
   struct stat status {};
   if (::stat(input.c_str(), &status) != 0 || !S_ISFIFO(status.st_mode)) return false;
   return !own_inputs_.contains(status.st_ino) && link::pipe_has_writer(input.c_str()) == false;
+}
+
+// --- jobs ----------------------------------------------------------------------------------------------------------
+
+void LaunchedPrograms::add_polled(std::vector<pollfd>& polled) const {
+  for (const Running& program : programs_)
+    if (program.jobs && program.jobs->descriptor() >= 0)
+      polled.push_back({.fd = program.jobs->descriptor(), .events = program.jobs->events(), .revents = 0});
+}
+
+void LaunchedPrograms::serve_jobs(std::span<const pollfd> polled) {
+  for (const pollfd& each : polled)
+    for (Running& program : programs_)
+      if (each.revents != 0 && program.jobs && program.jobs->descriptor() == each.fd) program.jobs->serve();
+}
+
+std::optional<Exited> LaunchedPrograms::poll_jobs_over() {
+  for (Running& program : programs_) {
+    if (!program.jobs || !program.jobs->over()) continue;
+    program.jobs.reset();
+    return Exited{.program = static_cast<ProgramIndex>(&program - programs_.data())};
+  }
+  return std::nullopt;
+}
+
+bool LaunchedPrograms::reap_job(pid_t pid) {
+  return std::ranges::any_of(programs_, [&](Running& program) { return program.jobs && program.jobs->reap(pid); });
 }
 
 // --- reaping -------------------------------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 #pragma once
 // The programs of one launch, as their spawner has them: started, signalled, surveyed and reaped.
 // Threading: belongs to the spawner's one thread; every signal is blocked there.
+#include <poll.h>
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -14,6 +16,7 @@
 #include "exec/entry_state.h"
 #include "exec/launch_keeper.h"
 #include "exec/message_socket.h"
+#include "exec/program_jobs.h"
 #include "exec/spawn_protocol.h"
 #include "link/pipe_observer.h"
 
@@ -41,6 +44,14 @@ class LaunchedPrograms final {
   void release_input(ProgramIndex program);
   Survey survey() const;
 
+  /// The sockets on which owners ask for jobs.
+  void add_polled(std::vector<pollfd>& polled) const;
+  void serve_jobs(std::span<const pollfd> polled);
+  /// A program whose last job is over and whose owner wants no more: it has ended.
+  std::optional<Exited> poll_jobs_over();
+  /// Waits for the job that has ended with this number. False: it is none.
+  bool reap_job(pid_t pid);
+
   /// Waits for the program that has ended with this number; nothing if it is none of ours.
   std::optional<Exited> reap(pid_t pid);
 
@@ -51,6 +62,7 @@ class LaunchedPrograms final {
     link::PipeObserver output;
     UniqueFd io_counters;  // open from the start, for the moment when it is a zombie
     UniqueFd input_guard;
+    std::unique_ptr<ProgramJobs> jobs;  // of a program that is started by job; null: it is none, or has ended
   };
   struct Streams {
     UniqueFd input, output, error;
@@ -59,6 +71,7 @@ class LaunchedPrograms final {
 
   std::optional<LaunchFailed> start_one(const Launch& launch, ProgramIndex index, MessageSocket& passed,
                                         LaunchKeeper* keeper, UniqueFd& from_previous);
+  std::optional<LaunchFailed> take_jobs(const Launch& launch, ProgramIndex index, MessageSocket& passed);
   std::optional<LaunchFailed> connect(const Program& program, ProgramIndex index, MessageSocket& passed,
                                       LaunchKeeper* keeper, Streams& streams);
   void remember_input(int fd);

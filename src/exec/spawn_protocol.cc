@@ -19,7 +19,7 @@ constexpr std::size_t kBufferKept = std::size_t{16} << 10;
 // Each message lists its fields once; the encoder and the decoder both walk that list.
 template <class A>
 void fields(A& a, Program& m) {
-  a(m.path, m.arguments, m.script_shell, m.input, m.output, m.error, m.guarded_input);
+  a(m.path, m.arguments, m.script_shell, m.input, m.output, m.error, m.guarded_input, m.by_job);
 }
 template <class A>
 void fields(A& a, OutputName& m) {
@@ -89,6 +89,30 @@ void fields(A& a, OutputGrew& m) {
 template <class A>
 void fields(A& a, OutputDropped& m) {
   a(m.output, m.error);
+}
+template <class A>
+void fields(A& a, StartJob& m) {
+  a(m.job, m.arguments, m.error_passed, m.guarded_input);
+}
+template <class A>
+void fields(A& a, ReleaseJobInput& m) {
+  a(m.job);
+}
+template <class A>
+void fields(A& a, SignalJob& m) {
+  a(m.job, m.signal);
+}
+template <class A>
+void fields(A& a, JobStarted& m) {
+  a(m.job, m.pid);
+}
+template <class A>
+void fields(A& a, JobFailed& m) {
+  a(m.job, m.error, m.action);
+}
+template <class A>
+void fields(A& a, JobEnded& m) {
+  a(m.job, m.wait_status, m.user_us, m.system_us, m.peak_memory_bytes);
 }
 template <class A>
 void fields(A& a, ForkSpawner& m) {
@@ -234,6 +258,8 @@ std::optional<Variant> decode_variant(std::size_t kind, std::string_view body) {
 
 std::string encode(const OwnerMessage& message) { return encode_variant(message); }
 std::string encode(const SpawnerMessage& message) { return encode_variant(message); }
+std::string encode(const JobRequest& request) { return encode_variant(request); }
+std::string encode(const JobEvent& event) { return encode_variant(event); }
 std::string encode(const ZygoteRequest& request) { return encode_variant(request); }
 std::string encode(const ZygoteEvent& event) { return encode_variant(event); }
 
@@ -267,6 +293,8 @@ std::expected<std::optional<Message>, std::string> MessageReader<Message>::next(
 
 template class MessageReader<OwnerMessage>;
 template class MessageReader<SpawnerMessage>;
+template class MessageReader<JobRequest>;
+template class MessageReader<JobEvent>;
 template class MessageReader<ZygoteRequest>;
 template class MessageReader<ZygoteEvent>;
 

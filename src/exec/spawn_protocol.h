@@ -55,6 +55,9 @@ struct Program {
   // The spawner keeps the next passed descriptor, the write end of this program's stdin, until `ReleaseInput`: if the
   // owner dies, the program is ended before its stdin closes, so it never takes a cut link for an end of file.
   bool guarded_input = false;
+  // Not started with the launch, but as often as its owner asks, on a socket that is the next passed descriptor
+  // (`StartJob`). It has ended when the owner has closed that socket and the last job is over. Its streams are the jobs'.
+  bool by_job = false;
 };
 
 /// The user that programs run as, in place of the spawner's own. Only root may change it.
@@ -185,6 +188,48 @@ struct OutputDropped {
   std::int32_t error = 0;  // errno
 };
 
+// --- jobs: a program that is started as often as its owner asks ---------------------------------------------------
+
+using JobNumber = std::uint64_t;
+
+/// Starts the program once more. Passed descriptors go with it: its stdin, its stdout, its stderr if `error_passed`, and
+/// the write end of its stdin if `guarded_input`, which is kept until `ReleaseJobInput` as that of any program.
+struct StartJob {
+  JobNumber job = 0;                   // chosen by the owner; of no other that runs
+  std::vector<std::string> arguments;  // in place of the program's own; empty: those
+  bool error_passed = false;           // else it is where the launch has it
+  bool guarded_input = false;
+};
+
+struct ReleaseJobInput {
+  JobNumber job = 0;
+};
+
+/// To its whole process tree.
+struct SignalJob {
+  JobNumber job = 0;
+  std::int32_t signal = 0;
+};
+
+struct JobStarted {
+  JobNumber job = 0;
+  std::int32_t pid = 0;
+};
+
+struct JobFailed {
+  JobNumber job = 0;
+  std::int32_t error = 0;  // errno
+  std::string action;      // see LaunchFailed
+};
+
+struct JobEnded {
+  JobNumber job = 0;
+  std::int32_t wait_status = 0;
+  std::uint64_t user_us = 0;
+  std::uint64_t system_us = 0;
+  std::uint64_t peak_memory_bytes = 0;
+};
+
 // --- a zygote -----------------------------------------------------------------------------------------------------
 
 /// Asks for a pooled spawner on the next passed descriptor, its end of a socket.
@@ -215,10 +260,12 @@ struct SpawnerEnded {
 };
 
 /// To be raised with every change of the messages that an attached owner and a spawner exchange.
-inline constexpr std::uint32_t kSpawnProtocolVersion = 1;
+inline constexpr std::uint32_t kSpawnProtocolVersion = 2;
 
 using OwnerMessage = std::variant<Launch, SendSignal, ReleaseInput, RequestSurvey, EndAll, Detach, WatchOutput>;
 using SpawnerMessage = std::variant<Hello, Started, LaunchFailed, Exited, Childless, Survey, OutputGrew, OutputDropped>;
+using JobRequest = std::variant<StartJob, ReleaseJobInput, SignalJob>;
+using JobEvent = std::variant<JobStarted, JobFailed, JobEnded>;
 using ZygoteRequest = std::variant<ForkSpawner, SignalSpawner>;
 using ZygoteEvent = std::variant<SpawnerForked, ForkFailed, SpawnerEnded>;
 
@@ -227,6 +274,8 @@ inline constexpr std::size_t kFrameMax = std::size_t{64} << 20;
 
 std::string encode(const OwnerMessage& message);
 std::string encode(const SpawnerMessage& message);
+std::string encode(const JobRequest& request);
+std::string encode(const JobEvent& event);
 std::string encode(const ZygoteRequest& request);
 std::string encode(const ZygoteEvent& event);
 
@@ -249,6 +298,8 @@ class MessageReader final {
 
 extern template class MessageReader<OwnerMessage>;
 extern template class MessageReader<SpawnerMessage>;
+extern template class MessageReader<JobRequest>;
+extern template class MessageReader<JobEvent>;
 extern template class MessageReader<ZygoteRequest>;
 extern template class MessageReader<ZygoteEvent>;
 

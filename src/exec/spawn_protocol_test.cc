@@ -8,7 +8,8 @@ namespace {
 OwnerMessage a_launch() {
   Launch launch;
   launch.programs = {{.path = "/bin/cat", .arguments = {"cat", ""}, .output = Stream::neighbour},
-                     {.path = "/bin/sh", .arguments = {"sh"}, .script_shell = "/bin/sh", .guarded_input = true}};
+                     {.path = "/bin/sh", .arguments = {"sh"}, .script_shell = "/bin/sh", .guarded_input = true},
+                     {.path = "/bin/tr", .arguments = {"tr"}, .by_job = true}};
   launch.environment = {"A=1", std::string("B=\xff\n", 4)};
   launch.directory = "/tmp";
   launch.process_group = 17;
@@ -40,6 +41,17 @@ std::vector<SpawnerMessage> spawner_messages() {
           Survey{.strays = {{.pid = 5, .name = "gzip", .drains_pipe = true}}, .total = 9},
           OutputGrew{.output = kName, .total_bytes = 5, .ended = true},
           OutputDropped{.output = kName, .error = 28}};
+}
+
+std::vector<JobRequest> job_requests() {
+  return {
+      StartJob{.job = 1ull << 40, .arguments = {"sh", "-c", "echo '{}'"}, .error_passed = true, .guarded_input = true},
+      ReleaseJobInput{.job = 3}, SignalJob{.job = 4, .signal = 9}};
+}
+
+std::vector<JobEvent> job_events() {
+  return {JobStarted{.job = 1, .pid = 2}, JobFailed{.job = 3, .error = 7, .action = "execute"},
+          JobEnded{.job = 4, .wait_status = 256, .user_us = 1, .system_us = 2, .peak_memory_bytes = 3}};
 }
 
 std::vector<ZygoteRequest> zygote_requests() {
@@ -95,6 +107,8 @@ void expect_survives_damage(const std::vector<Message>& messages) {
 TEST(SpawnProtocol, RoundTripsEveryKind) {
   expect_round_trips(owner_messages());
   expect_round_trips(spawner_messages());
+  expect_round_trips(job_requests());
+  expect_round_trips(job_events());
   expect_round_trips(zygote_requests());
   expect_round_trips(zygote_events());
 }
@@ -102,6 +116,8 @@ TEST(SpawnProtocol, RoundTripsEveryKind) {
 TEST(SpawnProtocol, SurvivesDamageOfEveryKind) {
   expect_survives_damage(owner_messages());
   expect_survives_damage(spawner_messages());
+  expect_survives_damage(job_requests());
+  expect_survives_damage(job_events());
   expect_survives_damage(zygote_requests());
   expect_survives_damage(zygote_events());
 }
@@ -122,11 +138,12 @@ TEST(SpawnProtocol, RoundTripsEveryField) {
   auto message = reader.next();
   ASSERT_TRUE(message && *message);
   const auto& launch = std::get<Launch>(**message);
-  ASSERT_EQ(launch.programs.size(), 2u);
+  ASSERT_EQ(launch.programs.size(), 3u);
   EXPECT_EQ(launch.programs[0].arguments, (std::vector<std::string>{"cat", ""}));
   EXPECT_EQ(launch.programs[0].output, Stream::neighbour);
   EXPECT_TRUE(launch.programs[1].guarded_input);
   EXPECT_EQ(launch.programs[1].script_shell, "/bin/sh");
+  EXPECT_TRUE(launch.programs[2].by_job);
   EXPECT_EQ(launch.environment[1].size(), 4u);
   EXPECT_EQ(launch.process_group, 17);
   ASSERT_TRUE(launch.run_as && launch.keep);

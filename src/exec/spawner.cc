@@ -53,6 +53,7 @@ class Spawner final {
       wait();
       reap();
       serve_owner();
+      serve_jobs();
       serve_kept();
       if (ending_) kill_children();
       finish_if_childless();
@@ -95,6 +96,8 @@ class Spawner final {
     polled_.push_back({.fd = child_signal_.get(), .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = owner_gone_ ? -1 : owner_.descriptor(), .events = owner_events, .revents = 0});
     if (keeper_) keeper_->add_polled(polled_);
+    first_jobs_polled_ = polled_.size();
+    programs_.add_polled(polled_);
     ::poll(polled_.data(), polled_.size(), timeout_ms());
     signalfd_siginfo ignored;
     if (polled_[0].revents != 0)
@@ -241,6 +244,14 @@ class Spawner final {
     if (keeper_) keeper_->on_watch(watch);
   }
 
+  void serve_jobs() {
+    programs_.serve_jobs(std::span(polled_).subspan(first_jobs_polled_));
+    while (auto exited = programs_.poll_jobs_over()) {
+      if (keeper_) keeper_->on_exited(*exited);
+      send(*exited);
+    }
+  }
+
   // Each round's orphans become our children and are found by the next.
   static void kill_children() {
     for (pid_t child : children_of(::getpid())) ::kill(child, SIGKILL);
@@ -251,9 +262,9 @@ class Spawner final {
   void serve_kept() {
     if (!keeper_) return;
     constexpr std::size_t kOwn = 2;  // descriptors of our own that come first
-    if (polled_.size() > kOwn) {
+    if (first_jobs_polled_ > kOwn) {
       bool connecting = polled_[kOwn].revents != 0;
-      keeper_->on_polled(std::span(polled_).subspan(kOwn), Clock::now());
+      keeper_->on_polled(std::span(polled_).subspan(kOwn, first_jobs_polled_ - kOwn), Clock::now());
       if (connecting) accept_owners();
     }
     pass_on_news();
@@ -317,6 +328,7 @@ class Spawner final {
     while (true) {
       siginfo_t info{};
       if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+      if (programs_.reap_job(info.si_pid)) continue;
       auto exited = programs_.reap(info.si_pid);
       if (!exited) ::waitpid(info.si_pid, nullptr, 0);
       if (exited && keeper_) keeper_->on_exited(*exited);
@@ -382,6 +394,7 @@ class Spawner final {
   int record_tries_ = 0;
   std::string outgoing_;
   std::vector<pollfd> polled_;
+  std::size_t first_jobs_polled_ = 0;  // the sockets of jobs stand behind all else
   bool owner_gone_ = false;
   bool owner_is_pool_ = true;  // it is the one that we were made for, and takes us back
   bool ending_ = false;

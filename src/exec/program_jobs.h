@@ -1,0 +1,70 @@
+#pragma once
+// A program of a launch that its owner starts as often as it likes, each start being a *job*: `@each` needs thousands of
+// processes, and a lost worker of `@map` a new one. The owner asks on a socket of its own (spawn_protocol.h), so that
+// whoever moves records need not go through whoever looks after the flow.
+//
+//   taking jobs --socket closed, by the owner or by close()--> closed: the last jobs run --none left--> over
+// Threading: belongs to the spawner's one thread; every signal is blocked there.
+#include <sys/types.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "exec/entry_state.h"
+#include "exec/message_socket.h"
+#include "exec/spawn_protocol.h"
+
+namespace sluice::exec {
+
+/// What every job of a launch has.
+struct JobSurroundings {
+  std::vector<std::string> environment;
+  std::string directory;
+  pid_t process_group = 0;
+  std::optional<RunAs> run_as;
+  UniqueFd error;  // the spawner's own stderr, which it lets go of for itself
+};
+
+class ProgramJobs final {
+ public:
+  ProgramJobs(Program program, UniqueFd socket, JobSurroundings surroundings, const EntryState& entry);
+
+  /// The socket and what to wait for on it; nothing once it is closed.
+  int descriptor() const { return socket_.descriptor(); }
+  short events() const;
+  /// Does what the owner asks for.
+  void serve();
+
+  /// Waits for the job that has ended with this number, and says so. False: it is none of ours.
+  bool reap(pid_t pid);
+  bool has(pid_t pid) const { return running_.contains(pid); }
+  void signal(int signal, bool own_groups) const;
+  /// Takes no more.
+  void close();
+  bool over() const { return !socket_.is_open() && running_.empty(); }
+  std::vector<pid_t> pids() const;
+
+ private:
+  struct Running {
+    JobNumber job = 0;
+    UniqueFd input_guard;
+  };
+
+  void handle(StartJob& request);
+  void handle(ReleaseJobInput& request);
+  void handle(SignalJob& request);
+  std::optional<JobFailed> start(StartJob& request, pid_t& pid);
+  void send(const JobEvent& event);
+
+  Program program_;
+  MessageSocket socket_;
+  MessageReader<JobRequest> reader_;
+  JobSurroundings surroundings_;
+  const EntryState& entry_;
+  std::map<pid_t, Running> running_;
+};
+
+}  // namespace sluice::exec
