@@ -21,10 +21,6 @@ using Refusal = std::unexpected<std::string>;
 
 // A file of it must have a size that a disk can give.
 constexpr std::uint64_t kKeptBytesMin = std::uint64_t{4} << 10;
-// A record is kept whole in memory, by each who has it.
-constexpr std::uint64_t kRecordBytesMax = std::uint64_t{1} << 30;
-
-const std::vector<std::string> kOnLossNames = {"fail", "continue"};
 
 constexpr const char* kDescription =
     "Run a pipeline as a shell would, and end every process of it whatever happens.\n"
@@ -48,11 +44,6 @@ struct FutureOption {
 constexpr FutureOption kFuture[] = {
     {"-f,--file", "FILE", "flow files", "run the flow of a file; - reads stdin"},
     {"-d,--deploy", nullptr, "services", "deploy the pipeline as a service"},
-    {"--rate", "N", "a process for each record", "records a second at most"},
-    {"--retries", "N", "a process for each record", "tries for a record that fails"},
-    {"--dead-letter", "FILE", "a process for each record", "where records go that failed for good"},
-    {"--joblog", "FILE", "a process for each record", "a line for each process of @each"},
-    {"--resume", nullptr, "a process for each record", "skip what the job log has as done"},
 };
 
 constexpr std::string_view kSettings[] = {"grace",      "shell",       "pipefail", "progress",
@@ -60,7 +51,8 @@ constexpr std::string_view kSettings[] = {"grace",      "shell",       "pipefail
 
 // The strings that CLI11 fills; they are judged afterwards, with messages of ours.
 struct Raw {
-  std::string timeout, grace, pipefail, progress, cwd, keep_max, ship_max, record_max, on_loss;
+  std::string timeout, grace, pipefail, progress, cwd, keep_max, ship_max;
+  RecordOptionReader records;
   bool mark = false, no_mark = false;
   std::vector<std::string> future_values = std::vector<std::string>(std::size(kFuture));
 };
@@ -106,13 +98,7 @@ void add_options(CLI::App& app, RunOptions& options, Raw& raw) {
   app.add_flag("--keep", options.keep, "spare what stages leave running");
   app.add_flag("-q,--quiet", options.quiet, "say nothing about stages that fail");
   app.add_flag("-n,--dry-run", options.dry_run, "print the plan, run nothing");
-  const char* many = "Stages of many workers";
-  app.add_option("--max-record", raw.record_max, "the longest record (64M); a longer one ends the flow")
-      ->type_name("SIZE")
-      ->group(many);
-  app.add_option("--on-loss", raw.on_loss, "what a worker that a signal ends means for the flow (fail)")
-      ->type_name("fail|continue")
-      ->group(many);
+  raw.records.add_to(app);
   add_cluster_options(app, options, raw);
   for (std::size_t i = 0; i < std::size(kFuture); ++i) {
     const FutureOption& future = kFuture[i];
@@ -136,7 +122,7 @@ std::string stage_word_section() {
   for (const flow::StageWordHelp& help : flow::stage_word_help())
     section += fmt::format("  {:34}{}\n", help.word, help.meaning);
   return section +
-         "  In this version @map, @each, @ordered, @by and those below them are checked, planned and refused with the "
+         "  In this version @by without @map or @each, and those below it, are checked, planned and refused with the "
          "reason.\n\n";
 }
 
@@ -232,18 +218,11 @@ std::expected<void, std::string> judge_values(const Raw& raw, RunOptions& option
   if (options.keep_bytes_max < kKeptBytesMin)
     return Refusal(fmt::format("run: --output-max {}: at least 4K are kept of each output", raw.keep_max));
   if (options.name.find('/') != std::string::npos)
-    return Refusal(fmt::format("run: --name '{}': a name has no '/', which stands between a flow and its stage "
-                               "(sluice logs FLOW/STAGE)",
-                               options.name));
+    return Refusal(
+        fmt::format("run: --name '{}': a name has no '/', which stands between a flow and its stage "
+                    "(sluice logs FLOW/STAGE)",
+                    options.name));
   if (auto read = read_size("--ship-max", raw.ship_max, options.ship_bytes_max); !read) return read;
-  if (auto read = read_size("--max-record", raw.record_max, options.record_bytes_max); !read) return read;
-  if (options.record_bytes_max < 1 || options.record_bytes_max > kRecordBytesMax)
-    return Refusal(fmt::format("run: --max-record: from 1 byte to 1G, and it is {}", raw.record_max));
-  if (!raw.on_loss.empty()) {
-    auto index = choice("--on-loss", raw.on_loss, kOnLossNames);
-    if (!index) return Refusal(index.error());
-    options.losses_allowed = *index == 1;
-  }
   for (const std::string& variable : options.environment)
     if (variable.empty() || variable[0] == '=')
       return Refusal(fmt::format("run: --env '{}': a variable has a name: NAME=VALUE", variable));
@@ -315,8 +294,9 @@ std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(
   fill_from_settings(*app, options.settings, kSettings);
   if (auto judged = judge_values(raw, options); !judged) return Refusal(judged.error());
   options.directory = raw.cwd;
-  for (const char* name : {"--max-record", "--on-loss"})
-    if (app->count(name) > 0) options.for_many_workers.emplace_back(name);
+  auto records = raw.records.read(*app);
+  if (!records) return Refusal(records.error());
+  options.records = *std::move(records);
   for (const FutureOption& future : kFuture) {
     std::string name = std::string(future.names).substr(std::string(future.names).rfind(',') + 1);
     if (app->count(name) > 0) options.not_yet.push_back(fmt::format("{} needs {}", name, future.needs));

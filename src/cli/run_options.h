@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "cli/record_options.h"
 #include "cli/settings.h"
 #include "cli/verbs.h"
 #include "flow/pipeline_status.h"
@@ -40,10 +41,8 @@ struct RunOptions {
   std::uint64_t keep_bytes_max = std::uint64_t{10} << 20;
   std::vector<std::string> ship;  // files for stages elsewhere, beside those that they name
   std::uint64_t ship_bytes_max = std::uint64_t{64} << 20;
-  std::uint64_t record_bytes_max = std::uint64_t{64} << 20;
-  bool losses_allowed = false;                // --on-loss=continue
-  std::vector<std::string> for_many_workers;  // options that mean something for a stage of many workers alone
-  std::vector<std::string> not_yet;           // options that need what this version lacks, with what they need
+  RecordOptions records;
+  std::vector<std::string> not_yet;  // options that need what this version lacks, with what they need
 };
 
 struct HelpText {

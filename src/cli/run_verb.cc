@@ -96,7 +96,12 @@ int run_plan(flow::Plan plan, RunOptions options, exec::Environment environment,
                            .mark_stderr = options.mark_stderr,
                            .quiet = options.quiet,
                            .exact = options.exact,
-                           .record_max = options.record_bytes_max};
+                           .records = {.record_max = options.records.record_bytes_max,
+                                       .rate = options.records.rate,
+                                       .retries = options.records.retries,
+                                       .dead_letters = std::move(options.records.dead_letters),
+                                       .job_log = std::move(options.records.job_log),
+                                       .resume = options.records.resume}};
   node::RunResult result = node::run_embedded(std::move(request), std::move(spawner), entry);
   if (result.signal != 0) node::die_by(result.signal);
   return result.status;
@@ -156,12 +161,7 @@ int run_verb(const Arguments& arguments) {
     return refuse(refused,
                   "run: --background needs a node that goes on when this command has returned, and none was found; "
                   "`sluice start` starts one");
-  bool many_workers =
-      std::ranges::any_of(graph->stages, [](const flow::Stage& stage) { return stage.words.workers.has_value(); });
-  if (!many_workers && !options.for_many_workers.empty())
-    return refuse(refused, fmt::format("run: {}: no stage has many workers that share records, as @x4 gives it; leave "
-                                       "it out",
-                                       options.for_many_workers.front()));
+  if (auto idle = without_use(options.records, *graph)) return refuse(refused, *idle);
   if (options.background || (cluster && node::needs_cluster(*graph))) {
     if (auto problem = not_yet_over_hosts(*graph)) return refuse(refused, *problem);
     return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), entry);
@@ -172,7 +172,8 @@ int run_verb(const Arguments& arguments) {
                             .environment = environment,
                             .inner_pipefail = options.pipefail != flow::PipefailRule::last,
                             .exact = options.exact,
-                            .losses_allowed = options.losses_allowed};
+                            .losses_allowed = options.records.losses_allowed,
+                            .has_dead_letters = !options.records.dead_letters.empty()};
   flow::Plan plan = flow::make_plan(*graph, context);
   if (options.dry_run) return show_plan(plan, options.json);
   Spawner spawner = early ? *std::move(early) : exec::SpawnerClient::fork_spawner(entry);

@@ -84,6 +84,12 @@ Json stage_json(const StageSummary& stage, std::size_t number) {
   json["peak_memory_bytes"] = stage.peak_memory_bytes;
   json["duration_ms"] = milliseconds(stage.duration);
   if (!stage.workers.empty()) json["workers"] = workers_json(stage.workers);
+  if (stage.jobs) {
+    json["processes"] = stage.jobs->started;
+    json["retries"] = stage.jobs->retried;
+    json["dead_letters"] = stage.jobs->dead_letters;
+    json["skipped"] = stage.jobs->skipped;
+  }
   return json;
 }
 

@@ -24,6 +24,14 @@ struct WorkerSummary {
   std::optional<std::uint64_t> records_written = std::nullopt;  // by it, that went on
 };
 
+/// Of a stage that has a process for each record, or whose workers are started again.
+struct JobSummary {
+  std::uint64_t started = 0;       // processes
+  std::uint64_t retried = 0;       // attempts that were made again
+  std::uint64_t dead_letters = 0;  // records
+  std::uint64_t skipped = 0;       // records that an earlier run had done
+};
+
 struct StageSummary {
   std::string command;
   std::string host;
@@ -34,6 +42,7 @@ struct StageSummary {
   bool io_known = false;
   std::uint64_t io_read_bytes = 0;
   std::uint64_t io_write_bytes = 0;
+  std::optional<JobSummary> jobs;             // none: it has no jobs
   std::optional<std::uint64_t> output_bytes;  // counted exactly (--exact), where that can be done
   std::uint64_t cpu_us = 0;
   std::uint64_t peak_memory_bytes = 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "flow/quoting.h"
+#include "flow/record_command.h"
 
 namespace sluice::flow {
 namespace {
@@ -100,20 +101,43 @@ FlowGraph one_shell(std::string_view text) {
   return graph;
 }
 
+// Puts marks where the record goes. The words are read anew: a mark is part of a word, braces may be more to a shell.
+std::expected<void, std::string> mark_record(Stage& stage, ShellDialect dialect) {
+  auto marked = mark_record_places(stage.shell_text);
+  if (!marked) return Refusal(fmt::format("{}: {}", quote_words(stage.words.written), marked.error()));
+  if (!marked->has_value()) return {};
+  if (*stage.words.each > 1)
+    return Refusal(
+        fmt::format("@each={}: a process of several records reads them from stdin, and '{{}}' stands for one; "
+                    "leave the number out",
+                    *stage.words.each));
+  stage.shell_text = **std::move(marked);
+  auto parsed = parse_shell_text(stage.shell_text, dialect);
+  bool one_command = parsed && parsed->commands.size() == 1;
+  stage.plain_words = one_command ? parsed->commands.front().plain_words : std::nullopt;
+  // Which program that is would be known with the record only.
+  if (stage.plain_words && stage.plain_words->front().find(kRecordMark) != std::string::npos)
+    stage.plain_words = std::nullopt;
+  return {};
+}
+
 std::expected<Stage, std::string> read_stage(std::string_view text, const ParsedCommand& command,
-                                             const KnownNodes& nodes) {
+                                             const KnownNodes& nodes, ShellDialect dialect) {
   std::vector<std::string> words;
   for (const AtWord& word : command.at_words) words.push_back(word.value);
   auto read = read_stage_words(words, nodes);
   if (!read) return Refusal(read.error());
-  return Stage{.command = std::string(text.substr(command.range.begin, command.range.end - command.range.begin)),
-               .words = std::move(*read),
-               .plain_words = command.plain_words,
-               .path_words = command.path_words,
-               .path_patterns = command.path_patterns,
-               .first_word_quoted = command.first_word_quoted || command.first_word_is_time,
-               .shell_text = stage_text(text, command),
-               .error_joins_output = command.stderr_joins_pipe};
+  Stage stage{.command = std::string(text.substr(command.range.begin, command.range.end - command.range.begin)),
+              .words = std::move(*read),
+              .plain_words = command.plain_words,
+              .path_words = command.path_words,
+              .path_patterns = command.path_patterns,
+              .first_word_quoted = command.first_word_quoted || command.first_word_is_time,
+              .shell_text = stage_text(text, command),
+              .error_joins_output = command.stderr_joins_pipe};
+  if (stage.words.each)
+    if (auto marked = mark_record(stage, dialect); !marked) return Refusal(marked.error());
+  return stage;
 }
 
 }  // namespace
@@ -127,7 +151,7 @@ std::expected<FlowGraph, std::string> read_pipeline_text(std::string_view text, 
   if (parsed->commands.empty()) return Refusal("the pipeline text is empty: there is nothing to run");
   FlowGraph graph;
   for (const ParsedCommand& command : parsed->commands) {
-    auto stage = read_stage(text, command, nodes);
+    auto stage = read_stage(text, command, nodes, dialect);
     if (!stage) return Refusal(stage.error());
     if (!graph.stages.empty()) graph.links.push_back({graph.stages.size() - 1, graph.stages.size()});
     graph.stages.push_back(std::move(*stage));

@@ -13,6 +13,20 @@ namespace {
 constexpr std::size_t kCommandColumns = 60;
 constexpr const char* kHere = "here";
 
+void take_record_words(const StageWords& words, PlannedStage& stage) {
+  stage.mode = words.each      ? RecordMode::each
+               : words.map     ? RecordMode::map
+               : words.workers ? RecordMode::spread
+                               : RecordMode::none;
+  if (stage.mode == RecordMode::none) return;
+  stage.workers = words.workers.value_or(1);
+  stage.framing = words.framing.value_or(RecordFraming::lines);
+  stage.records_a_process = words.each.value_or(1);
+  stage.ordered = words.ordered;
+  if (words.by)
+    if (auto key = RecordKey::read(*words.by)) stage.by = *std::move(key);  // read_stage_words has judged it
+}
+
 void place(const FlowGraph& graph, Plan& plan) {
   for (std::size_t i = 0; i < graph.stages.size(); ++i) {
     const StageWords& words = graph.stages[i].words;
@@ -27,8 +41,7 @@ void place(const FlowGraph& graph, Plan& plan) {
       continue;
     }
     stage.place = kHere;
-    stage.workers = words.workers.value_or(0);
-    stage.framing = words.framing.value_or(RecordFraming::lines);
+    take_record_words(words, stage);
     if (words.where.kind == Whereabouts::Kind::here)
       stage.place_reason = "@here";
     else
@@ -36,12 +49,37 @@ void place(const FlowGraph& graph, Plan& plan) {
   }
 }
 
-void take(ResolvedStage resolved, PlannedStage& stage, std::vector<PlanProblem>& problems) {
-  stage.how = std::move(resolved.how);
-  if (stage.workers > 0)
-    stage.how = fmt::format("{} worker{}: {}", stage.workers, stage.workers > 1 ? "s" : "", stage.how);
+std::string workers_of(const PlannedStage& stage) {
+  std::string workers = fmt::format("{} worker{}", stage.workers, stage.workers > 1 ? "s" : "");
+  switch (stage.mode) {
+    case RecordMode::none:
+      return "";
+    case RecordMode::spread:
+      return workers + ": ";
+    case RecordMode::map:
+      return workers + ", a record out for each in: ";
+    case RecordMode::each:
+      break;
+  }
+  return fmt::format(
+      "{}, a process for {}: ", workers,
+      stage.records_a_process == 1 ? "each record" : fmt::format("every {} records", stage.records_a_process));
+}
+
+void take(ResolvedStage resolved, std::size_t index, const Shell& shell, PlannedStage& stage,
+          std::vector<PlanProblem>& problems) {
+  stage.how = workers_of(stage) + resolved.how;
   stage.program = std::move(resolved.program);
   if (resolved.problem) problems.push_back(std::move(*resolved.problem));
+  if (stage.mode != RecordMode::each) return;
+  auto text = resolved.in_shell ? std::optional(stage.program.arguments.size() - 1) : std::nullopt;
+  stage.record_command = RecordCommand(stage.program.arguments, text);
+  if (stage.record_command.takes_argument() && resolved.in_shell && shell.kind == ShellKind::other)
+    problems.push_back(
+        {index, 125,
+         fmt::format("stage {}: '{{}}' can't be put into a text for {}, whose quotes are not known here; "
+                     "leave --shell out, or read the record from stdin",
+                     index + 1, shell.path)});
 }
 
 LinkCarrier carrier_of(const PlannedStage& from, const PlannedStage& to, bool exact) {
@@ -51,8 +89,13 @@ LinkCarrier carrier_of(const PlannedStage& from, const PlannedStage& to, bool ex
 
 // What leads through us is guarded: if we die, the reader is ended before its stdin closes.
 void pass_input(PlannedStage& stage) {
+  if (runs_by_job(stage)) return;  // its streams are the jobs'
   stage.program.input = exec::Stream::passed;
   stage.program.guarded_input = true;
+}
+
+void pass_output(PlannedStage& stage) {
+  if (!runs_by_job(stage)) stage.program.output = exec::Stream::passed;
 }
 
 void join(const FlowGraph& graph, bool exact, Plan& plan) {
@@ -64,12 +107,13 @@ void join(const FlowGraph& graph, bool exact, Plan& plan) {
       from.program.output = exec::Stream::neighbour;
       to.program.input = exec::Stream::neighbour;
     } else {
-      from.program.output = exec::Stream::passed;
+      pass_output(from);
       pass_input(to);
     }
   }
+  for (PlannedStage& stage : plan.stages) stage.program.by_job = runs_by_job(stage);
   if (plan.stages.front().workers > 0) pass_input(plan.stages.front());
-  if (plan.stages.back().workers > 0) plan.stages.back().program.output = exec::Stream::passed;
+  if (plan.stages.back().workers > 0) pass_output(plan.stages.back());
 }
 
 std::string_view arrow(LinkCarrier carrier) {
@@ -96,26 +140,68 @@ std::string describe_links(const Plan& plan) {
   return text + "\n";
 }
 
-// Of the weakest stage.
-std::string_view promise_of(const Plan& plan) {
-  bool spreads = std::ranges::any_of(plan.stages, [](const PlannedStage& stage) { return stage.workers > 0; });
-  if (!spreads) return "every byte in order; if a stage fails or dies, the flow fails";
-  if (plan.losses_allowed)
-    return "every record to one worker, in any order; a worker that dies loses at most what it was given and has not "
-           "answered, which is reported";
-  return "every record to one worker, in any order; if a stage fails or dies, or one of its workers, the flow fails";
+// What each stage promises, the weakest first.
+enum class Promise { spread_with_losses, spread, filter, each, map };
+
+Promise promise_of(const PlannedStage& stage, bool losses_allowed) {
+  switch (stage.mode) {
+    case RecordMode::none:
+      return Promise::filter;
+    case RecordMode::spread:
+      return losses_allowed ? Promise::spread_with_losses : Promise::spread;
+    case RecordMode::map:
+      return Promise::map;
+    case RecordMode::each:
+      break;
+  }
+  return Promise::each;
+}
+
+std::string describe_promise(const Plan& plan) {
+  Promise weakest = Promise::map;
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
+    Promise promise = promise_of(plan.stages[i], plan.losses_allowed);
+    if (i > 0 && promise >= weakest) continue;
+    weakest = promise;
+    at = i;
+  }
+  std::string failed = plan.has_dead_letters ? "goes to the dead letters" : "ends the flow";
+  std::string_view order = plan.stages[at].ordered ? "in the order of the input" : "in any order";
+  switch (weakest) {
+    case Promise::filter:
+      return "every byte in order; if a stage fails or dies, the flow fails";
+    case Promise::spread:
+      return "every record to one worker, in any order; if a stage fails or dies, or one of its workers, the flow "
+             "fails";
+    case Promise::spread_with_losses:
+      return "every record to one worker, in any order; a worker that dies loses at most what it was given and has not "
+             "answered, which is reported";
+    case Promise::map:
+      return fmt::format(
+          "every record answered once, {}; what a worker that dies has not answered runs again; what "
+          "fails for good {}",
+          order, failed);
+    case Promise::each:
+      break;
+  }
+  return fmt::format(
+      "the output of every record once, {}, of a process that exited with 0; a process that dies runs "
+      "again; what fails for good {}",
+      order, failed);
 }
 
 }  // namespace
 
 Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
-  Plan plan{.losses_allowed = context.losses_allowed};
+  Plan plan{.losses_allowed = context.losses_allowed, .has_dead_letters = context.has_dead_letters};
   for (const Stage& stage : graph.stages)
     plan.stages.push_back(PlannedStage{.command = stage.command, .at_words = stage.words.written});
   place(graph, plan);
   Resolver resolver(context);
   for (std::size_t i = 0; i < graph.stages.size(); ++i)
-    if (plan.stages[i].place == kHere) take(resolver.resolve(graph.stages[i], i), plan.stages[i], plan.problems);
+    if (plan.stages[i].place == kHere)
+      take(resolver.resolve(graph.stages[i], i), i, context.shell, plan.stages[i], plan.problems);
   join(graph, context.exact, plan);
   std::ranges::stable_sort(plan.problems, {}, &PlanProblem::stage);
   return plan;
@@ -139,7 +225,7 @@ std::string describe_plan(const Plan& plan) {
   bool all_here = std::ranges::all_of(plan.stages, [](const PlannedStage& stage) { return stage.place == kHere; });
   text += all_here ? "ships: nothing; every stage runs on this machine\n"
                    : "ships: not known before every stage has a place\n";
-  text += fmt::format("promise: {}\n", promise_of(plan));
+  text += fmt::format("promise: {}\n", describe_promise(plan));
   return text;
 }
 

@@ -15,6 +15,8 @@
 #include "exec/environment.h"
 #include "exec/spawn_protocol.h"
 #include "flow/graph.h"
+#include "flow/record_command.h"
+#include "flow/record_key.h"
 #include "flow/resolve.h"
 
 namespace sluice::flow {
@@ -30,13 +32,26 @@ struct PlannedLink {
   LinkCarrier carrier = LinkCarrier::kernel_pipe;
 };
 
+/// What a stage does with records.
+enum class RecordMode {
+  none,    // it takes bytes
+  spread,  // its workers share the records of its input
+  map,     // they answer each with one
+  each,    // a fresh process for every record, or every `records_a_process`
+};
+
 struct PlannedStage {
   std::string command;
   std::vector<std::string> at_words;
-  std::string place;          // "here"
-  std::string place_reason;   // "beside stage 1"
-  std::string how;            // "exec /usr/bin/sort", "bash: 'echo' is a builtin"
-  std::uint32_t workers = 0;  // that share the records of its input; 0: it is one process, and takes bytes
+  std::string place;         // "here"
+  std::string place_reason;  // "beside stage 1"
+  std::string how;           // "exec /usr/bin/sort", "bash: 'echo' is a builtin"
+  RecordMode mode = RecordMode::none;
+  std::uint32_t workers = 0;  // 0: it is one process, and takes bytes
+  std::uint32_t records_a_process = 1;
+  bool ordered = false;
+  std::optional<RecordKey> by;
+  RecordCommand record_command;  // of `each`
   RecordFraming framing = RecordFraming::lines;
   exec::Program program;  // streams are set by the join pass
 };
@@ -46,7 +61,13 @@ struct Plan {
   std::vector<PlannedLink> links;
   std::vector<PlanProblem> problems;
   bool losses_allowed = false;  // --on-loss=continue
+  bool has_dead_letters = false;
 };
+
+/// It is one program of the launch that is started by job.
+inline bool runs_by_job(const PlannedStage& stage) {
+  return stage.mode == RecordMode::map || stage.mode == RecordMode::each;
+}
 
 Plan make_plan(const FlowGraph& graph, const PlanContext& context);
 

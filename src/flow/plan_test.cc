@@ -63,11 +63,11 @@ TEST(Plan, LeadsRecordsThroughUs) {
 }
 
 TEST(Plan, FindsEveryProblemAndGoesOn) {
-  Plan plan = plan_of("nosuchcommand | @map cat | /etc/passwd | cat");
+  Plan plan = plan_of("nosuchcommand | @sandbox cat | /etc/passwd | cat");
   ASSERT_EQ(plan.problems.size(), 3u);
   EXPECT_EQ(plan.problems[0].status, 127);
   EXPECT_EQ(plan.problems[1].status, 125);
-  EXPECT_THAT(plan.problems[1].message, HasSubstr("'@map' needs workers that answer each record"));
+  EXPECT_THAT(plan.problems[1].message, HasSubstr("'@sandbox' needs sandboxes"));
   EXPECT_EQ(plan.problems[2].status, 126);
   EXPECT_EQ(plan.stages[3].how, "exec /usr/bin/cat");
 }

@@ -37,6 +37,7 @@ ResolvedStage Resolver::resolve(const Stage& stage, std::size_t index) const {
   std::string why_shell = reason_for_shell(stage);
   if (!why_shell.empty()) {
     resolved.how = fmt::format("{}: {}", shell_name(context_.shell), why_shell);
+    resolved.in_shell = true;
     resolved.program.path = context_.shell.path;
     resolved.program.arguments = shell_arguments(context_.shell, stage.shell_text, context_.inner_pipefail);
     return resolved;

@@ -24,9 +24,10 @@ struct PlanProblem {
 struct PlanContext {
   Shell shell;
   const exec::Environment& environment;
-  bool inner_pipefail = true;  // for the shells of the stages
-  bool exact = false;          // count every byte by a relay
-  bool losses_allowed = false;  // a worker of many may be lost (--on-loss=continue)
+  bool inner_pipefail = true;     // for the shells of the stages
+  bool exact = false;             // count every byte by a relay
+  bool losses_allowed = false;    // a worker of many may be lost (--on-loss=continue)
+  bool has_dead_letters = false;  // records may fail for good (--dead-letter)
   /// Where the stages will work, if not where we do: relative names are looked up there. An empty one holds nothing yet.
   std::optional<std::string> directory = std::nullopt;
 };
@@ -34,6 +35,7 @@ struct PlanContext {
 struct ResolvedStage {
   std::string how;        // "exec /usr/bin/sort", "bash: 'echo' is its own"
   exec::Program program;  // without its streams
+  bool in_shell = false;  // its last argument is the text that a shell reads
   std::optional<PlanProblem> problem;
 };
 

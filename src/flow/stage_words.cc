@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/spelling.h"
+#include "flow/record_key.h"
 
 namespace sluice::flow {
 namespace {
@@ -167,6 +168,26 @@ bool is_framing(std::string_view word) {
   return word == "@lines" || word == "@null" || word == "@json" || word == "@len";
 }
 
+// Words that say something of records, where the stage takes none, or none in that way.
+std::expected<void, std::string> judge_record_words(const StageWords& words) {
+  bool answers = words.map || words.each;
+  if (words.ordered && !answers)
+    return Refusal(
+        "'@ordered' needs to know which output belongs to which input: add @map (one output record for each input "
+        "record) "
+        "or @each (a process for each record)");
+  if (!words.by) return {};
+  std::string by = "@by=" + *words.by;
+  if (!words.workers)
+    return Refusal(
+        fmt::format("'{}' chooses between many workers, and the stage has one; say how many: @x4 {}", by, by));
+  if (words.each.value_or(1) > 1)
+    return Refusal(fmt::format("'{}' and '@each={}' exclude each other: a batch of several records has no one key", by,
+                               *words.each));
+  if (auto key = RecordKey::read(*words.by); !key) return Refusal(key.error());
+  return {};
+}
+
 std::string needs_a_node(std::string_view word) {
   return fmt::format(
       "'{}' needs a cluster, and no node was found; `sluice start` or `sluice dev` starts one, --node names one", word);
@@ -182,6 +203,7 @@ std::expected<StageWords, std::string> read_stage_words(std::span<const std::str
   if (result.map && result.each)
     return Refusal("'@map' and '@each' exclude each other: a stage stays running or does not");
   if (result.sandbox && result.image) return Refusal("'@sandbox' and '@image' exclude each other");
+  if (auto judged = judge_record_words(result); !judged) return Refusal(judged.error());
   return result;
 }
 
@@ -210,13 +232,9 @@ std::optional<std::string> not_yet_runnable(const StageWords& words) {
   if (words.function) return needs("@fn", "functions");
   if (words.sandbox) return needs("@sandbox", "sandboxes");
   if (words.image) return needs("@image=" + *words.image, "containers");
-  if (words.each)
-    return needs(*words.each == 1 ? "@each" : fmt::format("@each={}", *words.each), "a process for each record");
-  if (words.map) return needs("@map", "workers that answer each record");
-  if (words.ordered) return needs("@ordered", "workers that answer each record");
-  if (words.by) return needs("@by=" + *words.by, "a partition by keys");
+  if (words.by && !words.each && !words.map) return needs("@by=" + *words.by, "a partition by keys");
   for (const std::string& word : words.written)
-    if (is_framing(word) && !words.workers)
+    if (is_framing(word) && !takes_records(words))
       return fmt::format(
           "'{}' says how records are told apart, and a stage of one worker takes bytes; "
           "leave it out, or spread the stage: @x2 {}",
@@ -225,11 +243,12 @@ std::optional<std::string> not_yet_runnable(const StageWords& words) {
 }
 
 std::optional<std::string> not_yet_over_hosts(const StageWords& words) {
-  if (!words.workers) return std::nullopt;
+  if (!takes_records(words)) return std::nullopt;
+  std::string word = words.each ? "@each" : words.map ? "@map" : fmt::format("@x{}", words.workers.value_or(1));
   return fmt::format(
-      "'@x{}' runs on this machine alone, in a text without a place; over hosts it needs records on "
+      "'{}' runs on this machine alone, in a text without a place; over hosts it needs records on "
       "links between them, which this version does not have yet",
-      *words.workers);
+      word);
 }
 
 }  // namespace sluice::flow

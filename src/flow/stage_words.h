@@ -38,6 +38,9 @@ struct StageWords {
   std::vector<std::string> written;  // as the user wrote them, for messages
 };
 
+/// It takes records, and not bytes.
+inline bool takes_records(const StageWords& words) { return words.workers || words.map || words.each; }
+
 /// Workers of one stage at most: each is a process.
 inline constexpr std::uint32_t kWorkersMax = 10'000;
 

@@ -12,6 +12,7 @@
 
 #include "link/large_pipes.h"
 #include "link/local_stream.h"
+#include "link/rate_limit.h"
 #include "link/record_producer.h"
 #include "link/stoppable_thread.h"
 
@@ -59,6 +60,7 @@ class RecordSpreader final {
                    .flight_bytes_max = options.flight_bytes_max,
                    .outbox_bytes_max = options.flight_bytes_max}),
         counts_(counts) {
+    if (options_.rate) rate_.emplace(*options_.rate);
     for (LocalStream& stream : into) workers_.push_back({.into = std::move(stream)});
     for (ConsumerNumber number = 0; number < workers_.size(); ++number) producer_.attach_local(number);
   }
@@ -66,7 +68,7 @@ class RecordSpreader final {
   RecordStreamEnd run(int stop) {
     while (!end_) {
       if (!enlarged_ && counts_.bytes > kMuch) enlarge_pipes();
-      bool moved = false;
+      bool moved = feed();
       if (reads()) moved = read();
       for (ConsumerNumber number = 0; number < workers_.size(); ++number) moved = pump(number) || moved;
       if (producer_.all_settled()) finish();
@@ -76,7 +78,7 @@ class RecordSpreader final {
   }
 
  private:
-  bool reads() const { return !end_ && from_ && producer_.wants_input(); }
+  bool reads() const { return !end_ && from_ && incoming_.empty() && producer_.wants_input(); }
 
   // True: something was moved.
   bool read() {
@@ -88,9 +90,8 @@ class RecordSpreader final {
         return take(cutter_.on_bytes(outcome.bytes));
       case LocalStream::Status::ended:
         from_ = LocalStream();
-        if (!take(cutter_.on_end())) return false;
-        producer_.on_source_end();
-        return true;
+        input_ended_ = true;
+        return take(cutter_.on_end());
       case LocalStream::Status::failed:
         return fail(fmt::format("reading the records failed: {}", std::strerror(outcome.error)));
       case LocalStream::Status::would_block:
@@ -103,8 +104,24 @@ class RecordSpreader final {
 
   bool take(std::expected<RecordBatch, std::string> batch) {
     if (!batch) return fail(std::move(batch.error()));
-    producer_.on_batch(*std::move(batch));
+    incoming_ = *std::move(batch);
+    feed();
     return true;
+  }
+
+  // As many as the rate allows. True: something was moved.
+  bool feed() {
+    bool moved = false;
+    if (!incoming_.empty()) {
+      TimePoint now = rate_ ? Clock::now() : TimePoint{};
+      std::uint32_t count = rate_ ? std::min(rate_->allowed(now), incoming_.count()) : incoming_.count();
+      if (rate_ && count > 0) rate_->take(now, count);
+      if (count > 0) producer_.on_batch(incoming_.take_front(count));
+      moved = count > 0;
+    }
+    if (!input_ended_ || !incoming_.empty() || told_end_) return moved;
+    producer_.on_source_end();
+    return told_end_ = true;
   }
 
   bool fail(std::string why) {
@@ -203,7 +220,7 @@ class RecordSpreader final {
       if (worker.open)
         polled_.push_back(
             {.fd = worker.into.descriptor(), .events = static_cast<short>(worker.writing ? POLLOUT : 0), .revents = 0});
-    ::poll(polled_.data(), polled_.size(), reads() && in_background_ ? kBackgroundWaitMs : -1);
+    ::poll(polled_.data(), polled_.size(), timeout_ms());
     if (polled_[0].revents != 0) return false;
     std::size_t at = first_worker;
     for (ConsumerNumber number = 0; number < workers_.size(); ++number) {
@@ -213,6 +230,14 @@ class RecordSpreader final {
     return true;
   }
 
+  int timeout_ms() const {
+    if (!incoming_.empty() && rate_) {
+      auto left = std::chrono::ceil<std::chrono::milliseconds>(rate_->next() - Clock::now()).count();
+      return static_cast<int>(std::clamp<decltype(left)>(left, 0, 60'000));
+    }
+    return reads() && in_background_ ? kBackgroundWaitMs : -1;
+  }
+
   RecordSpreadOptions options_;
   LocalStream from_;
   RecordCutter cutter_;
@@ -220,6 +245,10 @@ class RecordSpreader final {
   std::vector<Worker> workers_;
   SpreadCounts& counts_;
   std::vector<pollfd> polled_;
+  RecordBatch incoming_;  // cut, and not the producer's yet: the rate holds it back
+  std::optional<RateLimit> rate_;
+  bool input_ended_ = false;
+  bool told_end_ = false;
   bool in_background_ = false;
   bool enlarged_ = false;
   std::optional<RecordStreamEnd> end_;

@@ -13,6 +13,7 @@
 #include <expected>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,7 @@ struct RecordSpreadOptions {
   /// `from` is a pipe of ours alone; else its description is shared with others, as stdin is.
   bool from_is_ours = true;
   std::size_t flight_bytes_max = std::size_t{128} << 10;  // given to one worker and not in its pipe yet
+  std::optional<double> rate;                             // records a second at most
 };
 
 class RecordSpread final {

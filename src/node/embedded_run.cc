@@ -47,7 +47,8 @@ class EmbeddedRun final {
         start_(Clock::now()),
         signals_(entry),
         terminal_(entry.has_terminal ? Terminal::open() : Terminal()),
-        streams_(request_.plan, {.mark_stderr = request_.mark_stderr, .record_max = request_.record_max}, marks_),
+        streams_(request_.plan,
+                 {.flow = request_.name, .mark_stderr = request_.mark_stderr, .records = request_.records}, marks_),
         flow_({.stages = streams_.seats().size(),
                .grace = request_.grace,
                .timeout = request_.timeout,
@@ -79,6 +80,10 @@ class EmbeddedRun final {
   // --- starting -------------------------------------------------------------------------------------------------
 
   bool launch() {
+    if (auto opened = streams_.open_files(); !opened) {
+      refuse(opened.error());
+      return false;
+    }
     exec::Launch launch;
     std::vector<UniqueFd> passed;
     auto programs = streams_.connect(passed);
@@ -106,6 +111,8 @@ class EmbeddedRun final {
   // --- the loop -------------------------------------------------------------------------------------------------
 
   void step() {
+    // First: what a signal ends is not to be run again.
+    if (flow_.end() != flow::FlowEnd::completed) streams_.stop_jobs();
     act();
     if (flow_.finished()) return;
     wait();
@@ -154,7 +161,7 @@ class EmbeddedRun final {
                             failure.stage + 1, std::strerror(failure.error)));
   }
   void handle(RecordsFailed& failure) {
-    break_flow(kRefused, fmt::format("stage {}: {}", failure.stage + 1, failure.why));
+    break_flow(failure.status, fmt::format("stage {}: {}", failure.stage + 1, failure.why));
   }
 
   // The first reason counts.
@@ -220,6 +227,10 @@ class EmbeddedRun final {
     flow::StageSummary& stage = summary_.stages[seat.stage];
     flow::StageEnd end{.status = exec::ProcessStatus::from_wait(exited.wait_status),
                        .reader_done = reader_done(exited)};
+    if (flow::runs_by_job(request_.plan.stages[seat.stage])) {
+      move_streams();  // it has said how it ended before its program could
+      if (auto status = streams_.status_of(seat.stage)) end.status = *status;
+    }
     TimePoint now = Clock::now();
     ended_[exited.program] = true;
     bool first = !stage.end;
@@ -425,6 +436,7 @@ class EmbeddedRun final {
     if (summary_.end == flow::FlowEnd::completed && !lost_)
       for (const std::string& sentence : failure_sentences(summary_)) inform(sentence);
     report_losses();
+    report_dead_letters();
     if (request_.json_summary) output_.put(to_json(summary_) + "\n");
   }
 
@@ -438,6 +450,13 @@ class EmbeddedRun final {
                           "written {}; at most what it had not answered is lost",
                           worker.number, i + 1, worker.end->status.signal(), worker.records_given.value_or(0),
                           worker.records_written.value_or(0)));
+  }
+
+  void report_dead_letters() {
+    for (std::size_t i = 0; i < summary_.stages.size(); ++i)
+      if (const auto& jobs = summary_.stages[i].jobs; jobs && jobs->dead_letters > 0)
+        output_.say(fmt::format("stage {}: {} record{} failed for good and went to the dead letters in {}", i + 1,
+                                jobs->dead_letters, jobs->dead_letters == 1 ? "" : "s", request_.records.dead_letters));
   }
 
   void inform(const std::string& message) {

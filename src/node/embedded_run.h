@@ -15,6 +15,7 @@
 #include "flow/flow_run.h"
 #include "flow/pipeline_status.h"
 #include "flow/plan.h"
+#include "node/record_settings.h"
 
 namespace sluice::node {
 
@@ -34,7 +35,7 @@ struct RunRequest {
   bool mark_stderr = false;
   bool quiet = false;
   bool exact = false;
-  std::size_t record_max = std::size_t{64} << 20;  // bytes
+  RecordSettings records;
 };
 
 struct RunResult {

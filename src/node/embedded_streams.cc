@@ -2,22 +2,15 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <deque>
 #include <map>
-#include <mutex>
 #include <utility>
 
 #include "base/pipe.h"
-#include "base/require.h"
 #include "flow/quoting.h"
-#include "link/record_gather.h"
-#include "link/record_spread.h"
 #include "link/splice_relay.h"
 
 namespace sluice::node {
@@ -33,47 +26,19 @@ struct Relay {
   link::SpliceRelay relay;
 };
 
-// Into the workers of a stage, or out of them.
-struct RecordStream {
-  std::size_t stage = 0;
-  bool into = false;
-  std::vector<UniqueFd> many;  // the workers' ends, until it is started
-  UniqueFd one;
-  bool one_is_ours = true;
-  std::vector<exec::ProgramIndex> readers;  // programs whose input it is
-  std::optional<link::RecordSpread> spread;
-  std::optional<link::RecordGather> gather;
-  bool over = false;
-};
-
-// What a thread of records leaves for the loop.
-struct Notices {
-  UniqueFd wake;  // if there is a stream of records
-  std::mutex mutex;
-  std::vector<std::pair<std::size_t, link::RecordStreamEnd>> ends;  // of which stream
-
-  void put(std::size_t stream, link::RecordStreamEnd end) {
-    std::lock_guard lock(mutex);
-    ends.emplace_back(stream, std::move(end));
-    std::uint64_t one = 1;
-    (void)!::write(wake.get(), &one, sizeof one);
-  }
-  std::vector<std::pair<std::size_t, link::RecordStreamEnd>> take() {
-    if (!wake) return {};
-    std::lock_guard lock(mutex);
-    std::uint64_t count = 0;
-    (void)!::read(wake.get(), &count, sizeof count);
-    return std::exchange(ends, {});
-  }
+// What leads into a stage of jobs, and out of it.
+struct JobEnds {
+  RecordStreams::End from, into;
+  std::optional<exec::ProgramIndex> reader;  // whose input it writes
 };
 
 }  // namespace
 
 struct EmbeddedStreams::Impl {
   Impl(const flow::Plan& to_plan, const EmbeddedStreamsOptions& to_options, StderrMarks& to_marks)
-      : plan(to_plan), options(to_options), marks(to_marks) {
+      : plan(to_plan), options(to_options), marks(to_marks), records(plan, options.records, options.flow) {
     for (std::size_t stage = 0; stage < plan.stages.size(); ++stage) {
-      std::uint32_t workers = plan.stages[stage].workers;
+      std::uint32_t workers = plan.stages[stage].mode == flow::RecordMode::spread ? plan.stages[stage].workers : 0;
       first_program.push_back(static_cast<exec::ProgramIndex>(seats.size()));
       if (workers == 0) seats.push_back({.stage = stage});
       for (std::uint32_t worker = 1; worker <= workers; ++worker) seats.push_back({.stage = stage, .worker = worker});
@@ -117,133 +82,132 @@ struct EmbeddedStreams::Impl {
   std::expected<void, int> connect_link(const flow::PlannedLink& planned) {
     std::size_t from = planned.link.from, to = planned.link.to;
     if (planned.carrier == flow::LinkCarrier::kernel_pipe) return {};
+    if (planned.carrier == flow::LinkCarrier::records) return connect_records(from, to);
     auto sources = make_outputs(from);
     if (!sources) return std::unexpected(sources.error());
     auto sinks = make_inputs(to);
     if (!sinks) return std::unexpected(sinks.error());
-    if (planned.carrier == flow::LinkCarrier::relay) {
-      relays.push_back({.stage = from,
-                        .reader = first_program[to],
-                        .relay = {std::move(sources->front()), std::move(sinks->front())}});
-      return {};
-    }
-    return connect_records(from, to, *std::move(sources), *std::move(sinks));
-  }
-
-  // Many to many is gathered into a pipe of ours, and spread again.
-  std::expected<void, int> connect_records(std::size_t from, std::size_t to, std::vector<UniqueFd> sources,
-                                           std::vector<UniqueFd> sinks) {
-    bool gathers = plan.stages[from].workers > 0, spreads = plan.stages[to].workers > 0;
-    UniqueFd between = gathers ? std::move(sinks.front()) : std::move(sources.front());
-    if (gathers && spreads) {
-      auto pipe = make_pipe();
-      if (!pipe) return std::unexpected(pipe.error());
-      sinks.front() = std::exchange(between, std::move(pipe->write_end));
-      add_spread(to, std::move(pipe->read_end), true, std::move(sinks));
-    } else if (spreads) {
-      add_spread(to, std::exchange(between, UniqueFd()), true, std::move(sinks));
-    }
-    if (gathers)
-      add_gather(from, std::move(sources), std::move(between), true, spreads ? std::nullopt : std::optional(to));
+    relays.push_back({.stage = from,
+                      .reader = first_program[to],
+                      .relay = {std::move(sources->front()), std::move(sinks->front())}});
     return {};
   }
 
-  void add_spread(std::size_t stage, UniqueFd from, bool from_is_ours, std::vector<UniqueFd> into) {
-    RecordStream& stream = streams.emplace_back();
-    stream.stage = stage;
-    stream.into = true;
-    stream.one = std::move(from);
-    stream.one_is_ours = from_is_ours;
-    stream.many = std::move(into);
-    for (std::size_t i = 0; i < programs_of(stage); ++i)
-      stream.readers.push_back(first_program[stage] + static_cast<exec::ProgramIndex>(i));
+  // Where neither side is one program, a pipe of ours lies between the two streams of records.
+  std::expected<void, int> connect_records(std::size_t from, std::size_t to) {
+    UniqueFd read_end, write_end;
+    if (is_one_program(from)) {
+      auto sources = make_outputs(from);
+      if (!sources) return std::unexpected(sources.error());
+      read_end = std::move(sources->front());
+    } else if (is_one_program(to)) {
+      auto sinks = make_inputs(to);
+      if (!sinks) return std::unexpected(sinks.error());
+      write_end = std::move(sinks->front());
+    } else {
+      auto pipe = make_pipe();
+      if (!pipe) return std::unexpected(pipe.error());
+      read_end = std::move(pipe->read_end);
+      write_end = std::move(pipe->write_end);
+    }
+    if (write_end) {
+      auto reader = is_one_program(to) ? std::optional(first_program[to]) : std::nullopt;
+      if (auto led = lead_out_of(from, {.stream = std::move(write_end)}, reader); !led) return led;
+    }
+    if (read_end) return lead_into(to, {.stream = std::move(read_end)});
+    return {};
   }
 
-  void add_gather(std::size_t stage, std::vector<UniqueFd> from, UniqueFd into, bool into_is_ours,
-                  std::optional<std::size_t> reader) {
-    RecordStream& stream = streams.emplace_back();
-    stream.stage = stage;
-    stream.one = std::move(into);
-    stream.one_is_ours = into_is_ours;
-    stream.many = std::move(from);
-    if (reader) stream.readers.push_back(first_program[*reader]);
+  std::expected<void, int> lead_into(std::size_t stage, RecordStreams::End from) {
+    if (flow::runs_by_job(plan.stages[stage])) {
+      job_ends[stage].from = std::move(from);
+      return {};
+    }
+    auto sinks = make_inputs(stage);
+    if (!sinks) return std::unexpected(sinks.error());
+    std::vector<exec::ProgramIndex> readers;
+    for (std::size_t i = 0; i < programs_of(stage); ++i)
+      readers.push_back(first_program[stage] + static_cast<exec::ProgramIndex>(i));
+    records.add_spread(stage, std::move(from), *std::move(sinks), std::move(readers));
+    return {};
+  }
+
+  std::expected<void, int> lead_out_of(std::size_t stage, RecordStreams::End into,
+                                       std::optional<exec::ProgramIndex> reader) {
+    if (flow::runs_by_job(plan.stages[stage])) {
+      job_ends[stage].into = std::move(into);
+      job_ends[stage].reader = reader;
+      return {};
+    }
+    auto sources = make_outputs(stage);
+    if (!sources) return std::unexpected(sources.error());
+    records.add_gather(stage, *std::move(sources), std::move(into), reader);
+    return {};
   }
 
   // The first stage shares our stdin, the last our stdout.
   std::expected<void, int> connect_ends() {
-    if (plan.stages.front().workers > 0) {
-      auto sinks = make_inputs(0);
-      if (!sinks) return std::unexpected(sinks.error());
+    std::size_t last = plan.stages.size() - 1;
+    if (!is_one_program(0)) {
       UniqueFd input = duplicate(STDIN_FILENO);
       if (!input) return std::unexpected(errno);
-      add_spread(0, std::move(input), false, *std::move(sinks));
+      if (auto led = lead_into(0, {.stream = std::move(input), .ours = false}); !led) return led;
     }
-    std::size_t last = plan.stages.size() - 1;
-    if (plan.stages[last].workers > 0) {
-      auto sources = make_outputs(last);
-      if (!sources) return std::unexpected(sources.error());
+    if (!is_one_program(last)) {
       UniqueFd output = duplicate(STDOUT_FILENO);
       if (!output) return std::unexpected(errno);
-      add_gather(last, *std::move(sources), std::move(output), false, std::nullopt);
+      if (auto led = lead_out_of(last, {.stream = std::move(output), .ours = false}, std::nullopt); !led) return led;
     }
     return {};
   }
 
-  std::size_t programs_of(std::size_t stage) const { return std::max<std::size_t>(1, plan.stages[stage].workers); }
+  bool is_one_program(std::size_t stage) const { return plan.stages[stage].mode == flow::RecordMode::none; }
+  std::size_t programs_of(std::size_t stage) const {
+    bool many = plan.stages[stage].mode == flow::RecordMode::spread;
+    return many ? plan.stages[stage].workers : 1;
+  }
+
+  std::expected<UniqueFd, int> marked_error(const ProgramSeat& seat, const exec::Program& program) {
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    std::string number = fmt::format("{}", seat.stage + 1);
+    if (seat.worker > 0) number += fmt::format(".{}", seat.worker);
+    marks.add(std::move(pipe->read_end),
+              fmt::format("[{} {}] ", number, flow::on_one_line(program.arguments.front(), kMarkColumns)));
+    return std::move(pipe->write_end);
+  }
+
+  std::expected<exec::Program, int> program_of_jobs(const ProgramSeat& seat, std::vector<UniqueFd>& passed) {
+    exec::Program program = plan.stages[seat.stage].program;
+    UniqueFd error;
+    if (options.mark_stderr && program.error == exec::Stream::inherited) {
+      auto marked = marked_error(seat, program);
+      if (!marked) return std::unexpected(marked.error());
+      error = *std::move(marked);
+    }
+    JobEnds& ends = job_ends[seat.stage];
+    auto socket =
+        records.add_jobs(seat.stage, std::move(ends.from), std::move(ends.into), std::move(error), ends.reader);
+    if (!socket) return std::unexpected(socket.error());
+    passed.push_back(*std::move(socket));
+    return program;
+  }
 
   std::expected<exec::Program, int> program_for(const ProgramSeat& seat, std::vector<UniqueFd>& passed) {
+    if (flow::runs_by_job(plan.stages[seat.stage])) return program_of_jobs(seat, passed);
     exec::Program program = plan.stages[seat.stage].program;
     std::size_t index = seat.worker == 0 ? 0 : seat.worker - 1;
     Inputs& into = inputs[seat.stage];
     if (program.input == exec::Stream::passed) passed.push_back(std::move(into.ends[index]));
     if (program.output == exec::Stream::passed) passed.push_back(std::move(outputs[seat.stage][index]));
     if (options.mark_stderr && program.error == exec::Stream::inherited) {
-      auto pipe = make_pipe();
-      if (!pipe) return std::unexpected(pipe.error());
+      auto marked = marked_error(seat, program);
+      if (!marked) return std::unexpected(marked.error());
       program.error = exec::Stream::passed;
-      passed.push_back(std::move(pipe->write_end));
-      std::string number = fmt::format("{}", seat.stage + 1);
-      if (seat.worker > 0) number += fmt::format(".{}", seat.worker);
-      marks.add(std::move(pipe->read_end),
-                fmt::format("[{} {}] ", number, flow::on_one_line(program.arguments.front(), kMarkColumns)));
+      passed.push_back(*std::move(marked));
     }
     if (program.guarded_input) passed.push_back(std::move(into.guards[index]));
     return program;
-  }
-
-  // --- records --------------------------------------------------------------------------------------------------
-
-  void start(std::size_t index) {
-    RecordStream& stream = streams[index];
-    link::RecordCutter::Options cut{.framing = plan.stages[stream.stage].framing, .record_max = options.record_max};
-    auto on_end = [this, index](link::RecordStreamEnd end) { notices.put(index, std::move(end)); };
-    int error = 0;
-    if (stream.into) {
-      auto spread = link::RecordSpread::start(std::move(stream.one), std::move(stream.many),
-                                              {.cut = cut, .from_is_ours = stream.one_is_ours}, on_end);
-      if (spread) return static_cast<void>(stream.spread.emplace(*std::move(spread)));
-      error = spread.error();
-    } else {
-      auto gather = link::RecordGather::start(std::move(stream.many), std::move(stream.one),
-                                              {.cut = cut, .into_is_ours = stream.one_is_ours}, on_end);
-      if (gather) return static_cast<void>(stream.gather.emplace(*std::move(gather)));
-      error = gather.error();
-    }
-    // Nobody reads stdout: the workers, whose output is closed now, learn it as in a shell.
-    if (error == EPIPE) return notices.put(index, {.kind = link::RecordStreamEnd::Kind::reader_gone, .why = {}});
-    notices.put(index, {.kind = link::RecordStreamEnd::Kind::failed,
-                        .why = fmt::format("its records can't be moved: {}; raise the limit (ulimit -n, ulimit -u)",
-                                           std::strerror(error))});
-  }
-
-  void on_end(std::size_t index, link::RecordStreamEnd end) {
-    RecordStream& stream = streams[index];
-    stream.over = true;
-    if (end.kind == link::RecordStreamEnd::Kind::failed) {
-      events.push_back(RecordsFailed{.stage = stream.stage, .why = std::move(end.why)});
-      return;
-    }
-    for (exec::ProgramIndex reader : stream.readers) events.push_back(InputOver{reader});
   }
 
   void move(Relay& each) {
@@ -262,9 +226,9 @@ struct EmbeddedStreams::Impl {
   std::map<std::size_t, Inputs> inputs;           // by stage, until they are passed
   std::map<std::size_t, std::vector<UniqueFd>> outputs;
   std::vector<Relay> relays;
+  std::map<std::size_t, JobEnds> job_ends;  // by stage, until they are added
   std::deque<StreamEvent> events;
-  Notices notices;
-  std::vector<RecordStream> streams;  // their threads leave notices: they go first
+  RecordStreams records;
 };
 
 EmbeddedStreams::EmbeddedStreams(const flow::Plan& plan, const EmbeddedStreamsOptions& options, StderrMarks& marks)
@@ -277,21 +241,24 @@ std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vec
   for (const flow::PlannedLink& link : impl_->plan.links)
     if (auto connected = impl_->connect_link(link); !connected) return std::unexpected(connected.error());
   if (auto connected = impl_->connect_ends(); !connected) return std::unexpected(connected.error());
-  if (!impl_->streams.empty()) {
-    impl_->notices.wake.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!impl_->notices.wake) return std::unexpected(errno);
-  }
   std::vector<exec::Program> programs;
   for (const ProgramSeat& seat : impl_->seats) {
     auto program = impl_->program_for(seat, passed);
     if (!program) return std::unexpected(program.error());
     programs.push_back(*std::move(program));
   }
+  if (auto prepared = impl_->records.prepare(); !prepared) return std::unexpected(prepared.error());
   return programs;
 }
 
-void EmbeddedStreams::start() {
-  for (std::size_t i = 0; i < impl_->streams.size(); ++i) impl_->start(i);
+std::expected<void, std::string> EmbeddedStreams::open_files() { return impl_->records.open_files(); }
+
+void EmbeddedStreams::start() { impl_->records.start(); }
+
+void EmbeddedStreams::stop_jobs() { impl_->records.stop_jobs(); }
+
+std::optional<exec::ProcessStatus> EmbeddedStreams::status_of(std::size_t stage) const {
+  return impl_->records.status_of(stage);
 }
 
 void EmbeddedStreams::add_waits(std::vector<pollfd>& polled) const {
@@ -306,7 +273,9 @@ void EmbeddedStreams::add_waits(std::vector<pollfd>& polled) const {
 
 void EmbeddedStreams::move() {
   for (Relay& each : impl_->relays) impl_->move(each);
-  for (auto& [stream, end] : impl_->notices.take()) impl_->on_end(stream, std::move(end));
+  impl_->records.take_notices();
+  while (auto event = impl_->records.poll_event())
+    std::visit([this](auto& what) { impl_->events.push_back(std::move(what)); }, *event);
 }
 
 std::optional<StreamEvent> EmbeddedStreams::poll_event() {
@@ -316,23 +285,13 @@ std::optional<StreamEvent> EmbeddedStreams::poll_event() {
   return event;
 }
 
-bool EmbeddedStreams::records_over() const { return std::ranges::all_of(impl_->streams, &RecordStream::over); }
+bool EmbeddedStreams::records_over() const { return impl_->records.over(); }
 
-int EmbeddedStreams::descriptor() const { return impl_->notices.wake.get(); }
+int EmbeddedStreams::descriptor() const { return impl_->records.descriptor(); }
 
 void EmbeddedStreams::count(flow::FlowSummary& summary, bool exact) const {
   for (const Relay& each : impl_->relays) summary.stages[each.stage].output_bytes = each.relay.moved().value;
-  for (const RecordStream& stream : impl_->streams) {
-    auto& workers = summary.stages[stream.stage].workers;
-    for (std::size_t i = 0; i < workers.size(); ++i) {
-      if (stream.spread) workers[i].records_given = stream.spread->given(i);
-      if (stream.gather) workers[i].records_written = stream.gather->taken(i);
-    }
-    if (!exact) continue;
-    if (stream.gather) summary.stages[stream.stage].output_bytes = stream.gather->bytes();
-    bool source_is_one = stream.spread && stream.stage > 0 && summary.stages[stream.stage - 1].workers.empty();
-    if (source_is_one) summary.stages[stream.stage - 1].output_bytes = stream.spread->bytes();
-  }
+  impl_->records.count(summary, exact);
 }
 
 }  // namespace sluice::node

@@ -2,7 +2,7 @@
 // The streams of an embedded run that lead through our own process: relays that count (--exact), records that are
 // spread over the workers of a stage and gathered again, and marked error output.
 //
-// A stage of many workers is that many programs. `connect` makes the pipes of all programs that do not share one with
+// A stage of many workers is that many programs; one of jobs is one, whatever its workers. `connect` makes the pipes of all programs that do not share one with
 // their neighbour, and gives the spawner's ends in the order in which it takes them (exec/spawn_protocol.h). Records
 // move on threads of their own, which begin when the programs run; what they have to say is picked up by the loop.
 // Threading: belongs to the loop that owns it.
@@ -21,13 +21,16 @@
 #include "exec/spawn_protocol.h"
 #include "flow/flow_summary.h"
 #include "flow/plan.h"
+#include "node/record_settings.h"
+#include "node/record_streams.h"
 #include "node/stderr_marks.h"
 
 namespace sluice::node {
 
 struct EmbeddedStreamsOptions {
+  std::string flow;  // its name
   bool mark_stderr = false;
-  std::size_t record_max = std::size_t{64} << 20;
+  RecordSettings records;
 };
 
 /// Whose program it is.
@@ -36,18 +39,9 @@ struct ProgramSeat {
   std::uint32_t worker = 0;  // from 1, of a stage that has many; else 0
 };
 
-/// The input of that program has been delivered to its end, or is not wanted any more.
-struct InputOver {
-  exec::ProgramIndex program = 0;
-};
 struct RelayFailed {
   std::size_t stage = 0;  // behind which it stands
   int error = 0;
-};
-/// Records can't go on: into the stage, or out of it.
-struct RecordsFailed {
-  std::size_t stage = 0;
-  std::string why;
 };
 using StreamEvent = std::variant<InputOver, RelayFailed, RecordsFailed>;
 
@@ -57,6 +51,8 @@ class EmbeddedStreams final {
   EmbeddedStreams(const flow::Plan& plan, const EmbeddedStreamsOptions& options, StderrMarks& marks);
   ~EmbeddedStreams();
 
+  /// Opens the files that stages of records write beside their output. Errors: a sentence.
+  std::expected<void, std::string> open_files();
   /// One for each program, in the order in which the spawner has them.
   const std::vector<ProgramSeat>& seats() const;
 
@@ -66,6 +62,11 @@ class EmbeddedStreams final {
   void start();
 
   void add_waits(std::vector<pollfd>& polled) const;
+  /// The flow ends: no job is started any more.
+  void stop_jobs();
+  /// How a stage of jobs has ended.
+  std::optional<exec::ProcessStatus> status_of(std::size_t stage) const;
+
   /// Moves what can be moved now.
   void move();
   std::optional<StreamEvent> poll_event();

@@ -12,9 +12,7 @@ from settings import SLUICE
 
 @pytest.mark.parametrize("word, needs", [
     ("@all", "a cluster"), ("@on=node7", "a cluster"), ("@gpu=yes", "a cluster"),
-    ("@map", "workers that answer each record"), ("@each", "a process for each record"),
-    ("@each=100", "a process for each record"), ("@ordered", "workers that answer each record"),
-    ("@by=user", "a partition by keys"), ("@sandbox", "sandboxes"), ("@image=debian", "containers"), ("@fn", "functions"),
+    ("@sandbox", "sandboxes"), ("@image=debian", "containers"), ("@fn", "functions"),
 ])
 def test_stage_word_of_a_later_version_says_what_it_needs(household, word, needs):
     message = household.refusal("run", f"touch started | {word} cat")
@@ -56,11 +54,6 @@ def joined(value):
     (["-d", "cat"], "--deploy needs services"),
     (["--deploy", "cat"], "--deploy needs services"),
     (["--ship", "x", "cat"], "--ship x: no stage runs elsewhere"),
-    (["--rate", "10", "cat"], "--rate needs a process for each record"),
-    (["--retries", "3", "cat"], "--retries needs a process for each record"),
-    (["--dead-letter", "x", "cat"], "--dead-letter needs a process for each record"),
-    (["--joblog", "x", "cat"], "--joblog needs a process for each record"),
-    (["--resume", "cat"], "--resume needs a process for each record"),
 ], ids=joined)
 def test_what_a_later_version_has_is_refused_with_what_it_needs(household, arguments, reason):
     assert reason in household.refusal("run", *arguments)

@@ -19,7 +19,7 @@ def test_dry_run_prints_the_plan_and_starts_nothing(household):
 
 
 def test_dry_run_of_what_cannot_run_fails_and_starts_nothing(household):
-    for text, reason in (("touch started | nosuchcommand", "nosuchcommand"), ("touch started | @map cat", "@map")):
+    for text, reason in (("touch started | nosuchcommand", "nosuchcommand"), ("touch started | @sandbox cat", "@sandbox")):
         result = household.run_sluice("run", "--dry-run", text)
         assert result.returncode == 1 and reason in result.stderr.decode()
         assert b"touch started" in result.stdout, "the plan is shown beside the problem"

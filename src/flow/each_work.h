@@ -1,0 +1,139 @@
+#pragma once
+// What becomes of the records of an `@each` stage: which batch is run next and on which worker, again after a failure,
+// and when its output may go on.
+//
+// A batch is what one process gets: one record, or `@each=N` of them. It is held until its output was written (or it was
+// skipped, or buried with the dead letters), and only then settled: whoever sent it may forget it then.
+//
+//   waiting -> running -> done (its turn to be written has come, or not yet) -> settled
+//      ^          |
+//      '- resting <- failed with tries left        failed for good -> dead: to be buried -> settled
+//                                                                  -> or the stage is broken
+//
+// With a lane, only the worker of that number runs the batch, and batches of one lane are run in the order of their
+// numbers: one that rests holds back those behind it. `ordered`: batches are written in the order of their numbers.
+// Invariants: batches held are at most `held_max`; those that are run are at most the workers.
+// Order for the shell: after every input ask all poll_* until they are empty.
+// Threading: pure; no clock, no I/O.
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "exec/process_status.h"
+
+namespace sluice::flow {
+
+/// A batch's place in its stage's input, from 1: the Seq of the job log.
+using BatchNumber = std::uint64_t;
+
+struct EachWorkOptions {
+  std::uint32_t workers = 1;
+  bool ordered = false;
+  std::uint32_t retries = 0;  // after an attempt that failed
+  std::uint32_t losses = 3;   // how often a process that a signal ended is run again, whatever `retries` says
+  bool buries = false;        // what failed for good is buried; else it breaks the stage
+  /// Held at most, of all kinds. With `ordered` it is how far the output may run ahead of the slowest batch.
+  std::size_t held_max = 1024;
+  Duration backoff_first = std::chrono::milliseconds(100);  // doubled for each further attempt
+  Duration backoff_max = std::chrono::seconds(10);
+};
+
+/// How one attempt went.
+struct AttemptEnd {
+  enum class Kind { succeeded, failed, lost, refused };
+  Kind kind = Kind::succeeded;
+  exec::ProcessStatus status;  // of a process that ended
+  std::string why;             // `refused`: it could not be started, and trying again is of no use
+};
+
+class EachWork final {
+ public:
+  using Worker = std::uint32_t;  // from 0
+
+  explicit EachWork(const EachWorkOptions& options);
+
+  /// Room for one more batch.
+  bool wants_batch() const;
+  /// A worker is free, and a batch may wait for it.
+  bool can_start() const { return !startable_.empty() && !free_.empty(); }
+  /// A worker is free, and no batch is there that it could begin with.
+  bool hungry() const { return startable_.empty() && !free_.empty(); }
+  /// Requires: wants_batch(), and a number above all before. `lane`: below the number of workers.
+  void on_batch(BatchNumber batch, std::optional<Worker> lane);
+  void on_source_end() { source_ended_ = true; }
+
+  void on_ended(BatchNumber batch, AttemptEnd end, TimePoint now);
+  /// Its output has gone on, whole.
+  void on_written(BatchNumber batch);
+  /// It is with the dead letters.
+  void on_buried(BatchNumber batch);
+
+  struct Start {
+    BatchNumber batch = 0;
+    Worker worker = 0;
+    std::uint32_t attempt = 0;  // from 1
+  };
+  std::optional<Start> poll_start(TimePoint now);
+  /// A batch whose output is to be written now.
+  std::optional<BatchNumber> poll_write();
+  struct Dead {
+    BatchNumber batch = 0;
+    std::uint32_t attempts = 0;
+    AttemptEnd end;
+  };
+  std::optional<Dead> poll_dead();
+  /// Nothing starts any more: the flow ends.
+  void stop() { stopped_ = true; }
+  std::optional<TimePoint> poll_deadline() const;  // when a batch has rested
+
+  struct Broken {
+    BatchNumber batch = 0;
+    std::uint32_t attempts = 0;
+    AttemptEnd end;
+  };
+  const std::optional<Broken>& broken() const { return broken_; }
+  std::size_t running() const { return running_.size(); }
+  /// The input has ended, and everything is settled.
+  bool finished() const { return source_ended_ && held_.empty(); }
+  std::uint64_t dead() const { return dead_count_; }
+  std::uint64_t retried() const { return retried_; }
+
+ private:
+  enum class State : std::uint8_t { waiting, resting, running, done, writing, dead };
+  struct Held {
+    State state = State::waiting;
+    std::optional<Worker> lane;
+    TimePoint rests_until{};
+    Worker worker = 0;
+    std::uint32_t failures = 0;
+    std::uint32_t losses = 0;
+    std::uint32_t attempts() const { return failures + losses; }
+  };
+
+  void run_again(BatchNumber batch, Held& held, TimePoint now);
+  void condemn(BatchNumber batch, Held& held, AttemptEnd end);
+  void settle(BatchNumber batch);
+  bool has_worker(const Held& held) const { return held.lane ? free_.contains(*held.lane) : !free_.empty(); }
+  bool goes_first(BatchNumber batch) const { return held_.begin()->first == batch; }
+
+  EachWorkOptions options_;
+  std::map<BatchNumber, Held> held_;
+  std::map<BatchNumber, Worker> running_;
+  std::set<Worker> free_;
+  std::set<BatchNumber> startable_;  // waiting and resting, in order
+  std::deque<BatchNumber> writable_;
+  std::deque<Dead> to_bury_;
+  std::optional<Broken> broken_;
+  bool source_ended_ = false;
+  bool stopped_ = false;
+  std::uint64_t dead_count_ = 0;
+  std::uint64_t retried_ = 0;
+};
+
+}  // namespace sluice::flow

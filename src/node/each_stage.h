@@ -1,0 +1,52 @@
+#pragma once
+// An `@each` stage at work: cuts its input into records, runs a process for each batch of them, and writes on what they
+// print, whole and one behind the other (flow/each_work.h decides which, when and how often).
+//
+// A record goes to its process on stdin, which is whole and closed when the process starts, or in place of `{}`. The
+// output is held until the process has exited with 0. It has a thread of its own, as record_spread has.
+// A stage that fails keeps its output open until it is destroyed: who reads there must be killed first, or it takes a
+// part for the whole.
+// Threading: made and destroyed by one thread; `on_end` is called once, on the thread of the stage.
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "exec/job_client.h"
+#include "flow/each_work.h"
+#include "flow/record_command.h"
+#include "flow/record_key.h"
+#include "link/record_framing.h"
+#include "node/job_stage.h"
+
+namespace sluice::node {
+
+struct EachStageOptions {
+  JobStageOptions stage;
+  flow::EachWorkOptions work;
+  std::uint32_t records = 1;  // a process
+  flow::RecordCommand command;
+};
+
+class EachStage final : public JobStage {
+ public:
+  /// Errors: errno; no thread can be started, no descriptor is left, or nobody reads `into` (EPIPE).
+  static std::expected<std::unique_ptr<EachStage>, int> start(JobStageStreams streams, EachStageOptions options,
+                                                              std::function<void(JobStageEnd)> on_end);
+  /// Stops it if it has not ended.
+  ~EachStage() override;
+
+  void stop_starting() override;
+  JobStageCounts counts() const override;
+
+ private:
+  struct Running;
+  explicit EachStage(std::unique_ptr<Running> running);
+  std::unique_ptr<Running> running_;
+};
+
+}  // namespace sluice::node

@@ -1,0 +1,123 @@
+#include "node/job_log.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <optional>
+
+namespace sluice::node {
+namespace {
+
+constexpr std::string_view kHeader = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
+constexpr std::size_t kColumns = 9;
+
+std::string visible(std::string_view command) {
+  std::string text;
+  for (char c : command) {
+    if (c == '\n')
+      text += "\\n";
+    else if (c == '\t')
+      text += "\\t";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+      text += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    else
+      text += c;
+  }
+  return text;
+}
+
+template <class Number>
+std::optional<Number> number_of(std::string_view text) {
+  Number number{};
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+std::expected<void, int> write_whole(int file, std::string_view text) {
+  while (!text.empty()) {
+    ssize_t written = ::write(file, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return std::unexpected(written < 0 ? errno : ENOSPC);
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return {};
+}
+
+std::expected<std::string, int> read_whole(int file) {
+  std::string text;
+  std::array<char, 65536> block;
+  while (true) {
+    ssize_t got = ::read(file, block.data(), block.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return std::unexpected(errno);
+    if (got == 0) return text;
+    text.append(block.data(), static_cast<std::size_t>(got));
+  }
+}
+
+}  // namespace
+
+std::string to_text(const JobLogLine& line) {
+  return fmt::format("{}\t:\t{:.3f}\t{:10.3f}\t{}\t{}\t{}\t{}\t{}\n", line.number, line.started_s, line.runtime_s,
+                     line.sent_bytes, line.received_bytes, line.status.exit_code(), line.status.signal(),
+                     visible(line.command));
+}
+
+std::expected<std::set<flow::BatchNumber>, std::string> read_done_jobs(std::string_view log) {
+  std::set<flow::BatchNumber> done;
+  for (std::size_t number = 1; !log.empty(); ++number) {
+    std::size_t end = log.find('\n');
+    if (end == log.npos) break;  // cut short
+    std::string_view line = log.substr(0, end);
+    log.remove_prefix(end + 1);
+    if (line.starts_with("Seq\t")) continue;
+    std::array<std::string_view, kColumns> columns;
+    std::size_t column = 0;
+    for (std::string_view rest = line; column < kColumns; ++column) {
+      std::size_t tab = column + 1 < kColumns ? rest.find('\t') : rest.npos;
+      columns[column] = rest.substr(0, tab);
+      if (tab == rest.npos) break;
+      rest.remove_prefix(tab + 1);
+    }
+    auto sequence = number_of<flow::BatchNumber>(columns[0]);
+    auto status = number_of<int>(columns[6]), signal = number_of<int>(columns[7]);
+    if (column + 1 < kColumns || !sequence || !status || !signal)
+      return std::unexpected(fmt::format("line {} is none of a job log", number));
+    if (*status == 0 && *signal == 0)
+      done.insert(*sequence);
+    else
+      done.erase(*sequence);
+  }
+  return done;
+}
+
+std::expected<JobLog, std::string> JobLog::open(const std::string& path, bool resume) {
+  auto refuse = [&](int error) { return std::unexpected(fmt::format("--joblog {}: {}", path, std::strerror(error))); };
+  UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | (resume ? 0 : O_TRUNC), 0666));
+  if (!file) return refuse(errno);
+  JobLog log(path, std::move(file));
+  auto text = resume ? read_whole(log.file_.get()) : std::string();
+  if (!text) return refuse(text.error());
+  auto done = read_done_jobs(*text);
+  if (!done)
+    return std::unexpected(fmt::format("--joblog {}: {}; leave --resume out to begin anew", path, done.error()));
+  log.done_ = *std::move(done);
+  std::string start = text->empty() ? std::string(kHeader) : text->ends_with('\n') ? "" : "\n";
+  if (auto written = write_whole(log.file_.get(), start); !written) return refuse(written.error());
+  return log;
+}
+
+std::expected<void, std::string> JobLog::append(const JobLogLine& line) {
+  auto written = write_whole(file_.get(), to_text(line));
+  if (!written) return std::unexpected(fmt::format("--joblog {}: {}", path_, std::strerror(written.error())));
+  return {};
+}
+
+}  // namespace sluice::node

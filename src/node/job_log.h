@@ -1,0 +1,53 @@
+#pragma once
+// The job log of an `@each` stage: a line for each process that is over, in the columns of GNU parallel
+// (parallel(1), --joblog): Seq, Host, Starttime, JobRuntime, Send, Receive, Exitval, Signal, Command.
+//
+// Times are seconds, Starttime since 1970; Send and Receive are the bytes of its stdin and stdout. Line ends and other
+// control characters in a command are written as in $'...'. `--resume` reads which numbers have succeeded: those with
+// Exitval 0 and Signal 0; a line that a crash has cut short counts as none.
+// Threading: belongs to one thread at a time.
+#include <cstdint>
+#include <expected>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "base/unique_fd.h"
+#include "exec/process_status.h"
+#include "flow/each_work.h"
+
+namespace sluice::node {
+
+struct JobLogLine {
+  flow::BatchNumber number = 0;
+  double started_s = 0;  // since 1970
+  double runtime_s = 0;
+  std::uint64_t sent_bytes = 0;
+  std::uint64_t received_bytes = 0;
+  exec::ProcessStatus status = exec::ProcessStatus::exited(0);
+  std::string command;
+};
+
+std::string to_text(const JobLogLine& line);
+
+/// The numbers that a log has as done. Errors: a sentence with the number of the line; it is no job log.
+std::expected<std::set<flow::BatchNumber>, std::string> read_done_jobs(std::string_view log);
+
+class JobLog final {
+ public:
+  /// `resume`: appended to what is there, of which `done` is read. Else the file is made anew. Errors: a sentence.
+  static std::expected<JobLog, std::string> open(const std::string& path, bool resume);
+
+  bool done(flow::BatchNumber number) const { return done_.contains(number); }
+  /// Errors: a sentence.
+  std::expected<void, std::string> append(const JobLogLine& line);
+
+ private:
+  JobLog(std::string path, UniqueFd file) : path_(std::move(path)), file_(std::move(file)) {}
+
+  std::string path_;
+  UniqueFd file_;
+  std::set<flow::BatchNumber> done_;
+};
+
+}  // namespace sluice::node

@@ -1,0 +1,76 @@
+#pragma once
+// What `@each` and `@map` stages have in common: a program that is started by job, records that come in from one
+// stream and go out to another, and what is counted of it.
+// Threading: values, and an interface whose every call is for the thread that made the object.
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "exec/job_client.h"
+#include "exec/process_status.h"
+#include "flow/record_key.h"
+#include "link/record_framing.h"
+
+namespace sluice::node {
+
+class DeadLetters;
+class JobLog;
+
+struct JobStageStreams {
+  UniqueFd from, into;
+  bool from_is_ours = true;  // a pipe of ours alone; else shared with others, as stdin is
+  bool into_is_ours = true;
+  UniqueFd error;  // where the jobs' stderr goes; empty: where the launch has it
+  exec::JobClient jobs;
+};
+
+struct JobStageOptions {
+  std::string flow;       // its name
+  std::size_t stage = 0;  // from 1
+  std::string text;       // the command, as the user wrote it
+  link::RecordCutter::Options cut;
+  std::optional<flow::RecordKey> by;
+  std::optional<double> rate;      // records a second
+  DeadLetters* letters = nullptr;  // null: none; outlives the stage, as does `log`
+  JobLog* log = nullptr;
+};
+
+struct JobStageEnd {
+  enum class Kind {
+    ended,        // everything was done, or the flow ended and so did the last job
+    reader_gone,  // nobody reads what it writes
+    broken,       // a record failed for good, or records can't be moved
+  };
+  Kind kind = Kind::ended;
+  exec::ProcessStatus status = exec::ProcessStatus::exited(0);  // the stage's
+  std::string why;                                              // it is broken
+};
+
+struct JobStageCounts {
+  struct Worker {
+    std::uint64_t records_given = 0;
+    std::uint64_t records_written = 0;
+  };
+  std::vector<Worker> workers;
+  std::uint64_t input_bytes = 0;
+  std::uint64_t output_bytes = 0;
+  std::uint64_t jobs = 0;     // processes that were started
+  std::uint64_t retried = 0;  // attempts that were made again
+  std::uint64_t dead = 0;     // records that went to the dead letters
+  std::uint64_t skipped = 0;  // that an earlier run had done
+  std::uint64_t cpu_us = 0;
+  std::uint64_t peak_memory_bytes = 0;
+};
+
+class JobStage {
+ public:
+  virtual ~JobStage() = default;
+  /// The flow ends: what runs may end, nothing new is started.
+  virtual void stop_starting() = 0;
+  virtual JobStageCounts counts() const = 0;
+};
+
+}  // namespace sluice::node

@@ -1,0 +1,329 @@
+#include "node/record_streams.h"
+
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "link/record_gather.h"
+#include "link/record_spread.h"
+#include "node/dead_letters.h"
+#include "node/each_stage.h"
+#include "node/job_log.h"
+#include "node/map_stage.h"
+
+namespace sluice::node {
+namespace {
+
+// Into the workers of a stage, or out of them.
+struct WorkerStream {
+  std::size_t stage = 0;
+  bool into = false;
+  std::vector<UniqueFd> many;  // the workers' ends, until it is started
+  RecordStreams::End one;
+  std::vector<exec::ProgramIndex> readers;  // programs whose input it is
+  std::optional<link::RecordSpread> spread;
+  std::optional<link::RecordGather> gather;
+  bool over = false;
+};
+
+struct JobStream {
+  std::size_t stage = 0;
+  JobStageStreams streams;                   // until it is started
+  std::optional<exec::ProgramIndex> reader;  // whose input it is
+  std::unique_ptr<JobStage> running;
+  std::optional<exec::ProcessStatus> status;
+  bool over = false;
+};
+
+// What the threads leave for the loop.
+template <class End>
+struct Notices {
+  std::mutex mutex;
+  std::vector<std::pair<std::size_t, End>> ends;  // of which stream
+
+  void put(std::size_t stream, End end) {
+    std::lock_guard lock(mutex);
+    ends.emplace_back(stream, std::move(end));
+  }
+  std::vector<std::pair<std::size_t, End>> take() {
+    std::lock_guard lock(mutex);
+    return std::exchange(ends, {});
+  }
+};
+
+std::string cannot_move(int error) {
+  return fmt::format("its records can't be moved: {}; raise the limit (ulimit -n, ulimit -u)", std::strerror(error));
+}
+
+}  // namespace
+
+struct RecordStreams::Impl {
+  Impl(const flow::Plan& to_plan, RecordSettings to_settings, std::string to_flow)
+      : plan(to_plan), settings(std::move(to_settings)), flow(std::move(to_flow)) {}
+
+  void tell() const {
+    std::uint64_t one = 1;
+    (void)!::write(wake.get(), &one, sizeof one);
+  }
+
+  // The tap is the first stage that takes records.
+  std::optional<double> rate_of(std::size_t stage) const {
+    for (std::size_t before = 0; before < stage; ++before)
+      if (plan.stages[before].workers > 0) return std::nullopt;
+    return settings.rate;
+  }
+
+  link::RecordCutter::Options cut_of(std::size_t stage) const {
+    return {.framing = plan.stages[stage].framing, .record_max = settings.record_max};
+  }
+
+  void start_workers(std::size_t index) {
+    WorkerStream& stream = workers[index];
+    auto on_end = [this, index](link::RecordStreamEnd end) {
+      worker_ends.put(index, std::move(end));
+      tell();
+    };
+    int error = 0;
+    if (stream.into) {
+      link::RecordSpreadOptions options{
+          .cut = cut_of(stream.stage), .from_is_ours = stream.one.ours, .rate = rate_of(stream.stage)};
+      auto spread = link::RecordSpread::start(std::move(stream.one.stream), std::move(stream.many), options, on_end);
+      if (spread) return static_cast<void>(stream.spread.emplace(*std::move(spread)));
+      error = spread.error();
+    } else {
+      link::RecordGatherOptions options{.cut = cut_of(stream.stage), .into_is_ours = stream.one.ours};
+      auto gather = link::RecordGather::start(std::move(stream.many), std::move(stream.one.stream), options, on_end);
+      if (gather) return static_cast<void>(stream.gather.emplace(*std::move(gather)));
+      error = gather.error();
+    }
+    // Nobody reads stdout: the workers, whose output is closed now, learn it as in a shell.
+    if (error == EPIPE) return on_end({.kind = link::RecordStreamEnd::Kind::reader_gone, .why = {}});
+    on_end({.kind = link::RecordStreamEnd::Kind::failed, .why = cannot_move(error)});
+  }
+
+  void start_jobs(std::size_t index) {
+    JobStream& stream = jobs[index];
+    const flow::PlannedStage& planned = plan.stages[stream.stage];
+    auto on_end = [this, index](JobStageEnd end) {
+      job_ends.put(index, std::move(end));
+      tell();
+    };
+    auto error = planned.mode == flow::RecordMode::each ? start_each(stream, on_end) : start_map(stream, on_end);
+    if (!error) return;
+    if (*error == EPIPE)
+      return on_end({.kind = JobStageEnd::Kind::reader_gone, .status = exec::ProcessStatus::ended_by(SIGPIPE)});
+    on_end({.kind = JobStageEnd::Kind::broken, .status = exec::ProcessStatus::exited(125), .why = cannot_move(*error)});
+  }
+
+  JobStageOptions options_of(std::size_t stage) {
+    return {.flow = flow,
+            .stage = stage + 1,
+            .text = plan.stages[stage].command,
+            .cut = cut_of(stage),
+            .by = plan.stages[stage].by,
+            .rate = rate_of(stage),
+            .letters = letters ? &*letters : nullptr,
+            .log = log ? &*log : nullptr};
+  }
+
+  // Errors: errno.
+  std::optional<int> start_each(JobStream& stream, std::function<void(JobStageEnd)> on_end) {
+    const flow::PlannedStage& planned = plan.stages[stream.stage];
+    EachStageOptions options{
+        .stage = options_of(stream.stage),
+        .work = {.workers = planned.workers,
+                 .ordered = planned.ordered,
+                 .retries = settings.retries,
+                 .buries = letters.has_value(),
+                 .held_max = planned.ordered ? kOrderedHeldMax : std::max<std::size_t>(4 * planned.workers, 64)},
+        .records = planned.records_a_process,
+        .command = planned.record_command};
+    auto running = EachStage::start(std::move(stream.streams), std::move(options), std::move(on_end));
+    if (!running) return running.error();
+    stream.running = *std::move(running);
+    return std::nullopt;
+  }
+
+  std::optional<int> start_map(JobStream& stream, std::function<void(JobStageEnd)> on_end) {
+    const flow::PlannedStage& planned = plan.stages[stream.stage];
+    MapStageOptions options{.stage = options_of(stream.stage),
+                            .work = {.workers = planned.workers,
+                                     .lanes = planned.by.has_value(),
+                                     .retries = settings.retries,
+                                     .buries = letters.has_value()},
+                            .ordered = planned.ordered};
+    auto running = MapStage::start(std::move(stream.streams), std::move(options), std::move(on_end));
+    if (!running) return running.error();
+    stream.running = *std::move(running);
+    return std::nullopt;
+  }
+
+  void on_end(WorkerStream& stream, link::RecordStreamEnd end) {
+    stream.over = true;
+    if (end.kind == link::RecordStreamEnd::Kind::failed)
+      return static_cast<void>(events.push_back(RecordsFailed{.stage = stream.stage, .why = std::move(end.why)}));
+    for (exec::ProgramIndex reader : stream.readers) events.push_back(InputOver{reader});
+  }
+
+  void on_end(JobStream& stream, JobStageEnd end) {
+    stream.over = true;
+    stream.status = end.status;
+    if (end.kind == JobStageEnd::Kind::broken)
+      return static_cast<void>(events.push_back(
+          RecordsFailed{.stage = stream.stage, .status = end.status.shell_status(), .why = std::move(end.why)}));
+    if (stream.reader) events.push_back(InputOver{*stream.reader});
+  }
+
+  void count(const WorkerStream& stream, flow::FlowSummary& summary, bool exact) const {
+    auto& summaries = summary.stages[stream.stage].workers;
+    for (std::size_t i = 0; i < summaries.size(); ++i) {
+      if (stream.spread) summaries[i].records_given = stream.spread->given(i);
+      if (stream.gather) summaries[i].records_written = stream.gather->taken(i);
+    }
+    if (!exact) return;
+    if (stream.gather) summary.stages[stream.stage].output_bytes = stream.gather->bytes();
+    if (stream.spread) count_source(stream.stage, stream.spread->bytes(), summary);
+  }
+
+  void count(const JobStream& stream, flow::FlowSummary& summary, bool exact) const {
+    if (!stream.running) return;
+    JobStageCounts counts = stream.running->counts();
+    flow::StageSummary& stage = summary.stages[stream.stage];
+    for (std::size_t i = 0; i < std::min(stage.workers.size(), counts.workers.size()); ++i) {
+      stage.workers[i].records_given = counts.workers[i].records_given;
+      stage.workers[i].records_written = counts.workers[i].records_written;
+    }
+    stage.cpu_us = counts.cpu_us;
+    stage.peak_memory_bytes = counts.peak_memory_bytes;
+    stage.jobs = flow::JobSummary{
+        .started = counts.jobs, .retried = counts.retried, .dead_letters = counts.dead, .skipped = counts.skipped};
+    if (!exact) return;
+    stage.output_bytes = counts.output_bytes;
+    count_source(stream.stage, counts.input_bytes, summary);
+  }
+
+  // What a stage has read is what the one before it has written, if that is not counted itself.
+  void count_source(std::size_t reader, std::uint64_t bytes, flow::FlowSummary& summary) const {
+    if (reader > 0 && plan.stages[reader - 1].workers == 0) summary.stages[reader - 1].output_bytes = bytes;
+  }
+
+  // How far the output of @ordered may run ahead of its slowest record.
+  static constexpr std::size_t kOrderedHeldMax = 1024;
+
+  const flow::Plan& plan;
+  RecordSettings settings;
+  std::string flow;
+  std::optional<DeadLetters> letters;
+  std::optional<JobLog> log;
+  UniqueFd wake;
+  Notices<link::RecordStreamEnd> worker_ends;
+  Notices<JobStageEnd> job_ends;
+  std::deque<std::variant<InputOver, RecordsFailed>> events;
+  std::vector<WorkerStream> workers;  // their threads leave notices: they go first
+  std::vector<JobStream> jobs;
+};
+
+RecordStreams::RecordStreams(const flow::Plan& plan, RecordSettings settings, std::string flow)
+    : impl_(std::make_unique<Impl>(plan, std::move(settings), std::move(flow))) {}
+RecordStreams::~RecordStreams() = default;
+
+std::expected<void, std::string> RecordStreams::open_files() {
+  if (!impl_->settings.dead_letters.empty()) {
+    auto letters = DeadLetters::open(impl_->settings.dead_letters);
+    if (!letters) return std::unexpected(letters.error());
+    impl_->letters.emplace(*std::move(letters));
+  }
+  if (impl_->settings.job_log.empty()) return {};
+  auto log = JobLog::open(impl_->settings.job_log, impl_->settings.resume);
+  if (!log) return std::unexpected(log.error());
+  impl_->log.emplace(*std::move(log));
+  return {};
+}
+
+void RecordStreams::add_spread(std::size_t stage, End from, std::vector<UniqueFd> into,
+                               std::vector<exec::ProgramIndex> readers) {
+  impl_->workers.push_back(
+      {.stage = stage, .into = true, .many = std::move(into), .one = std::move(from), .readers = std::move(readers)});
+}
+
+void RecordStreams::add_gather(std::size_t stage, std::vector<UniqueFd> from, End into,
+                               std::optional<exec::ProgramIndex> reader) {
+  WorkerStream& stream = impl_->workers.emplace_back();
+  stream.stage = stage;
+  stream.many = std::move(from);
+  stream.one = std::move(into);
+  if (reader) stream.readers.push_back(*reader);
+}
+
+std::expected<UniqueFd, int> RecordStreams::add_jobs(std::size_t stage, End from, End into, UniqueFd error,
+                                                     std::optional<exec::ProgramIndex> reader) {
+  auto socket = exec::JobClient::make();
+  if (!socket) return std::unexpected(socket.error());
+  JobStream& stream = impl_->jobs.emplace_back();
+  stream.stage = stage;
+  stream.reader = reader;
+  stream.streams = {.from = std::move(from.stream),
+                    .into = std::move(into.stream),
+                    .from_is_ours = from.ours,
+                    .into_is_ours = into.ours,
+                    .error = std::move(error),
+                    .jobs = std::move(socket->first)};
+  return std::move(socket->second);
+}
+
+std::expected<void, int> RecordStreams::prepare() {
+  if (impl_->workers.empty() && impl_->jobs.empty()) return {};
+  impl_->wake.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!impl_->wake) return std::unexpected(errno);
+  return {};
+}
+
+void RecordStreams::start() {
+  for (std::size_t i = 0; i < impl_->workers.size(); ++i) impl_->start_workers(i);
+  for (std::size_t i = 0; i < impl_->jobs.size(); ++i) impl_->start_jobs(i);
+}
+
+void RecordStreams::take_notices() {
+  if (!impl_->wake) return;
+  std::uint64_t count = 0;
+  (void)!::read(impl_->wake.get(), &count, sizeof count);
+  for (auto& [index, end] : impl_->worker_ends.take()) impl_->on_end(impl_->workers[index], std::move(end));
+  for (auto& [index, end] : impl_->job_ends.take()) impl_->on_end(impl_->jobs[index], std::move(end));
+}
+
+std::optional<std::variant<InputOver, RecordsFailed>> RecordStreams::poll_event() {
+  if (impl_->events.empty()) return std::nullopt;
+  auto event = std::move(impl_->events.front());
+  impl_->events.pop_front();
+  return event;
+}
+
+bool RecordStreams::over() const {
+  return std::ranges::all_of(impl_->workers, &WorkerStream::over) && std::ranges::all_of(impl_->jobs, &JobStream::over);
+}
+
+int RecordStreams::descriptor() const { return impl_->wake.get(); }
+
+void RecordStreams::stop_jobs() {
+  for (JobStream& stream : impl_->jobs)
+    if (stream.running) stream.running->stop_starting();
+}
+
+std::optional<exec::ProcessStatus> RecordStreams::status_of(std::size_t stage) const {
+  for (const JobStream& stream : impl_->jobs)
+    if (stream.stage == stage) return stream.status;
+  return std::nullopt;
+}
+
+void RecordStreams::count(flow::FlowSummary& summary, bool exact) const {
+  for (const WorkerStream& stream : impl_->workers) impl_->count(stream, summary, exact);
+  for (const JobStream& stream : impl_->jobs) impl_->count(stream, summary, exact);
+}
+
+}  // namespace sluice::node
