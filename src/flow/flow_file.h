@@ -61,7 +61,7 @@ struct FlowFile {
   std::vector<FileLink> links;    // likewise; those of stderr are behind the others
 };
 
-/// Of one flow; docs/protocol.md has the same for flows over hosts.
+/// Of one flow. A node keeps room for so many links of a flow, too.
 inline constexpr std::size_t kFileStagesMax = 4096;
 inline constexpr std::size_t kFileLinksMax = 4096;
 

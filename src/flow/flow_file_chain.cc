@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "flow/graph_cycles.h"
 #include "flow/quoting.h"
 
 namespace sluice::flow {
@@ -44,6 +45,7 @@ class Refusals final {
     for (const FileStage& stage : file_.stages) refuse_keys(stage);
     std::vector<std::size_t> leaving(file_.stages.size()), arriving(file_.stages.size());
     for (const FileLink& link : file_.links) refuse_link(link, leaving, arriving);
+    refuse_cycles();
     if (found_.empty()) refuse_parallel(arriving);
     return found_.take();
   }
@@ -78,6 +80,18 @@ class Refusals final {
              fmt::format("'slow: {}' of the link '{} -> {}'",
                          link.slow.kind == SlowPolicy::Kind::drop ? "drop" : "spill", from.name, to.name),
              "links that do not wait");
+  }
+
+  void refuse_cycles() {
+    std::vector<Link> links;
+    for (const FileLink& link : file_.links) links.push_back({link.from, link.to});
+    for (const Cycle& cycle : find_cycles(file_.stages.size(), links)) {
+      const FileLink& closing = file_.links[cycle.closing_link];
+      refuse(closing.place,
+             fmt::format("the link '{} -> {}', which closes a cycle,", file_.stages[closing.from].name,
+                         file_.stages[closing.to].name),
+             "flows that go round");
+    }
   }
 
   // Without branches and cycles, every stage that no link leads to begins a row of its own.

@@ -64,6 +64,8 @@ TEST(FlowFileChain, NamesWhatIsNotThereYet) {
               HasSubstr("the link 'a -> b' from stderr"));
   EXPECT_THAT(refusals("{ a: { run: ls }, b: { run: wc }, c: { run: ls }, d: { run: wc } }", "[ a -> b, c -> d ]"),
               HasSubstr("stage 'c', which begins a second row of stages, needs flows of several rows"));
+  EXPECT_THAT(refusals(kThree, "[ a -> b -> c, { link: c -> a, slow: { spill: 1M } } ]"),
+              HasSubstr("the link 'c -> a', which closes a cycle, needs flows that go round"));
   EXPECT_THAT(refusals("{ a: { run: ls, framing: json } }", "[]"), HasSubstr("f:1:25: stage 'a': '@json' says how"));
 }
 

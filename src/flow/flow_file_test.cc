@@ -150,6 +150,7 @@ TEST(FlowFile, RefusesWrongTypes) {
   EXPECT_THAT(mistakes("stages: { s: }\n"), HasSubstr("f:1:11: s: it takes a map"));
   EXPECT_THAT(mistakes("name: a/b\nstages: { s: { run: ls } }\n"), HasSubstr("no '/'"));
   EXPECT_THAT(mistakes("stages: { s: { run: ls } }\nlinks: a -> b\n"), HasSubstr("f:2:8: links: it takes a list"));
+  EXPECT_THAT(stage_mistakes("{ run: ls, <<: { workers: 1 } }"), HasSubstr("no merge keys"));
   EXPECT_THAT(stage_mistakes("{ run: }"),
               HasSubstr("run: it takes a command, or a list of its words, and this is nothing"));
   EXPECT_THAT(stage_mistakes("{ run: '' }"), HasSubstr("run: it takes"));

@@ -56,6 +56,7 @@ std::string describe_value(const YamlNode& node) {
 }
 
 std::string spelling_help(std::string_view typed, Names known, std::string_view what) {
+  if (typed == "<<") return ": YAML 1.2 has no merge keys; write its keys out, or use an alias for a whole value";
   std::string nearest = nearest_of(typed, known);
   return nearest.empty() ? fmt::format("; {}: {}", what, fmt::join(known, " ")) : nearest;
 }
