@@ -5,7 +5,7 @@ set -euo pipefail
 
 declare -A packages=(
   [build]="g++ cmake ninja-build libboost1.81-dev libcli11-dev libfmt-dev libprotobuf-dev libspdlog-dev libssl-dev
-           libxxhash-dev nlohmann-json3-dev protobuf-compiler"
+           libxxhash-dev libyaml-dev nlohmann-json3-dev protobuf-compiler"
   [test]="ccache libgtest-dev libgmock-dev python3 python3-pytest python3-pexpect python3-pytest-xdist
           bash dash less fzf zsh fish util-linux procps curl iproute2 nftables openssl"
   [fuzz]="clang-19 libclang-rt-19-dev"

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = pathlib.Path(os.environ.get("SLUICE_BINARY", ROOT / "build/release/sluice"))
-DOCUMENTS = ["README.md", "docs/pipelines.md"]
+DOCUMENTS = ["README.md", "docs/pipelines.md", "docs/flow-files.md"]
 BLOCK = re.compile(r"(?P<note><!--[^>]*-->\n)?^```console\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -42,7 +42,6 @@ struct FutureOption {
   const char* meaning;
 };
 constexpr FutureOption kFuture[] = {
-    {"-f,--file", "FILE", "flow files", "run the flow of a file; - reads stdin"},
     {"-d,--deploy", nullptr, "services", "deploy the pipeline as a service"},
 };
 
@@ -79,6 +78,8 @@ void add_cluster_options(CLI::App& app, RunOptions& options, Raw& raw) {
 }
 
 void add_options(CLI::App& app, RunOptions& options, Raw& raw) {
+  app.add_option("-f,--file", options.file, "run the flow of a file, whatever its name; - reads it from stdin")
+      ->type_name("FILE");
   // One value for each time it is given: the pipeline text that follows is no second one.
   app.add_option("--env", options.environment, "set a variable for every stage; NAME alone takes it away")
       ->allow_extra_args(false)
@@ -113,7 +114,8 @@ void add_options(CLI::App& app, RunOptions& options, Raw& raw) {
 class RunFormatter final : public CLI::Formatter {
  public:
   std::string make_usage(const CLI::App*, std::string) const override {
-    return "\nUsage: sluice run [OPTIONS] TEXT\n       sluice run [OPTIONS] -- COMMAND [ARGUMENT...]\n";
+    return "\nUsage: sluice run [OPTIONS] TEXT\n       sluice run [OPTIONS] -- COMMAND [ARGUMENT...]\n"
+           "       sluice run [OPTIONS] NAME.flow.yaml | NAME.flow.json | -f FILE\n";
   }
 };
 
@@ -256,7 +258,9 @@ std::expected<void, std::string> take_text(const CLI::App& app, const Raw& raw, 
   if (options.command && !rest.empty())
     return Refusal(fmt::format("run: '{}' stands before --, and a command behind it; give one of them", rest[0]));
   bool from_file = app.count("--file") > 0;
-  if (options.command || (from_file && rest.empty())) return {};
+  if (from_file && (options.command || !rest.empty()))
+    return Refusal("run: --file names what to run, and so does what stands beside it; give one of them");
+  if (options.command || from_file) return {};
   if (rest.empty()) return Refusal(nothing_to_run(raw));
   if (rest.size() > 1)
     return Refusal(fmt::format("run: takes one argument, and got {}: {}", rest.size(), quoted_whole(rest)));

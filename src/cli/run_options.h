@@ -19,6 +19,7 @@ namespace sluice::cli {
 
 struct RunOptions {
   std::string text;                                 // the pipeline, or the name of a flow file
+  std::string file;                                 // -f: a flow file, whatever its name; - is stdin
   std::optional<std::vector<std::string>> command;  // run -- CMD ARGS
   std::optional<Duration> timeout;
   Duration grace = std::chrono::seconds(2);

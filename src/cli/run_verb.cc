@@ -9,6 +9,8 @@
 #include <optional>
 
 #include "cli/completion.h"
+#include "cli/flow_file_input.h"
+#include "cli/run_flow_file.h"
 #include "cli/run_on_cluster.h"
 #include "cli/run_options.h"
 #include "cli/verbs.h"
@@ -27,12 +29,6 @@ namespace sluice::cli {
 namespace {
 
 using node::kRefused;
-
-// A pipeline may well end in such a word: `cat a.flow.yaml`.
-bool names_flow_file(const std::string& text) {
-  bool one_word = text.find_first_of(" \t\n|;&<>()") == std::string::npos;
-  return one_word && (text.ends_with(".flow.yaml") || text.ends_with(".flow.json"));
-}
 
 // The current folder as cd(1) would spell it, symbolic links as they were typed; the physical path where that spelling
 // does not lead there.
@@ -139,10 +135,11 @@ int run_verb(const Arguments& arguments) {
   int refused = options.dry_run ? kFailed : kRefused;
   for (const std::string& reason : options.not_yet)
     return refuse(refused, fmt::format("run: {}, which this version does not have yet", reason));
-  if (names_flow_file(options.text))
-    return refuse(refused, fmt::format("'{}' is a flow file, which this version does not run yet; give the pipeline as "
-                                       "text: sluice run \"a | b | c\"",
-                                       options.text));
+  // Its name is one of the folder that we are called in, whatever --cwd says.
+  std::string file = flow_file_of(options);
+  std::expected<std::string, std::string> file_text;
+  if (!file.empty()) file_text = read_flow_text(file);
+  if (!file_text) return refuse(refused, "run: " + file_text.error());
 
   exec::Environment environment = stage_environment(options);
   if (std::string problem = enter(options.directory, environment); !problem.empty()) return refuse(refused, problem);
@@ -153,9 +150,17 @@ int run_verb(const Arguments& arguments) {
   }
   // A word that is no other may be the name of a node that only the cluster knows.
   bool cluster = cluster_can_be_found(options);
-  auto graph = options.command ? flow::single_command(*options.command)
-                               : flow::read_pipeline_text(options.text, {.names = {}, .others_too = cluster},
-                                                          flow::shell_dialect(*shell, environment));
+  flow::ShellDialect dialect = flow::shell_dialect(*shell, environment);
+  std::expected<flow::FlowGraph, std::string> graph;
+  if (!file.empty()) {
+    auto read_graph = graph_of_flow_file(*file_text, options, dialect);
+    if (!read_graph) return read_graph.error();
+    graph = *std::move(read_graph);
+  } else if (options.command) {
+    graph = flow::single_command(*options.command);
+  } else {
+    graph = flow::read_pipeline_text(options.text, {.names = {}, .others_too = cluster}, dialect);
+  }
   if (!graph) return refuse(refused, graph.error());
   if (options.background && !cluster)
     return refuse(refused,

@@ -25,6 +25,7 @@ constexpr Verb kVerbs[] = {
     {"wait", "wait for a flow in the background", wait_verb},
     {"stop", "end a flow", stop_verb},
     {"rm", "forget a flow that has ended", rm_verb},
+    {"flow", "check and draw flow files", flow_verb},
     {"nodes", "list the nodes of the cluster", nodes_verb},
     {"start", "run a node", start_verb},
     {"leave", "take a node out of the cluster", leave_verb},
@@ -146,8 +147,8 @@ int help_verb(const Arguments& arguments) {
   const Verb* verb = find_verb(arguments[0]);
   if (verb == nullptr || verb->hidden) return refuse(kUsage, "help: " + no_such_verb(arguments[0], verb_names()));
   // `help cert issue` is `cert issue --help`; a verb that has none behind it says itself what it does not take.
-  bool behind_noun =
-      arguments.size() > 1 && (verb->run == cert_verb || verb->run == context_verb || verb->run == config_verb);
+  bool behind_noun = arguments.size() > 1 && (verb->run == cert_verb || verb->run == context_verb ||
+                                              verb->run == config_verb || verb->run == flow_verb);
   return behind_noun ? verb->run({arguments[1], "--help"}) : verb->run({"--help"});
 }
 

@@ -34,6 +34,7 @@ int cert_verb(const Arguments& arguments);
 int config_verb(const Arguments& arguments);
 int context_verb(const Arguments& arguments);
 int dev_verb(const Arguments& arguments);
+int flow_verb(const Arguments& arguments);
 int init_verb(const Arguments& arguments);
 int keygen_verb(const Arguments& arguments);
 int leave_verb(const Arguments& arguments);

@@ -27,6 +27,19 @@ def digest_of_file(path):
     return digest(path.read_bytes())
 
 
+# --- the text, or a file ------------------------------------------------------------------------------------------
+
+
+def test_row_of_a_flow_file_runs_where_its_stages_say(trio):
+    text = """{"name": "fleet", "stages": {"a": {"run": "echo $V; hostname", "on": "n2", "env": {"V": "x y"}},
+               "b": {"run": "cat", "on": "n3"}, "c": {"run": "rev"}}, "links": ["a -> b -> c"]}"""
+    (trio.household.folder / "a.flow.json").write_text(text)
+    result = trio.run("a.flow.json", "--json")
+    assert result.returncode == 0 and result.stdout.splitlines()[0] == b"y x"
+    assert [stage["host"] for stage in result.summary["stages"]] == ["n2", "n3", "n3"]
+    assert result.summary["flow"] == "fleet"
+
+
 # --- bytes --------------------------------------------------------------------------------------------------------
 
 

@@ -47,10 +47,6 @@ def joined(value):
 
 
 @pytest.mark.parametrize("arguments, reason", [
-    (["flow.flow.yaml"], "is a flow file"),
-    (["flow.flow.json"], "is a flow file"),
-    (["-f", "flow"], "--file needs flow files"),
-    (["-f", "-"], "--file needs flow files"),
     (["-d", "cat"], "--deploy needs services"),
     (["--deploy", "cat"], "--deploy needs services"),
     (["--ship", "x", "cat"], "--ship x: no stage runs elsewhere"),
@@ -105,7 +101,7 @@ def test_every_help_has_two_examples(household, arguments):
     assert len(examples) >= 2, result.stdout.decode()
 
 
-@pytest.mark.parametrize("words", [["cert", "issue"], ["context", "add"], ["config", "show"]], ids=joined)
+@pytest.mark.parametrize("words", [["cert", "issue"], ["context", "add"], ["config", "show"], ["flow", "graph"]], ids=joined)
 def test_help_of_a_verb_behind_a_noun_is_its_own(household, words):
     result = household.run_sluice("help", *words)
     assert result.outcome == household.run_sluice(*words, "--help").outcome

@@ -97,7 +97,7 @@ OPTIONS = [
     ("init", "--listen"), ("keygen", "--help"), ("cert issue", "--role"), ("cert revoke", "--key"),
     ("cert revoked", "--json"),
     ("context add", "--use"), ("context use", "--help"), ("context ls", "--json"), ("context rm", "--help"),
-    ("config show", "--json"), ("version", "--json"),
+    ("config show", "--json"), ("flow check", "--help"), ("flow graph", "--format"), ("version", "--json"),
 ]
 
 
@@ -111,12 +111,13 @@ def test_every_verb_offers_its_options(household, home, verb, option):
 def test_every_verb_is_in_the_list_above(household, home):
     with_verbs = {verb.split()[0] for verb, _ in OPTIONS}
     assert set(offered(household, "")) - {"--help", "--version"} == with_verbs | {"completion", "help"}
-    for noun in ("cert", "context", "config"):
+    for noun in ("cert", "context", "config", "flow"):
         assert {f"{noun} {verb}" for verb in offered(household, noun, "")} - {f"{noun} --help"} == {
             verb for verb, _ in OPTIONS if verb.startswith(noun + " ")}
 
 
 @pytest.mark.parametrize("line, values", [
+    ("run -f ", [":files"]), ("flow check ", [":files"]), ("flow graph --format d", ["dot"]),
     ("start --key ", [":files"]), ("start --data ", [":folders"]), ("start --log-format ", ["text", "json"]),
     ("start --log-level w", ["warn"]), ("start --log-level=w", ["--log-level=warn"]), ("start --log-level = w", ["warn"]),
     ("cert issue --role adm", ["admin"]), ("cert issue -o ", [":files"]), ("cert revoke ", [":files"]),

@@ -101,7 +101,7 @@ def test_progress_lines_as_json_parse(household):
     assert reports[-1]["stages"][1]["io_read_bytes"] >= 600_000
 
 
-@pytest.mark.parametrize("text, status", [("nosuchcommand | cat", 127), ("@map cat | cat", 125)])
+@pytest.mark.parametrize("text, status", [("nosuchcommand | cat", 127), ("@sandbox cat | cat", 125)])
 def test_summary_is_printed_of_a_flow_that_did_not_start(household, text, status):
     result = household.run_sluice("run", "--json", text)
     summary = json.loads(result.stderr.splitlines()[-1])

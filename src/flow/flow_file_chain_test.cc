@@ -1,0 +1,126 @@
+#include "flow/flow_file_chain.h"
+
+#include <gmock/gmock.h>
+
+#include "flow/flow_drawing.h"
+
+namespace sluice::flow {
+namespace {
+
+using testing::HasSubstr;
+
+FlowFile read(std::string_view text) {
+  auto file = read_flow_file(text);
+  EXPECT_TRUE(file) << (file ? "" : describe_mistakes("f", file.error()));
+  return file ? *file : FlowFile{};
+}
+
+std::string refusals(const std::string& stages, const std::string& links) {
+  auto graph = chain_of(read("stages: " + stages + "\nlinks: " + links + "\n"));
+  return graph ? "" : describe_mistakes("f", graph.error());
+}
+
+constexpr const char* kThree = "{ a: { run: ls }, b: { run: cat }, c: { run: wc } }";
+
+TEST(FlowFileChain, IsInTheOrderOfItsLinks) {
+  auto graph =
+      chain_of(read("stages: { c: { run: wc }, a: { run: ls }, b: { run: sort, workers: 2 } }\n"
+                    "links: [ b -> c, a -> b ]\n"));
+  ASSERT_TRUE(graph);
+  ASSERT_EQ(graph->stages.size(), 3u);
+  EXPECT_EQ(graph->stages[0].command, "ls");
+  EXPECT_EQ(graph->stages[1].words.workers, 2u);
+  EXPECT_EQ(graph->stages[2].command, "wc");
+  EXPECT_EQ(graph->links[1].from, 1u);
+  EXPECT_EQ(graph->links[1].to, 2u);
+}
+
+TEST(FlowFileChain, SetsVariablesInTheShellOfTheStage) {
+  auto first = [](const std::string& keys) {
+    auto graph = chain_of(read("stages: { a: { " + keys + " } }\n"));
+    return graph ? graph->stages.front() : Stage{};
+  };
+  Stage stage = first("run: printenv A, env: { A: \"it's\", B: '' }");
+  EXPECT_EQ(stage.shell_text, "export A='it'\\''s' B=''; printenv A");
+  EXPECT_FALSE(stage.plain_words);
+  EXPECT_EQ(stage.command, "printenv A");
+  EXPECT_EQ(first("run: [echo, a b], env: { A: 1 }").shell_text, "export A=1; exec echo 'a b'");
+}
+
+TEST(FlowFileChain, NamesWhatIsNotThereYet) {
+  EXPECT_EQ(
+      refusals("{ a: { worker: ./a.js, retries: 2 }, b: { run: cat, map: true, restart: never } }", "[ a -> b ]"),
+      "f:1:16: 'worker' of stage 'a' needs workers that are linked with the library, which this version does not have "
+      "yet\n"
+      "f:1:32: 'retries' of stage 'a' needs workers whose records can be given again, which this version does not "
+      "have yet\n"
+      "f:1:61: stage 'b': '@map' needs workers that answer each record, which this version does not have yet\n");
+  EXPECT_THAT(refusals(kThree, "[ a -> b, a -> c ]"),
+              HasSubstr("the second link that leaves 'a' needs links that copy"));
+  EXPECT_THAT(refusals(kThree, "[ a -> c, b -> c ]"), HasSubstr("the second link into 'c' needs links that merge"));
+  EXPECT_THAT(refusals(kThree, "[ { link: a -> b -> c, slow: drop } ]"),
+              HasSubstr("'slow: drop' of the link 'a -> b'"));
+  EXPECT_THAT(refusals("{ a: { run: ls, stderr: b }, b: { run: wc } }", "[]"),
+              HasSubstr("the link 'a -> b' from stderr"));
+  EXPECT_THAT(refusals("{ a: { run: ls }, b: { run: wc }, c: { run: ls }, d: { run: wc } }", "[ a -> b, c -> d ]"),
+              HasSubstr("stage 'c', which begins a second row of stages, needs flows of several rows"));
+  EXPECT_THAT(refusals(kThree, "[ a -> b -> c, { link: c -> a, slow: { spill: 1M } } ]"),
+              HasSubstr("the link 'c -> a', which closes a cycle, needs flows that go round"));
+  EXPECT_THAT(refusals("{ a: { run: ls, framing: json } }", "[]"), HasSubstr("f:1:25: stage 'a': '@json' says how"));
+}
+
+constexpr const char* kUsers = R"(name: users
+stages:
+  parser:   { run: ./parse users.csv, stderr: log }
+  facebook: { worker: ./facebook.js, workers: 10, concurrency: 10 }
+  twitter:  { worker: ./twitter.js }
+  merger:   { worker: ./merge.js }
+  database: { run: ./insert "x", workers: 2 }
+  log:      { run: cat }
+links:
+  - parser -> facebook -> merger
+  - { link: parser -> twitter, slow: drop }
+  - twitter -> merger -> database
+)";
+
+TEST(FlowDrawing, IsATreeWithEachStageOnce) {
+  EXPECT_EQ(draw_as_text(read(kUsers)),
+            "parser: ./parse users.csv\n"
+            "│ copies to\n"
+            "├─> facebook (worker, @x10, concurrency 10): ./facebook.js\n"
+            "│  ─> merger, below\n"
+            "├─ drop -> twitter (worker): ./twitter.js\n"
+            "│  ─> merger (of 2 links, worker): ./merge.js\n"
+            "│  ─> database (@x2): ./insert \"x\"\n"
+            "└─ stderr -> log: cat\n");
+}
+
+TEST(FlowDrawing, EndsOfCyclesAndDeepBranches) {
+  EXPECT_EQ(draw_as_text(read("stages: { a: { run: ls }, b: { run: cat } }\n"
+                              "links: [ a -> b, { link: b -> a, slow: { spill: 1M } } ]\n")),
+            "a: ls\n"
+            "─> b: cat\n"
+            "─ spill 1.00 MiB -> a, above\n");
+  std::string stages = "stages:\n  s0: { run: ls }\n", links = "links:\n";
+  for (int i = 1; i < 2000; ++i) {
+    stages += "  s" + std::to_string(i) + ": { run: cat }\n  t" + std::to_string(i) + ": { run: cat }\n";
+    for (const char* to : {"s", "t"}) links += "  - s" + std::to_string(i - 1) + " -> " + to + std::to_string(i) + "\n";
+  }
+  std::string drawing = draw_as_text(read(stages + links));
+  EXPECT_LT(drawing.size(), 1'000'000u);
+  EXPECT_THAT(drawing, HasSubstr("s1999: cat"));
+}
+
+TEST(FlowDrawing, SpeaksDotAndJson) {
+  std::string dot = draw_as_dot(read(kUsers));
+  EXPECT_THAT(dot, HasSubstr("digraph \"users\" {"));
+  EXPECT_THAT(dot, HasSubstr("\"database\" [label=\"database\\n@x2\\n./insert \\\"x\\\"\"];"));
+  EXPECT_THAT(dot, HasSubstr("\"parser\" -> \"twitter\" [label=\"drop\"];"));
+  EXPECT_THAT(dot, HasSubstr("\"parser\" -> \"log\" [label=\"stderr\", style=dashed];"));
+  std::string json = draw_as_json(read("stages: { a: { run: ls, env: { SECRET: x } } }\n"), {{{2, 3}, "m"}});
+  EXPECT_EQ(json, R"({"name":null,"stages":[{"name":"a","command":"ls","worker":false,"at_words":[]}],"links":[],)"
+                  R"("problems":[{"line":2,"column":3,"message":"m"}]})");
+}
+
+}  // namespace
+}  // namespace sluice::flow
