@@ -20,8 +20,6 @@ struct FutureKey {
 };
 constexpr FutureKey kFutureKeys[] = {
     {"worker", "workers that are linked with the library"},
-    {"retries", "workers whose records can be given again"},
-    {"rate", "a limit of records a second"},
     {"restart", "stages that are started anew"},
 };
 
@@ -60,6 +58,16 @@ class Refusals final {
       auto key = stage.keys.find(future.key);
       if (key != stage.keys.end() && !says_nothing(stage, future.key))
         refuse(key->second, fmt::format("'{}' of stage '{}'", future.key, stage.name), future.needs);
+    }
+    for (const char* name : {"retries", "rate"}) {
+      auto key = stage.keys.find(name);
+      bool of_worker = stage.keys.contains("worker");
+      bool takes = std::string_view(name) == "rate" ? takes_records(stage.stage.words)
+                                                    : stage.stage.words.map || stage.stage.words.each;
+      if (key != stage.keys.end() && !takes && !of_worker)
+        found_.add(key->second,
+                   fmt::format("'{}' of stage '{}' has no records to go by; add 'each: true' or 'map: true'", name,
+                               stage.name));
     }
     if (auto reason = not_yet_runnable(stage.stage.words))
       found_.add(place_of_word(stage, *reason), fmt::format("stage '{}': {}", stage.name, *reason));
@@ -108,9 +116,11 @@ class Refusals final {
   FileMistakes found_;
 };
 
-// Set by the shell of the stage: the programs of a flow have one environment in common, here and elsewhere.
+// Variables are set by the shell of the stage: the programs of a flow have one environment in common, here and elsewhere.
 Stage with_environment(const FileStage& file_stage) {
   Stage stage = file_stage.stage;
+  stage.retries = file_stage.retries;
+  stage.records_per_second = file_stage.records_per_second;
   if (file_stage.environment.empty()) return stage;
   std::string variables = "export";
   for (const auto& [name, value] : file_stage.environment)

@@ -49,12 +49,10 @@ TEST(FlowFileChain, SetsVariablesInTheShellOfTheStage) {
 
 TEST(FlowFileChain, NamesWhatIsNotThereYet) {
   EXPECT_EQ(
-      refusals("{ a: { worker: ./a.js, retries: 2 }, b: { run: cat, map: true, restart: never } }", "[ a -> b ]"),
+      refusals("{ a: { worker: ./a.js, retries: 2 }, b: { run: cat, retries: 1, restart: never } }", "[ a -> b ]"),
       "f:1:16: 'worker' of stage 'a' needs workers that are linked with the library, which this version does not have "
       "yet\n"
-      "f:1:32: 'retries' of stage 'a' needs workers whose records can be given again, which this version does not "
-      "have yet\n"
-      "f:1:61: stage 'b': '@map' needs workers that answer each record, which this version does not have yet\n");
+      "f:1:61: 'retries' of stage 'b' has no records to go by; add 'each: true' or 'map: true'\n");
   EXPECT_THAT(refusals(kThree, "[ a -> b, a -> c ]"),
               HasSubstr("the second link that leaves 'a' needs links that copy"));
   EXPECT_THAT(refusals(kThree, "[ a -> c, b -> c ]"), HasSubstr("the second link into 'c' needs links that merge"));

@@ -7,6 +7,7 @@
 #include "flow/flow_file_command.h"
 #include "flow/flow_file_values.h"
 #include "flow/pipeline_text.h"
+#include "flow/record_stage.h"
 
 namespace sluice::flow {
 namespace {
@@ -224,6 +225,9 @@ class StageReader final {
       mistakes_.add(stage().place, fmt::format("stage '{}': {}", stage().name, words.error()));
     else
       stage().stage.words = *std::move(words);
+    if (auto marked = mark_record(stage().stage, dialect_); !marked)
+      mistakes_.add(has("run") ? place_of("run") : stage().place,
+                    fmt::format("stage '{}': {}", stage().name, marked.error()));
   }
 
   const YamlSource& source_;

@@ -80,7 +80,8 @@ TEST(FlowFile, KeysStandForWords) {
   EXPECT_THAT(words("on: here"), ElementsAre("@here"));
   EXPECT_THAT(words("map: true, ordered: true"), ElementsAre("@map", "@ordered"));
   EXPECT_THAT(words("map: false, each: true"), ElementsAre("@each"));
-  EXPECT_THAT(words("each: 100, by: user"), ElementsAre("@each=100", "@by=user"));
+  EXPECT_THAT(words("each: 100"), ElementsAre("@each=100"));
+  EXPECT_THAT(words("workers: 2, map: true, by: /user"), ElementsAre("@x2", "@map", "@by=/user"));
   EXPECT_THAT(words("sandbox: true"), ElementsAre("@sandbox"));
   EXPECT_THAT(words("image: 'debian:12'"), ElementsAre("@image=debian:12"));
 }

@@ -1,6 +1,7 @@
 #pragma once
 // A flow before anything is decided about it: stages and links, as the user said it.
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,9 @@ struct Stage {
   bool without_shell = false;  // `run -- CMD`: even a builtin's name is a file's
   std::string shell_text;
   bool error_joins_output = false;  // of plain words; `shell_text` has its own `2>&1`
+  // In place of what holds for the whole flow:
+  std::optional<std::uint32_t> retries;      // of a record that failed
+  std::optional<double> records_per_second;  // at most
 };
 
 struct Link {

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "flow/quoting.h"
-#include "flow/record_command.h"
+#include "flow/record_stage.h"
 
 namespace sluice::flow {
 namespace {
@@ -101,26 +101,6 @@ FlowGraph one_shell(std::string_view text) {
   return graph;
 }
 
-// Puts marks where the record goes. The words are read anew: a mark is part of a word, braces may be more to a shell.
-std::expected<void, std::string> mark_record(Stage& stage, ShellDialect dialect) {
-  auto marked = mark_record_places(stage.shell_text);
-  if (!marked) return Refusal(fmt::format("{}: {}", quote_words(stage.words.written), marked.error()));
-  if (!marked->has_value()) return {};
-  if (*stage.words.each > 1)
-    return Refusal(
-        fmt::format("@each={}: a process of several records reads them from stdin, and '{{}}' stands for one; "
-                    "leave the number out",
-                    *stage.words.each));
-  stage.shell_text = **std::move(marked);
-  auto parsed = parse_shell_text(stage.shell_text, dialect);
-  bool one_command = parsed && parsed->commands.size() == 1;
-  stage.plain_words = one_command ? parsed->commands.front().plain_words : std::nullopt;
-  // Which program that is would be known with the record only.
-  if (stage.plain_words && stage.plain_words->front().find(kRecordMark) != std::string::npos)
-    stage.plain_words = std::nullopt;
-  return {};
-}
-
 std::expected<Stage, std::string> read_stage(std::string_view text, const ParsedCommand& command,
                                              const KnownNodes& nodes, ShellDialect dialect) {
   std::vector<std::string> words;
@@ -135,8 +115,7 @@ std::expected<Stage, std::string> read_stage(std::string_view text, const Parsed
               .first_word_quoted = command.first_word_quoted || command.first_word_is_time,
               .shell_text = stage_text(text, command),
               .error_joins_output = command.stderr_joins_pipe};
-  if (stage.words.each)
-    if (auto marked = mark_record(stage, dialect); !marked) return Refusal(marked.error());
+  if (auto marked = mark_record(stage, dialect); !marked) return Refusal(marked.error());
   return stage;
 }
 

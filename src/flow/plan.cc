@@ -196,7 +196,10 @@ std::string describe_promise(const Plan& plan) {
 Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
   Plan plan{.losses_allowed = context.losses_allowed, .has_dead_letters = context.has_dead_letters};
   for (const Stage& stage : graph.stages)
-    plan.stages.push_back(PlannedStage{.command = stage.command, .at_words = stage.words.written});
+    plan.stages.push_back(PlannedStage{.command = stage.command,
+                                       .at_words = stage.words.written,
+                                       .retries = stage.retries,
+                                       .records_per_second = stage.records_per_second});
   place(graph, plan);
   Resolver resolver(context);
   for (std::size_t i = 0; i < graph.stages.size(); ++i)

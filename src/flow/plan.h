@@ -51,7 +51,9 @@ struct PlannedStage {
   std::uint32_t records_a_process = 1;
   bool ordered = false;
   std::optional<RecordKey> by;
-  RecordCommand record_command;  // of `each`
+  RecordCommand record_command;          // of `each`
+  std::optional<std::uint32_t> retries;  // in place of the flow's, as the next
+  std::optional<double> records_per_second;
   RecordFraming framing = RecordFraming::lines;
   exec::Program program;  // streams are set by the join pass
 };

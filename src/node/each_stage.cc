@@ -26,7 +26,7 @@
 #include "node/held_output.h"
 #include "node/job_log.h"
 #include "node/job_stderr.h"
-#include "node/record_intake.h"
+#include "node/record_tap.h"
 
 namespace sluice::node {
 namespace {
@@ -112,7 +112,7 @@ class EachRunner final {
  public:
   EachRunner(LocalStream from, LocalStream into, JobStageStreams streams, EachStageOptions options)
       : options_(std::move(options)),
-        intake_(std::move(from), options_.stage.cut),
+        tap_(std::move(from), options_.stage.cut),
         into_(std::move(into)),
         error_(std::move(streams.error)),
         jobs_(std::move(streams.jobs)),
@@ -174,22 +174,22 @@ class EachRunner final {
 
   bool read() {
     if (!has_room() || told_end_) return false;
-    switch (intake_.read()) {
-      case RecordIntake::Status::failed:
-        breaks(125, intake_.why());
+    switch (tap_.read()) {
+      case RecordTap::Status::failed:
+        breaks(125, tap_.why());
         return false;
-      case RecordIntake::Status::nothing:
+      case RecordTap::Status::nothing:
         return false;
-      case RecordIntake::Status::ended:
+      case RecordTap::Status::ended:
         if (gathering_.records > 0) hand_over();
         work_.on_source_end();
         return told_end_ = true;
-      case RecordIntake::Status::moved:
+      case RecordTap::Status::moved:
         break;
     }
-    while (!intake_.records().empty() && has_room()) {
-      link::RecordBatch record = intake_.records().take_front(1);
-      link::append_framed(record, intake_.framing(), gathering_.bytes);
+    while (!tap_.records().empty() && has_room()) {
+      link::RecordBatch record = tap_.records().take_front(1);
+      link::append_framed(record, tap_.framing(), gathering_.bytes);
       if (++gathering_.records == options_.records) hand_over();
     }
     return true;
@@ -198,14 +198,14 @@ class EachRunner final {
   void hand_over() {
     BatchNumber number = ++last_number_;
     Batch batch = std::exchange(gathering_, {});
-    count([&](JobStageCounts& counts) { counts.input_bytes = intake_.bytes(); });
+    count([&](JobStageCounts& counts) { counts.input_bytes = tap_.bytes(); });
     if (options_.stage.log != nullptr && options_.stage.log->done(number)) {
       count([&](JobStageCounts& counts) { counts.skipped += batch.records; });
       return;
     }
     std::optional<EachWork::Worker> lane;
     if (options_.stage.by)
-      lane = options_.stage.by->worker_for(without_framing(batch.bytes, intake_.framing()), options_.work.workers);
+      lane = options_.stage.by->worker_for(without_framing(batch.bytes, tap_.framing()), options_.work.workers);
     waiting_bytes_ += batch.bytes.size();
     batches_.emplace(number, std::move(batch));
     work_.on_batch(number, lane);
@@ -228,7 +228,7 @@ class EachRunner final {
     const Batch& batch = batches_.at(start.batch);
     Job job{.batch = start.batch, .worker = start.worker, .started_s = seconds_since_1970(), .started = now};
     if (options_.command.takes_argument()) {
-      auto arguments = options_.command.arguments_for(without_framing(batch.bytes, intake_.framing()));
+      auto arguments = options_.command.arguments_for(without_framing(batch.bytes, tap_.framing()));
       if (!arguments) return work_.on_ended(start.batch, refused(arguments.error()), now);
       job.arguments = *std::move(arguments);
     }
@@ -381,7 +381,7 @@ class EachRunner final {
   void lose_reader() {
     reader_gone_ = true;
     work_.stop();
-    intake_.close();
+    tap_.close();
     for (auto& [number, job] : running_) job.output.reset();
   }
 
@@ -480,7 +480,7 @@ class EachRunner final {
 
   // False: told to stop.
   bool wait(int stop, int wake) {
-    bool reads = has_room() && !told_end_ && intake_.records().empty();
+    bool reads = has_room() && !told_end_ && tap_.records().empty();
     short into_events = writing_ ? POLLOUT : 0;  // without events: only that nobody reads any more
     short jobs_events = static_cast<short>(jobs_.wants_write() ? POLLIN | POLLOUT : POLLIN);
     polled_.clear();
@@ -489,13 +489,13 @@ class EachRunner final {
     polled_.push_back({.fd = jobs_.descriptor(), .events = jobs_events, .revents = 0});
     polled_.push_back({.fd = reader_gone_ ? -1 : into_.descriptor(), .events = into_events, .revents = 0});
     polled_.push_back(
-        {.fd = reads && !intake_.in_background() ? intake_.descriptor() : -1, .events = POLLIN, .revents = 0});
+        {.fd = reads && !tap_.in_background() ? tap_.descriptor() : -1, .events = POLLIN, .revents = 0});
     std::size_t first_job = polled_.size();
     for (const auto& [number, job] : running_) {
       polled_.push_back({.fd = job.output.get(), .events = POLLIN, .revents = 0});
       polled_.push_back({.fd = job.error.descriptor(), .events = POLLIN, .revents = 0});
     }
-    ::poll(polled_.data(), polled_.size(), timeout_ms(reads && intake_.in_background()));
+    ::poll(polled_.data(), polled_.size(), timeout_ms(reads && tap_.in_background()));
     if (polled_[0].revents != 0) return false;
     if (polled_[1].revents != 0) drain(wake);
     if ((polled_[3].revents & POLLERR) != 0) lose_reader();
@@ -530,7 +530,7 @@ class EachRunner final {
   }
 
   EachStageOptions options_;
-  RecordIntake intake_;
+  RecordTap tap_;
   LocalStream into_;
   UniqueFd error_;
   exec::JobClient jobs_;

@@ -28,7 +28,7 @@
 #include "link/stoppable_thread.h"
 #include "node/dead_letters.h"
 #include "node/job_stderr.h"
-#include "node/record_intake.h"
+#include "node/record_tap.h"
 
 namespace sluice::node {
 namespace {
@@ -89,7 +89,7 @@ class MapRunner final {
  public:
   MapRunner(LocalStream from, LocalStream into, JobStageStreams streams, MapStageOptions options)
       : options_(std::move(options)),
-        intake_(std::move(from), options_.stage.cut),
+        tap_(std::move(from), options_.stage.cut),
         into_(std::move(into)),
         error_(std::move(streams.error)),
         jobs_(std::move(streams.jobs)),
@@ -151,19 +151,19 @@ class MapRunner final {
 
   bool read() {
     if (!reads()) return false;
-    switch (intake_.read()) {
-      case RecordIntake::Status::failed:
-        breaks(125, intake_.why());
+    switch (tap_.read()) {
+      case RecordTap::Status::failed:
+        breaks(125, tap_.why());
         return false;
-      case RecordIntake::Status::nothing:
+      case RecordTap::Status::nothing:
         return false;
-      case RecordIntake::Status::ended:
+      case RecordTap::Status::ended:
         work_.on_source_end();
         return told_end_ = true;
-      case RecordIntake::Status::moved:
+      case RecordTap::Status::moved:
         break;
     }
-    RecordBatch& records = intake_.records();
+    RecordBatch& records = tap_.records();
     if (records.empty()) return true;  // it has read a part of one
     std::uint32_t allowed = rate_ ? std::min(rate_->allowed(now_), records.count()) : records.count();
     if (allowed == 0) return false;
@@ -212,7 +212,7 @@ class MapRunner final {
           break;
         case MapWork::Action::Kind::give:
           count([&](JobStageCounts& counts) { counts.workers[worker].records_given += action.batch.count(); });
-          seat.giving.emplace(std::move(action.batch), intake_.framing());
+          seat.giving.emplace(std::move(action.batch), tap_.framing());
           seat.ends = action.ends;
           break;
         case MapWork::Action::Kind::close:
@@ -363,7 +363,7 @@ class MapRunner final {
   }
 
   void put_out(RecordBatch batch) {
-    Outgoing& outgoing = outgoing_.emplace_back(std::move(batch), intake_.framing());
+    Outgoing& outgoing = outgoing_.emplace_back(std::move(batch), tap_.framing());
     outgoing_bytes_ += outgoing.rest().size();
   }
 
@@ -396,7 +396,7 @@ class MapRunner final {
   void lose_reader() {
     reader_gone_ = true;
     work_.stop();
-    intake_.close();
+    tap_.close();
     outgoing_.clear();
     outgoing_bytes_ = 0;
     for (Seat& seat : seats_) {
@@ -479,7 +479,7 @@ class MapRunner final {
     while (auto dead = work_.poll_dead()) {
       moved = true;
       std::string record;
-      link::append_framed(dead->record, intake_.framing(), record);
+      link::append_framed(dead->record, tap_.framing(), record);
       DeadLetter letter{.flow = options_.stage.flow,
                         .stage = options_.stage.stage,
                         .command = options_.stage.text,
@@ -504,7 +504,7 @@ class MapRunner final {
 
   void judge() {
     count([&](JobStageCounts& counts) {
-      counts.input_bytes = intake_.bytes();
+      counts.input_bytes = tap_.bytes();
       counts.output_bytes = output_bytes_;
     });
     bool none_runs = std::ranges::all_of(seats_, [](const Seat& seat) { return seat.job == 0; });
@@ -551,7 +551,7 @@ class MapRunner final {
 
   // False: told to stop.
   bool wait(int stop, int wake) {
-    bool waits_for_input = reads() && intake_.records().empty();
+    bool waits_for_input = reads() && tap_.records().empty();
     short into_events = outgoing_.empty() ? 0 : POLLOUT;  // without events: only that nobody reads any more
     short jobs_events = static_cast<short>(jobs_.wants_write() ? POLLIN | POLLOUT : POLLIN);
     polled_.clear();
@@ -559,9 +559,9 @@ class MapRunner final {
     polled_.push_back({.fd = wake, .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = jobs_.descriptor(), .events = jobs_events, .revents = 0});
     polled_.push_back({.fd = reader_gone_ ? -1 : into_.descriptor(), .events = into_events, .revents = 0});
-    bool in_background = waits_for_input && intake_.in_background();
+    bool in_background = waits_for_input && tap_.in_background();
     polled_.push_back(
-        {.fd = waits_for_input && !in_background ? intake_.descriptor() : -1, .events = POLLIN, .revents = 0});
+        {.fd = waits_for_input && !in_background ? tap_.descriptor() : -1, .events = POLLIN, .revents = 0});
     std::size_t first_error = polled_.size();
     for (const Seat& seat : seats_) polled_.push_back({.fd = seat.error.descriptor(), .events = POLLIN, .revents = 0});
     for (const Seat& seat : seats_) {
@@ -624,7 +624,7 @@ class MapRunner final {
   int timeout_ms(bool in_background) const {
     std::optional<TimePoint> due = work_.poll_deadline();
     auto consider = [&](TimePoint point) { due = due ? std::min(*due, point) : point; };
-    if (rate_ && reads() && intake_.has_records()) consider(rate_->next());
+    if (rate_ && reads() && tap_.has_records()) consider(rate_->next());
     if (in_background) consider(now_ + kBackgroundWait);
     for (Worker worker = 0; worker < seats_.size(); ++worker) {
       if (seats_[worker].status && hears()) consider(seats_[worker].ended + kOutputLinger);
@@ -636,7 +636,7 @@ class MapRunner final {
   }
 
   MapStageOptions options_;
-  RecordIntake intake_;
+  RecordTap tap_;
   LocalStream into_;
   UniqueFd error_;
   exec::JobClient jobs_;

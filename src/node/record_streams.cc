@@ -72,8 +72,11 @@ struct RecordStreams::Impl {
     (void)!::write(wake.get(), &one, sizeof one);
   }
 
+  std::uint32_t retries_of(std::size_t stage) const { return plan.stages[stage].retries.value_or(settings.retries); }
+
   // The tap is the first stage that takes records.
   std::optional<double> rate_of(std::size_t stage) const {
+    if (plan.stages[stage].records_per_second) return plan.stages[stage].records_per_second;
     for (std::size_t before = 0; before < stage; ++before)
       if (plan.stages[before].workers > 0) return std::nullopt;
     return settings.rate;
@@ -139,7 +142,7 @@ struct RecordStreams::Impl {
         .stage = options_of(stream.stage),
         .work = {.workers = planned.workers,
                  .ordered = planned.ordered,
-                 .retries = settings.retries,
+                 .retries = retries_of(stream.stage),
                  .buries = letters.has_value(),
                  .held_max = planned.ordered ? kOrderedHeldMax : std::max<std::size_t>(4 * planned.workers, 64)},
         .records = planned.records_a_process,
@@ -155,7 +158,7 @@ struct RecordStreams::Impl {
     MapStageOptions options{.stage = options_of(stream.stage),
                             .work = {.workers = planned.workers,
                                      .lanes = planned.by.has_value(),
-                                     .retries = settings.retries,
+                                     .retries = retries_of(stream.stage),
                                      .buries = letters.has_value()},
                             .ordered = planned.ordered};
     auto running = MapStage::start(std::move(stream.streams), std::move(options), std::move(on_end));

@@ -229,13 +229,25 @@ def test_what_is_not_there_yet_is_refused_with_its_line(household):
     said = mistakes(household, "run", "a.flow.yaml", status=125)
     assert "a.flow.yaml:4:15: 'worker' of stage 'facebook' needs workers that are linked with the library, which this " \
            "version does not have yet" in said
-    assert any(line.startswith("a.flow.yaml:5:37: 'retries' of stage 'twitter' needs ") for line in said), said
+    assert any(line.startswith("a.flow.yaml:5:15: 'worker' of stage 'twitter' needs ") for line in said), said
     assert any("the second link into 'merger' needs links that merge" in line for line in said), said
     drawn = household.run_sluice("run", "--dry-run", "a.flow.yaml")
     assert drawn.returncode == 1 and drawn.stderr.decode().splitlines() == said
     assert drawn.stdout == household.run_sluice("flow", "graph", "a.flow.yaml").stdout
     plan = json.loads(household.run_sluice("run", "--dry-run", "--json", "a.flow.yaml").stdout)
     assert [f"a.flow.yaml:{each['line']}:{each['column']}: {each['message']}" for each in plan["problems"]] == said
+
+
+def test_stages_of_records_run_as_in_pipeline_text(household):
+    name = write(household, "stages:\n"
+                            "  numbers: { run: seq 6 }\n"
+                            "  square: { run: \"sh -c 'echo $(($1 * $1))' sh {}\", each: true, workers: 2, ordered: true, retries: 1 }\n"
+                            "  mark: { run: [sed, 's/$/!/'], map: true, ordered: true, rate: 1000 }\n"
+                            "  show: { run: [printf, '<%s>', '{}'], each: true }\n"
+                            "links: [ numbers -> square -> mark -> show ]\n")
+    assert household.run_sluice("run", name).outcome == (0, b"<1!><4!><9!><16!><25!><36!>")
+    write(household, "stages: { a: { run: seq 2 }, b: { run: \"cat '{}'\", each: true } }\nlinks: [ a -> b ]\n")
+    assert "pass it as an argument" in household.refusal("run", "a.flow.yaml")
 
 
 def test_wrong_file_runs_nothing(household):

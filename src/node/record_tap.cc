@@ -1,4 +1,4 @@
-#include "node/record_intake.h"
+#include "node/record_tap.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@ namespace sluice::node {
 
 using link::LocalStream;
 
-RecordIntake::Status RecordIntake::read() {
+RecordTap::Status RecordTap::read() {
   if (!why_.empty()) return Status::failed;
   if (!records_.empty()) return Status::moved;
   if (ended_) return Status::ended;
@@ -33,7 +33,7 @@ RecordIntake::Status RecordIntake::read() {
   return Status::nothing;
 }
 
-RecordIntake::Status RecordIntake::take(std::expected<link::RecordBatch, std::string> batch) {
+RecordTap::Status RecordTap::take(std::expected<link::RecordBatch, std::string> batch) {
   if (!batch) {
     why_ = std::move(batch.error());
     return Status::failed;
@@ -42,7 +42,7 @@ RecordIntake::Status RecordIntake::take(std::expected<link::RecordBatch, std::st
   return Status::moved;
 }
 
-void RecordIntake::close() {
+void RecordTap::close() {
   from_ = LocalStream();
   records_ = {};
   ended_ = true;

@@ -11,9 +11,9 @@
 
 namespace sluice::node {
 
-class RecordIntake final {
+class RecordTap final {
  public:
-  RecordIntake(link::LocalStream from, const link::RecordCutter::Options& cut)
+  RecordTap(link::LocalStream from, const link::RecordCutter::Options& cut)
       : from_(std::move(from)), framing_(cut.framing), cutter_(cut) {}
 
   enum class Status {
