@@ -111,16 +111,13 @@ std::optional<std::string> RecordConsumer::poll_transmit(TimePoint now) {
   if (!connected_) return std::nullopt;
   if (!std::exchange(said_.attach, true)) return encode(RecordAttach{.next = received_ + 1});
   if (cancel_reason_) {
+    // What is settled need not be done again by another.
+    if (settled_.size() > said_.settled) return say_settled();
     if (std::exchange(said_.cancel, true)) return std::nullopt;
     return encode(RecordCancel{.reason = *cancel_reason_});
   }
   if (auto rejection = poll_rejection()) return rejection;
-  if (ack_due(now)) {
-    said_.settled = settled_.size();
-    said_.settled_bytes = settled_bytes_;
-    unsaid_since_.reset();
-    return encode(RecordAck{.up_to = settled_.up_to(), .ranges = settled_.above(kAckRangesMax)});
-  }
+  if (ack_due(now)) return say_settled();
   if (auto credit = poll_credit()) return credit;
   if (said_.paused != paused_) {
     said_.paused = paused_;
@@ -129,6 +126,13 @@ std::optional<std::string> RecordConsumer::poll_transmit(TimePoint now) {
   if (draining_ && !std::exchange(said_.drain, true)) return encode(RecordDrain{});
   if (ended_ && !std::exchange(said_.done, true)) return encode(RecordDone{.deliveries = received_});
   return std::nullopt;
+}
+
+std::string RecordConsumer::say_settled() {
+  said_.settled = settled_.size();
+  said_.settled_bytes = settled_bytes_;
+  unsaid_since_.reset();
+  return encode(RecordAck{.up_to = settled_.up_to(), .ranges = settled_.above(kAckRangesMax)});
 }
 
 std::optional<std::string> RecordConsumer::poll_rejection() {

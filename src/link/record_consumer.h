@@ -81,6 +81,7 @@ class RecordConsumer final {
 
   std::uint64_t received() const { return received_; }
   std::uint64_t settled() const { return settled_.size(); }
+  std::uint64_t settled_bytes() const { return settled_bytes_; }
   std::uint64_t unsettled() const { return received_ - settled_.size(); }
   std::uint64_t unsettled_bytes() const { return received_bytes_ - settled_bytes_; }
   /// Sent back, and not noted by the producer: counted as unsettled, though it holds their bytes no more.
@@ -120,6 +121,7 @@ class RecordConsumer final {
   Checked check_credit(const RecordDelivery& delivery) const;
   void free_room(DeliveryRange part);
   bool ack_due(TimePoint now) const;
+  std::string say_settled();
   std::optional<std::string> poll_rejection();
   std::optional<std::string> poll_credit();
 

@@ -167,13 +167,17 @@ std::string encode(const ConsumerFrame& frame);
 /// Cuts one side's bytes into frames. It keeps one frame, which is at most 1 MiB long.
 class RecordFrameReader final {
  public:
+  enum class Sender : std::uint8_t { producer, consumer, either };
+  /// `sender`: whose frames these are. The other side's are refused at their header, since they may be longer.
+  explicit RecordFrameReader(Sender sender) : sender_(sender) {}
+
   struct Frame {
     RecordFrameKind kind{};
     std::string_view body;              // inside `owner`
     std::shared_ptr<const void> owner;  // none: the view is good until the next call
   };
   /// Takes bytes from the front of `bytes` until a frame is complete. Nothing: all were taken, and more are needed.
-  /// Errors: a sentence; the length is beyond what the kind may have. Every later call fails too.
+  /// Errors: a sentence; the other side's kind, or a length beyond what the kind may have. Every later call fails too.
   std::expected<std::optional<Frame>, std::string> next(std::span<const std::byte>& bytes);
 
   /// Where the next bytes of a long frame belong: who reads them right there saves a copy. Empty between frames.
@@ -186,6 +190,7 @@ class RecordFrameReader final {
  private:
   std::expected<void, std::string> read_header();
 
+  Sender sender_;
   std::string failure_;
   std::string header_;
   RecordFrameKind kind_{};
@@ -221,7 +226,7 @@ class ProducerFrameDecoder final {
   std::expected<std::optional<ProducerFrame>, std::string> go_on_long(std::string_view bytes);
   std::string too_long() const;
 
-  RecordFrameReader reader_;
+  RecordFrameReader reader_{RecordFrameReader::Sender::producer};
   std::size_t record_max_;
   std::optional<LongRecord> long_;
 };
@@ -233,7 +238,7 @@ class ConsumerFrameDecoder final {
   std::expected<std::optional<ConsumerFrame>, std::string> next(std::span<const std::byte>& bytes);
 
  private:
-  RecordFrameReader reader_;
+  RecordFrameReader reader_{RecordFrameReader::Sender::consumer};
 };
 
 }  // namespace sluice::link
