@@ -1,5 +1,6 @@
 #include "link/data_loops.h"
 
+#include <fmt/format.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/system/system_error.hpp>
 #include <cerrno>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <system_error>
@@ -191,6 +193,12 @@ std::expected<DataLoops::Seat, int> DataLoops::take_seat() {
   for (auto& other : loops_)
     if (other->running() && other->take_seat()) return Seat(other, pipe_allowance_);
   return std::unexpected(chosen ? EAGAIN : chosen.error());
+}
+
+std::string why_no_seat(int error) {
+  if (error == EAGAIN) return "no thread for the bytes of a link; is the limit of processes reached?";
+  return fmt::format("no loop for the bytes of a link: {}; raise the limit of open files (ulimit -n)",
+                     std::strerror(error));
 }
 
 void DataLoops::close() {

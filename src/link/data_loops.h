@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/time.h"
@@ -82,6 +83,9 @@ class DataLoops final {
   std::shared_ptr<PipeAllowance> pipe_allowance_;  // with the links that have room of it
   bool closed_ = false;
 };
+
+/// For people: what an error of take_seat means to a link.
+std::string why_no_seat(int error);
 
 /// Reaches a loop without keeping its thread: what is posted to a loop that has stopped is never run.
 class LoopMailbox final {
