@@ -55,6 +55,7 @@ class DataLoops::Loop final {
   void enter(std::shared_ptr<LoopResident> resident);
   void leave(const LoopResident* resident);
   const std::shared_ptr<BatchBuffer::Pool>& pool() const { return pool_; }
+  const std::shared_ptr<RecordBlocks>& record_blocks() const { return record_blocks_; }
 
  private:
   bool start_thread();
@@ -70,6 +71,7 @@ class DataLoops::Loop final {
   asio::steady_timer idle_timer_{context_};
   std::map<const LoopResident*, std::shared_ptr<LoopResident>> residents_;
   std::shared_ptr<BatchBuffer::Pool> pool_ = std::make_shared<BatchBuffer::Pool>();
+  const std::shared_ptr<RecordBlocks> record_blocks_ = RecordBlocks::make();  // with the batches
 
   mutable std::mutex mutex_;  // guards what follows
   std::size_t seats_ = 0;
@@ -131,6 +133,7 @@ void DataLoops::Loop::stop_if_idle() {
   std::scoped_lock lock(mutex_);
   if (seats_ > 0) return;
   pool_->clear();
+  record_blocks_->clear();
   running_ = false;
   context_.stop();
 }
@@ -264,6 +267,7 @@ net::asio::any_io_executor DataLoops::Seat::executor() const { return loop_->con
 LoopMailbox DataLoops::Seat::mailbox() const { return LoopMailbox(loop_); }
 void DataLoops::Seat::enter(std::shared_ptr<LoopResident> resident) const { loop_->enter(std::move(resident)); }
 void DataLoops::Seat::leave(const LoopResident* resident) const { loop_->leave(resident); }
+const std::shared_ptr<RecordBlocks>& DataLoops::Seat::record_blocks() const { return loop_->record_blocks(); }
 BatchBuffer DataLoops::Seat::take_buffer() const { return BatchBuffer(loop_->pool()); }
 
 }  // namespace sluice::link

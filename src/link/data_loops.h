@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "link/record_blocks.h"
 #include "net/async.h"
 
 namespace sluice::link {
@@ -135,6 +136,8 @@ class DataLoops::Seat final {
   void leave(const LoopResident* resident) const;
   /// Buffers are shared by the links of a loop: only a link that has bytes in hand holds one.
   BatchBuffer take_buffer() const;
+  /// Memory for the batches of records of a loop's links.
+  const std::shared_ptr<RecordBlocks>& record_blocks() const;
   /// Room for enlarged pipes, the link's until it gives it up with its seat. False: all is taken.
   bool take_pipe_room(std::size_t bytes);
 

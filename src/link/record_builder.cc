@@ -11,7 +11,7 @@
 namespace sluice::link {
 
 void RecordBuilder::begin(std::size_t record_size) {
-  buffer_ = std::make_shared_for_overwrite<char[]>(table_room() + std::max(options_.bytes_max, record_size));
+  buffer_ = take_block(blocks_, table_room() + std::max(options_.bytes_max, record_size));
 }
 
 void RecordBuilder::add(std::string_view record) {

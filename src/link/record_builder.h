@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "link/record_batch.h"
+#include "link/record_blocks.h"
 
 namespace sluice::link {
 
@@ -19,7 +21,9 @@ class RecordBuilder final {
     std::uint32_t records_max = 8192;                // of one batch: its table is a quarter of it then
   };
   RecordBuilder() : RecordBuilder(Options()) {}
-  explicit RecordBuilder(const Options& options) : options_(options) {}
+  /// `blocks`: where batches are put, if it matters.
+  explicit RecordBuilder(const Options& options, std::shared_ptr<RecordBlocks> blocks = nullptr)
+      : options_(options), blocks_(std::move(blocks)) {}
 
   bool empty() const { return count_ == 0; }
   /// A record of that size belongs into the next batch.
@@ -36,6 +40,7 @@ class RecordBuilder final {
   void begin(std::size_t record_size);
 
   Options options_;
+  std::shared_ptr<RecordBlocks> blocks_;
   std::shared_ptr<char[]> buffer_;  // with the batch that is taken: room for a table, then the records
   std::uint32_t count_ = 0;
   std::size_t size_ = 0;

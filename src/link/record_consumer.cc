@@ -17,7 +17,10 @@ constexpr std::uint64_t kUnsaidShare = 4;
 }  // namespace
 
 RecordConsumer::RecordConsumer(const RecordConsumerOptions& options)
-    : options_(options), record_window_(options.records), byte_window_(options.bytes), decoder_(options.record_max) {
+    : options_(options),
+      record_window_(options.records),
+      byte_window_(options.bytes),
+      decoder_(options.record_max, options.blocks) {
   REQUIRE(options.record_max < std::size_t{1} << 32);
 }
 
@@ -26,7 +29,7 @@ RecordConsumer::RecordConsumer(const RecordConsumerOptions& options)
 void RecordConsumer::on_connected() {
   connected_ = true;
   said_ = Said();
-  decoder_ = ProducerFrameDecoder(options_.record_max);
+  decoder_ = ProducerFrameDecoder(options_.record_max, options_.blocks);
   for (auto& [delivery, rejection] : rejected_) rejection.said = false;
 }
 

@@ -16,6 +16,7 @@
 #include <deque>
 #include <expected>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -34,7 +35,8 @@ struct RecordConsumerOptions {
   std::size_t record_max = std::size_t{64} << 20;  // bytes; a longer record breaks the link
   /// How long an acknowledgement may wait for others to go with it.
   Duration ack_delay_max = std::chrono::milliseconds(10);
-  std::size_t rejections_max = 1024;  // that the producer has not noted; above, the program gets nothing
+  std::shared_ptr<RecordBlocks> blocks;  // where batches are put, if it matters
+  std::size_t rejections_max = 1024;     // that the producer has not noted; above, the program gets nothing
 };
 
 class RecordConsumer final {

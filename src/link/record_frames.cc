@@ -316,7 +316,7 @@ std::expected<void, std::string> RecordFrameReader::read_header() {
   kind_ = static_cast<RecordFrameKind>(kind);
   body_size_ = size;
   body_have_ = 0;
-  body_ = std::make_shared_for_overwrite<char[]>(size);
+  body_ = take_block(blocks_, size);
   in_body_ = true;
   return {};
 }

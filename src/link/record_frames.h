@@ -15,10 +15,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "link/record_batch.h"
+#include "link/record_blocks.h"
 
 namespace sluice::link {
 
@@ -169,7 +171,8 @@ class RecordFrameReader final {
  public:
   enum class Sender : std::uint8_t { producer, consumer, either };
   /// `sender`: whose frames these are. The other side's are refused at their header, since they may be longer.
-  explicit RecordFrameReader(Sender sender) : sender_(sender) {}
+  explicit RecordFrameReader(Sender sender, std::shared_ptr<RecordBlocks> blocks = nullptr)
+      : sender_(sender), blocks_(std::move(blocks)) {}
 
   struct Frame {
     RecordFrameKind kind{};
@@ -191,6 +194,7 @@ class RecordFrameReader final {
   std::expected<void, std::string> read_header();
 
   Sender sender_;
+  std::shared_ptr<RecordBlocks> blocks_;  // for long frames
   std::string failure_;
   std::string header_;
   RecordFrameKind kind_{};
@@ -203,8 +207,9 @@ class RecordFrameReader final {
 /// Reads the frames of a producer.
 class ProducerFrameDecoder final {
  public:
-  /// `record_max`: the longest record that is taken, in bytes.
-  explicit ProducerFrameDecoder(std::size_t record_max) : record_max_(record_max) {}
+  /// `record_max`: the longest record that is taken, in bytes. `blocks`: where batches are put, if it matters.
+  explicit ProducerFrameDecoder(std::size_t record_max, std::shared_ptr<RecordBlocks> blocks = nullptr)
+      : reader_(RecordFrameReader::Sender::producer, std::move(blocks)), record_max_(record_max) {}
 
   /// As RecordFrameReader::next. Errors also: no frame of a producer, or one that breaks the rules of its kind.
   std::expected<std::optional<ProducerFrame>, std::string> next(std::span<const std::byte>& bytes);
@@ -226,7 +231,7 @@ class ProducerFrameDecoder final {
   std::expected<std::optional<ProducerFrame>, std::string> go_on_long(std::string_view bytes);
   std::string too_long() const;
 
-  RecordFrameReader reader_{RecordFrameReader::Sender::producer};
+  RecordFrameReader reader_;
   std::size_t record_max_;
   std::optional<LongRecord> long_;
 };

@@ -23,6 +23,11 @@ static_assert(kScratch <= kBufferSize);
 
 constexpr const char* kShutsDown = "the node shuts down";
 
+RecordConsumerOptions with_blocks(RecordConsumerOptions options, const DataLoops::Seat& seat) {
+  options.blocks = seat.record_blocks();
+  return options;
+}
+
 }  // namespace
 
 void post_end(const std::shared_ptr<RecordIntakeCore>& core, RecordIntakeEnd end, std::unique_ptr<RecordSink> sink) {
@@ -41,7 +46,7 @@ RecordIntakePump::RecordIntakePump(DataLoops::Seat seat, std::shared_ptr<RecordI
       options_(options),
       dials_(dials),
       sink_(std::move(sink)),
-      consumer_(options.consumer),
+      consumer_(with_blocks(options.consumer, seat_)),
       redial_after_(options.redial_min),
       alarm_(seat_.executor()) {}
 
@@ -68,6 +73,7 @@ void RecordIntakePump::on_loop_closing() {
     consumer_.cancel(kShutsDown);
     end(Kind::cancelled, kShutsDown);
   }
+  if (wire_) static_cast<void>(wire_->send(seat_, self()));  // what can go at once
   vanish();
 }
 
@@ -167,6 +173,7 @@ bool RecordIntakePump::read_some(TimePoint now, std::span<std::byte> scratch) {
   consumer_.commit(in_place);
   auto taken = consumer_.on_bytes(scratch.first(*got - in_place), now);
   if (!taken) end(Kind::cut, fmt::format("{} broke the protocol: {}", wire_->remote(), taken.error()));
+  if (*got == 0) wire_->expect(std::max(vacant.size(), std::size_t{1}));
   return *got > 0;
 }
 

@@ -43,7 +43,7 @@ void RecordSupplyPump::start() {
   seat_.enter(self());
   if (state_ != State::moving) return;
   auto opened = source_->open(seat_, LoopWaker(seat_.mailbox(), self()));
-  if (!opened) return end(RecordSupplyEnd::Kind::failed_local, std::move(opened.error()));
+  if (!opened) end(RecordSupplyEnd::Kind::failed_local, std::move(opened.error()));
   on_ready();
 }
 

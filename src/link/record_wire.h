@@ -38,6 +38,8 @@ class RecordWire final {
 
   /// How many bytes came: first into `first`, what is behind them into `second`. 0: none, and `waiter` is told.
   Result<std::size_t> read(std::span<std::byte> first, std::span<std::byte> second, const Waiter& waiter);
+  /// At least so many bytes will still come for certain: to be woken before they are here is of no use.
+  void expect(std::size_t bytes) { port_.socket().expect(bytes); }
   bool input_ready() const { return port_.input_ready(); }
   /// To be asked whenever the waiter was told something. The error: the other host is gone.
   Result<> alive(const Waiter& waiter) { return port_.alive(waiter); }
