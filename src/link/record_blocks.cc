@@ -5,8 +5,8 @@
 namespace sluice::link {
 namespace {
 
-// The allocator keeps what is smaller.
-constexpr std::size_t kSizeMin = std::size_t{32} << 10;
+// The allocator keeps what is smaller; and a window of short frames must not be one of long blocks.
+constexpr std::size_t kSizeMin = std::size_t{60} << 10;
 
 }  // namespace
 

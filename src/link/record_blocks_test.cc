@@ -15,7 +15,7 @@ TEST(RecordBlocks, WhatIsFreedIsUsedAgain) {
 
 TEST(RecordBlocks, AnySizeIsGiven) {
   auto blocks = RecordBlocks::make();
-  for (std::size_t size : {std::size_t{1}, std::size_t{40'000}, 4 * RecordBlocks::kBlockSize}) {
+  for (std::size_t size : {std::size_t{1}, std::size_t{70'000}, 4 * RecordBlocks::kBlockSize}) {
     auto block = blocks->take(size);
     block[static_cast<std::ptrdiff_t>(size) - 1] = 'x';
   }

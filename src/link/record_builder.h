@@ -1,7 +1,7 @@
 #pragma once
 // Gathers single records into batches, for a source that makes them one at a time.
 //
-// A record is copied once, into the buffer that its batch is sent from.
+// A record is copied once, into the buffer that its batch is sent from; those of a short batch once more.
 // Threading: a value.
 #include <cstddef>
 #include <cstdint>
@@ -41,7 +41,8 @@ class RecordBuilder final {
 
   Options options_;
   std::shared_ptr<RecordBlocks> blocks_;
-  std::shared_ptr<char[]> buffer_;  // with the batch that is taken: room for a table, then the records
+  std::shared_ptr<char[]> buffer_;  // with a long batch that is taken: room for a table, then the records
+  std::size_t capacity_ = 0;
   std::uint32_t count_ = 0;
   std::size_t size_ = 0;
 };

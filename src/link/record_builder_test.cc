@@ -34,6 +34,23 @@ TEST(RecordBuilder, ABatchThatIsTakenKeepsItsRecords) {
   EXPECT_THAT(content(builder.take(2)), ElementsAre(Pair(2, "second")));
 }
 
+TEST(RecordBuilder, AFullBatchKeepsItsRecordsToo) {
+  RecordBuilder builder({}, RecordBlocks::make());
+  std::vector<RecordBatch> batches;
+  int made = 0;
+  for (int batch = 0; batch < 3; ++batch) {
+    while (!builder.is_full_for(100)) builder.add(std::string(92, 'x') + std::to_string(10'000'000 + made++));
+    batches.push_back(builder.take(1));
+    EXPECT_GT(batches.back().count(), 1000u);
+  }
+  int seen = 0;
+  for (const RecordBatch& batch : batches)
+    for_each_record(batch, [&](RecordId, std::string_view record) {
+      EXPECT_EQ(record.substr(92), std::to_string(10'000'000 + seen++));
+    });
+  EXPECT_EQ(seen, made);
+}
+
 TEST(RecordBuilder, IsFullWhenABatchIs) {
   RecordBuilder builder({.bytes_max = 10, .records_max = 3});
   builder.add("12345678");
