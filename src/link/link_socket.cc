@@ -116,10 +116,17 @@ std::expected<std::size_t, LinkSocket::Broken> LinkSocket::read_encrypted(std::s
 
 std::expected<void, LinkSocket::Broken> LinkSocket::write(std::span<const std::byte> bytes) {
   if (!tls_) return write_plain(bytes, 0);
-  auto encrypted = tls_->write(bytes);
-  if (!encrypted) return broken(encrypted.error().message);
+  auto encrypted = encrypt(bytes);
+  if (!encrypted) return encrypted;
   auto flushed = flush_cipher();
   if (!flushed) return std::unexpected(flushed.error());
+  return {};
+}
+
+std::expected<void, LinkSocket::Broken> LinkSocket::encrypt(std::span<const std::byte> bytes) {
+  REQUIRE(tls_.has_value());
+  auto encrypted = tls_->write(bytes);
+  if (!encrypted) return broken(encrypted.error().message);
   return {};
 }
 

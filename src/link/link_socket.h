@@ -34,6 +34,8 @@ class LinkSocket final {
   std::expected<void, Broken> write(std::span<const std::byte> bytes);
   /// The same; more follows at once, so nothing need leave before (MSG_MORE). Requires: not encrypted.
   std::expected<void, Broken> write_with_more_to_come(std::span<const std::byte> bytes);
+  /// Encrypts, and keeps all of it until `flush`. Requires: encrypted; together at most one batch between two of those.
+  std::expected<void, Broken> encrypt(std::span<const std::byte> bytes);
   /// Sends what the kernel takes of several pieces, in one go, and keeps nothing. 0: it takes nothing now. Requires: not
   /// encrypted, and flushed.
   std::expected<std::size_t, Broken> write_pieces(std::span<const iovec> pieces);

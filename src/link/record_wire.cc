@@ -11,6 +11,8 @@ namespace {
 
 // Of one call: what kRoom holds of frames of the usual size. Small ones need more calls, and are small.
 constexpr std::size_t kPiecesMax = 96;
+// The most that one record of TLS holds (RFC 8446 section 5.1).
+constexpr std::size_t kTlsRecord = std::size_t{16} << 10;
 
 std::size_t size_of(const RecordProducer::Transmit& frame) {
   return frame.head.size() + frame.table.size() + frame.bytes.size();
@@ -72,27 +74,52 @@ RecordWire::Result<bool> RecordWire::send_encrypted(const DataLoops::Seat& seat,
     if (!flushed || !*flushed) return flushed;
     if (queue_.empty()) return true;
     BatchBuffer buffer = seat.take_buffer();
-    auto plain = buffer.bytes().first(kBatchSize);
-    plain = plain.first(gather(plain));
-    auto written = port_.write(plain, waiter);
-    if (!written) return std::unexpected(std::move(written.error()));
+    for (std::size_t left = kBatchSize; left > 0 && !queue_.empty();) {
+      auto encrypted = encrypt_some(buffer.bytes().first(left));
+      if (!encrypted) return std::unexpected(std::move(encrypted.error()));
+      left -= *encrypted;
+    }
+    port_.on_sent(waiter);
   }
 }
 
-// Takes as much of the queue as there is room for.
-std::size_t RecordWire::gather(std::span<std::byte> into) {
+// Full records from where they lie, if the next bytes are a long piece; else what was gathered in `room`. At most as much
+// as that has room for.
+RecordWire::Result<std::size_t> RecordWire::encrypt_some(std::span<std::byte> room) {
+  std::string_view in_place = full_records(room.size());
+  bool gathers = in_place.empty();
+  std::size_t size = gathers ? gather(room) : in_place.size();
+  auto plain = gathers ? std::span<const std::byte>(room.first(size)) : std::as_bytes(std::span(in_place));
+  auto encrypted = port_.socket().encrypt(plain);
+  if (!encrypted) return std::unexpected(std::move(encrypted.error()));
+  taken(size);
+  return size;
+}
+
+std::string_view RecordWire::full_records(std::size_t size_max) const {
+  const RecordProducer::Transmit& frame = queue_.front();
+  std::size_t begin = frame.head.size() + frame.table.size();
+  if (front_taken_ < begin) return {};
+  std::string_view rest = frame.bytes.substr(front_taken_ - begin);
+  return rest.substr(0, std::min(rest.size(), size_max) / kTlsRecord * kTlsRecord);
+}
+
+// Copies as much of the queue as there is room for; but of a long piece only what fills a record: the rest is encrypted
+// from where it lies.
+std::size_t RecordWire::gather(std::span<std::byte> into) const {
   std::size_t size = 0;
   std::size_t skipped = front_taken_;
   for (const auto& frame : queue_) {
     bool all = visit_pieces(frame, std::exchange(skipped, 0), [&](std::string_view piece) {
-      std::size_t part = std::min(piece.size(), into.size() - size);
+      std::size_t room = into.size() - size;
+      if (piece.size() >= 2 * kTlsRecord) room = std::min(room, kTlsRecord - size % kTlsRecord);
+      std::size_t part = std::min(piece.size(), room);
       std::memcpy(into.data() + size, piece.data(), part);
       size += part;
       return part == piece.size();
     });
     if (!all) break;
   }
-  taken(size);
   return size;
 }
 

@@ -2,7 +2,7 @@
 // One connection of a record link on a loop: frames are gathered into large writes, and read where they belong.
 //
 // A system call costs as much as a thousand records, so what is ready goes out together: in plain text one sendmsg(2)
-// shows the kernel the batches where they lie, under TLS they are copied into one run of full records (RFC 8446). What
+// shows the kernel the batches where they lie; under TLS they are encrypted from there, a full record at a time. What
 // the connection does not take yet is kept by reference: a batch that waits here is the one that the producer keeps.
 // Invariants: queued bytes are at most kRoom and one frame, if frames are put only while has_room().
 // Threading: belongs to the loop.
@@ -59,7 +59,9 @@ class RecordWire final {
 
   Result<bool> send_plain(const Waiter& waiter);
   Result<bool> send_encrypted(const DataLoops::Seat& seat, const Waiter& waiter);
-  std::size_t gather(std::span<std::byte> into);
+  Result<std::size_t> encrypt_some(std::span<std::byte> room);
+  std::string_view full_records(std::size_t size_max) const;
+  std::size_t gather(std::span<std::byte> into) const;
   void taken(std::size_t size);
 
   LinkPort port_;
