@@ -1,10 +1,6 @@
 #include "link/byte_link.h"
 
-#include <fmt/format.h>
-
 #include <boost/asio/post.hpp>
-#include <cerrno>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -15,12 +11,6 @@
 
 namespace sluice::link {
 namespace {
-
-std::string why_no_seat(int error) {
-  if (error == EAGAIN) return "no thread for the bytes of a link; is the limit of processes reached?";
-  return fmt::format("no loop for the bytes of a link: {}; raise the limit of open files (ulimit -n)",
-                     std::strerror(error));
-}
 
 // Without a loop the link ends before it began; the descriptor is kept as after any failure.
 ByteLink refuse(std::shared_ptr<LinkCore> core, UniqueFd descriptor, int error) {

@@ -1,5 +1,6 @@
 #include "link/data_loops.h"
 
+#include <fmt/format.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/system/system_error.hpp>
 #include <cerrno>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <system_error>
@@ -53,6 +55,7 @@ class DataLoops::Loop final {
   void enter(std::shared_ptr<LoopResident> resident);
   void leave(const LoopResident* resident);
   const std::shared_ptr<BatchBuffer::Pool>& pool() const { return pool_; }
+  const std::shared_ptr<RecordBlocks>& record_blocks() const { return record_blocks_; }
 
  private:
   bool start_thread();
@@ -68,6 +71,7 @@ class DataLoops::Loop final {
   asio::steady_timer idle_timer_{context_};
   std::map<const LoopResident*, std::shared_ptr<LoopResident>> residents_;
   std::shared_ptr<BatchBuffer::Pool> pool_ = std::make_shared<BatchBuffer::Pool>();
+  const std::shared_ptr<RecordBlocks> record_blocks_ = RecordBlocks::make();  // with the batches
 
   mutable std::mutex mutex_;  // guards what follows
   std::size_t seats_ = 0;
@@ -129,6 +133,7 @@ void DataLoops::Loop::stop_if_idle() {
   std::scoped_lock lock(mutex_);
   if (seats_ > 0) return;
   pool_->clear();
+  record_blocks_->clear();
   running_ = false;
   context_.stop();
 }
@@ -191,6 +196,12 @@ std::expected<DataLoops::Seat, int> DataLoops::take_seat() {
   for (auto& other : loops_)
     if (other->running() && other->take_seat()) return Seat(other, pipe_allowance_);
   return std::unexpected(chosen ? EAGAIN : chosen.error());
+}
+
+std::string why_no_seat(int error) {
+  if (error == EAGAIN) return "no thread for the bytes of a link; is the limit of processes reached?";
+  return fmt::format("no loop for the bytes of a link: {}; raise the limit of open files (ulimit -n)",
+                     std::strerror(error));
 }
 
 void DataLoops::close() {
@@ -256,6 +267,7 @@ net::asio::any_io_executor DataLoops::Seat::executor() const { return loop_->con
 LoopMailbox DataLoops::Seat::mailbox() const { return LoopMailbox(loop_); }
 void DataLoops::Seat::enter(std::shared_ptr<LoopResident> resident) const { loop_->enter(std::move(resident)); }
 void DataLoops::Seat::leave(const LoopResident* resident) const { loop_->leave(resident); }
+const std::shared_ptr<RecordBlocks>& DataLoops::Seat::record_blocks() const { return loop_->record_blocks(); }
 BatchBuffer DataLoops::Seat::take_buffer() const { return BatchBuffer(loop_->pool()); }
 
 }  // namespace sluice::link

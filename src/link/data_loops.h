@@ -16,9 +16,11 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/time.h"
+#include "link/record_blocks.h"
 #include "net/async.h"
 
 namespace sluice::link {
@@ -83,6 +85,9 @@ class DataLoops final {
   bool closed_ = false;
 };
 
+/// For people: what an error of take_seat means to a link.
+std::string why_no_seat(int error);
+
 /// Reaches a loop without keeping its thread: what is posted to a loop that has stopped is never run.
 class LoopMailbox final {
  public:
@@ -131,6 +136,8 @@ class DataLoops::Seat final {
   void leave(const LoopResident* resident) const;
   /// Buffers are shared by the links of a loop: only a link that has bytes in hand holds one.
   BatchBuffer take_buffer() const;
+  /// Memory for the batches of records of a loop's links.
+  const std::shared_ptr<RecordBlocks>& record_blocks() const;
   /// Room for enlarged pipes, the link's until it gives it up with its seat. False: all is taken.
   bool take_pipe_room(std::size_t bytes);
 

@@ -36,6 +36,7 @@ class LinkPort final {
   void await_input(const Waiter& waiter) { readiness_.await(Readiness::Need::input, waiter); }
   /// For who neither reads nor writes for now, and would not notice a reset.
   void await_trouble(const Waiter& waiter);
+  bool output_ready() const { return readiness_.ready(Readiness::Need::output); }
   bool input_ready() const { return readiness_.ready(Readiness::Need::input); }
   /// To be asked whenever the waiter was told something. The error: reset by the other side, or its host is gone.
   Result<> alive(const Waiter& waiter);
@@ -45,6 +46,8 @@ class LinkPort final {
   void leave(const Waiter& waiter, Duration patience);
   /// True: the other side has closed, or the patience is over; the connection is closed then.
   bool left(const Waiter& waiter, std::span<std::byte> scratch);
+  /// For who has more to send than the socket keeps, and asks before `left`; true only once.
+  bool patience_over() { return patience_.take_expired(); }
   /// At once; what is under way is lost.
   void reset();
   void close();

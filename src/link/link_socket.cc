@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -42,7 +43,11 @@ std::unexpected<LinkSocket::Broken> LinkSocket::broken(int error) const {
 }
 
 std::expected<std::size_t, LinkSocket::Broken> LinkSocket::receive(std::span<std::byte> into) {
-  ssize_t got = ::recv(socket_.get(), into.data(), into.size(), MSG_DONTWAIT);
+  return received(::recv(socket_.get(), into.data(), into.size(), MSG_DONTWAIT));
+}
+
+// What a call of recv(2)'s kind returned.
+std::expected<std::size_t, LinkSocket::Broken> LinkSocket::received(ssize_t got) const {
   if (got > 0) return static_cast<std::size_t>(got);
   if (got == 0) return std::unexpected(fmt::format("{} closed the connection before its last word", remote_));
   if (errno == EAGAIN || errno == EINTR) return 0;
@@ -50,7 +55,11 @@ std::expected<std::size_t, LinkSocket::Broken> LinkSocket::receive(std::span<std
 }
 
 std::expected<std::size_t, LinkSocket::Broken> LinkSocket::send(std::span<const std::byte> bytes, int flags) {
-  ssize_t put = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL | flags);
+  return sent(::send(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL | flags));
+}
+
+// What a call of send(2)'s kind returned.
+std::expected<std::size_t, LinkSocket::Broken> LinkSocket::sent(ssize_t put) const {
   if (put >= 0) return static_cast<std::size_t>(put);
   if (errno == EAGAIN || errno == EINTR) return 0;
   return broken(errno);
@@ -68,6 +77,31 @@ std::expected<std::size_t, LinkSocket::Broken> LinkSocket::read(std::span<std::b
   return tls_ ? read_encrypted(into) : receive(into);
 }
 
+std::expected<std::size_t, LinkSocket::Broken> LinkSocket::read(std::span<std::byte> first,
+                                                                std::span<std::byte> second) {
+  if (first.empty()) return read(second);
+  if (!tls_ && unread_.empty()) {
+    std::array<iovec, 2> rooms{iovec{.iov_base = first.data(), .iov_len = first.size()},
+                               iovec{.iov_base = second.data(), .iov_len = second.size()}};
+    msghdr message{};
+    message.msg_iov = rooms.data();
+    message.msg_iovlen = rooms.size();
+    return received(::recvmsg(socket_.get(), &message, MSG_DONTWAIT));
+  }
+  auto got = read(first);
+  if (!got || *got < first.size()) return got;
+  auto more = read(second);
+  return *got + more.value_or(0);  // what broke is found by the next call too
+}
+
+std::expected<std::size_t, LinkSocket::Broken> LinkSocket::write_pieces(std::span<const iovec> pieces) {
+  REQUIRE(!tls_ && kept_.empty());
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(pieces.data());  // sendmsg(2) changes nothing of it
+  message.msg_iovlen = pieces.size();
+  return sent(::sendmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
 std::expected<std::size_t, LinkSocket::Broken> LinkSocket::read_encrypted(std::span<std::byte> into) {
   while (true) {
     auto got = tls_->read(into);
@@ -82,10 +116,17 @@ std::expected<std::size_t, LinkSocket::Broken> LinkSocket::read_encrypted(std::s
 
 std::expected<void, LinkSocket::Broken> LinkSocket::write(std::span<const std::byte> bytes) {
   if (!tls_) return write_plain(bytes, 0);
-  auto encrypted = tls_->write(bytes);
-  if (!encrypted) return broken(encrypted.error().message);
+  auto encrypted = encrypt(bytes);
+  if (!encrypted) return encrypted;
   auto flushed = flush_cipher();
   if (!flushed) return std::unexpected(flushed.error());
+  return {};
+}
+
+std::expected<void, LinkSocket::Broken> LinkSocket::encrypt(std::span<const std::byte> bytes) {
+  REQUIRE(tls_.has_value());
+  auto encrypted = tls_->write(bytes);
+  if (!encrypted) return broken(encrypted.error().message);
   return {};
 }
 

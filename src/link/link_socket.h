@@ -3,6 +3,9 @@
 //
 // At most one batch that the kernel does not take yet is kept; whoever sends asks for `flushed` first.
 // Threading: belongs to one thread at a time.
+#include <sys/types.h>
+#include <sys/uio.h>
+
 #include <cstddef>
 #include <expected>
 #include <optional>
@@ -25,10 +28,17 @@ class LinkSocket final {
   /// How many bytes came; 0: none yet. The other side's close is an error like any other: on a link it is never expected
   /// by who still reads.
   std::expected<std::size_t, Broken> read(std::span<std::byte> into);
+  /// The same into two places, of which the first is filled before the second.
+  std::expected<std::size_t, Broken> read(std::span<std::byte> first, std::span<std::byte> second);
   /// Sends, or keeps what the kernel does not take. Requires: at most one batch at once.
   std::expected<void, Broken> write(std::span<const std::byte> bytes);
   /// The same; more follows at once, so nothing need leave before (MSG_MORE). Requires: not encrypted.
   std::expected<void, Broken> write_with_more_to_come(std::span<const std::byte> bytes);
+  /// Encrypts, and keeps all of it until `flush`. Requires: encrypted; together at most one batch between two of those.
+  std::expected<void, Broken> encrypt(std::span<const std::byte> bytes);
+  /// Sends what the kernel takes of several pieces, in one go, and keeps nothing. 0: it takes nothing now. Requires: not
+  /// encrypted, and flushed.
+  std::expected<std::size_t, Broken> write_pieces(std::span<const iovec> pieces);
   /// Tries to send what was kept. True: nothing is left.
   std::expected<bool, Broken> flush();
   bool flushed() const;
@@ -61,6 +71,8 @@ class LinkSocket final {
   std::size_t read_unread(std::span<std::byte> into);
   std::expected<std::size_t, Broken> read_encrypted(std::span<std::byte> into);
   std::expected<std::size_t, Broken> receive(std::span<std::byte> into);
+  std::expected<std::size_t, Broken> received(ssize_t got) const;
+  std::expected<std::size_t, Broken> sent(ssize_t put) const;
   std::expected<std::size_t, Broken> send(std::span<const std::byte> bytes, int flags);
   std::expected<void, Broken> write_plain(std::span<const std::byte> bytes, int flags);
   std::expected<bool, Broken> flush_cipher();

@@ -9,20 +9,13 @@
 namespace sluice::link {
 namespace {
 
-std::uint32_t size_at(std::string_view table, std::size_t index) {
-  std::uint32_t value = 0;
-  for (std::size_t i = 0; i < kRecordSizeWidth; ++i)
-    value = value << 8 | static_cast<std::uint8_t>(table[index * kRecordSizeWidth + i]);
-  return value;
-}
-
 void append_size(std::string& table, std::uint32_t size) {
   for (int shift = 24; shift >= 0; shift -= 8) table.push_back(static_cast<char>(size >> shift));
 }
 
 std::uint64_t sum_of(std::string_view table) {
   std::uint64_t sum = 0;
-  for (std::size_t i = 0; i < table.size() / kRecordSizeWidth; ++i) sum += size_at(table, i);
+  for (std::size_t i = 0; i < table.size() / kRecordSizeWidth; ++i) sum += record_size_at(table, i);
   return sum;
 }
 
@@ -42,6 +35,18 @@ RecordBatch RecordBatch::of_sized(RecordId first, std::span<const std::uint32_t>
   auto batch = of_wire(shape, *content, content);
   INVARIANT(batch.has_value());
   return *std::move(batch);
+}
+
+RecordBatch RecordBatch::of_table(RecordId first, std::string_view size_table, std::string_view bytes,
+                                  std::shared_ptr<const void> owner) {
+  REQUIRE(size_table.size() % kRecordSizeWidth == 0);
+  REQUIRE(sum_of(size_table) == bytes.size());
+  RecordBatch batch;
+  batch.shape_ = {.first = first, .count = static_cast<std::uint32_t>(size_table.size() / kRecordSizeWidth)};
+  batch.table_ = size_table;
+  batch.bytes_ = bytes;
+  batch.owner_ = std::move(owner);
+  return batch;
 }
 
 std::expected<RecordBatch, std::string> RecordBatch::of_delimited(RecordId first, char delimiter, std::string bytes) {
@@ -91,7 +96,7 @@ std::expected<RecordBatch, std::string> RecordBatch::of_wire(const RecordShape& 
 std::size_t RecordBatch::size_of_front(std::uint32_t count_max, std::size_t bytes_max, std::uint32_t& taken) const {
   std::size_t size = 0;
   for (taken = 0; taken < std::min(count_max, count()); ++taken) {
-    std::size_t next = is_sized() ? size + size_at(table_, taken) : bytes_.find(shape_.delimiter, size) + 1;
+    std::size_t next = is_sized() ? size + record_size_at(table_, taken) : bytes_.find(shape_.delimiter, size) + 1;
     if (taken > 0 && next > bytes_max) break;
     size = next;
   }

@@ -8,8 +8,10 @@
 // counted.
 // Invariants: a batch that is not empty has at least one record; delimited records have at least their delimiter.
 // Threading: a value that belongs to one thread; buffers are shared with other batches of that thread.
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <expected>
 #include <memory>
 #include <span>
@@ -43,6 +45,9 @@ class RecordBatch final {
 
   /// Of records that follow each other in `bytes`, `sizes` giving where each ends. Requires: the sizes add up.
   static RecordBatch of_sized(RecordId first, std::span<const std::uint32_t> sizes, std::string_view bytes);
+  /// The same inside what `owner` keeps, with their sizes as a wire has them. Requires: the sizes add up.
+  static RecordBatch of_table(RecordId first, std::string_view size_table, std::string_view bytes,
+                              std::shared_ptr<const void> owner);
   /// Of lines and the like. Errors: a sentence, if `bytes` do not end with the delimiter.
   static std::expected<RecordBatch, std::string> of_delimited(RecordId first, char delimiter, std::string bytes);
   /// The same inside what `owner` keeps.
@@ -93,12 +98,23 @@ class RecordBatch final {
   std::shared_ptr<const void> owner_;  // of the bytes, with the batches that were cut from the same
 };
 
+/// An entry of a table of sizes.
+inline std::uint32_t record_size_at(std::string_view table, std::size_t index) {
+  std::uint32_t size = 0;
+  std::memcpy(&size, table.data() + index * kRecordSizeWidth, sizeof size);
+  return std::endian::native == std::endian::little ? std::byteswap(size) : size;
+}
+static_assert(sizeof(std::uint32_t) == kRecordSizeWidth);
+
 /// Calls `visit(id, record)` for each record, in order; records are shown with their delimiters.
 template <class Visit>
 void for_each_record(RecordBatch batch, Visit&& visit) {
-  while (!batch.empty()) {
-    RecordBatch one = batch.take_front(1);
-    visit(one.first(), one.bytes());
+  std::string_view rest = batch.bytes();
+  bool sized = batch.shape().layout == RecordLayout::sized;
+  for (std::uint32_t i = 0; i < batch.count(); ++i) {
+    std::size_t size = sized ? record_size_at(batch.size_table(), i) : rest.find(batch.shape().delimiter) + 1;
+    visit(batch.first() + i, rest.substr(0, size));
+    rest.remove_prefix(size);
   }
 }
 

@@ -17,7 +17,10 @@ constexpr std::uint64_t kUnsaidShare = 4;
 }  // namespace
 
 RecordConsumer::RecordConsumer(const RecordConsumerOptions& options)
-    : options_(options), record_window_(options.records), byte_window_(options.bytes), decoder_(options.record_max) {
+    : options_(options),
+      record_window_(options.records),
+      byte_window_(options.bytes),
+      decoder_(options.record_max, options.blocks) {
   REQUIRE(options.record_max < std::size_t{1} << 32);
 }
 
@@ -26,7 +29,7 @@ RecordConsumer::RecordConsumer(const RecordConsumerOptions& options)
 void RecordConsumer::on_connected() {
   connected_ = true;
   said_ = Said();
-  decoder_ = ProducerFrameDecoder(options_.record_max);
+  decoder_ = ProducerFrameDecoder(options_.record_max, options_.blocks);
   for (auto& [delivery, rejection] : rejected_) rejection.said = false;
 }
 
@@ -111,16 +114,13 @@ std::optional<std::string> RecordConsumer::poll_transmit(TimePoint now) {
   if (!connected_) return std::nullopt;
   if (!std::exchange(said_.attach, true)) return encode(RecordAttach{.next = received_ + 1});
   if (cancel_reason_) {
+    // What is settled need not be done again by another.
+    if (settled_.size() > said_.settled) return say_settled();
     if (std::exchange(said_.cancel, true)) return std::nullopt;
     return encode(RecordCancel{.reason = *cancel_reason_});
   }
   if (auto rejection = poll_rejection()) return rejection;
-  if (ack_due(now)) {
-    said_.settled = settled_.size();
-    said_.settled_bytes = settled_bytes_;
-    unsaid_since_.reset();
-    return encode(RecordAck{.up_to = settled_.up_to(), .ranges = settled_.above(kAckRangesMax)});
-  }
+  if (ack_due(now)) return say_settled();
   if (auto credit = poll_credit()) return credit;
   if (said_.paused != paused_) {
     said_.paused = paused_;
@@ -129,6 +129,13 @@ std::optional<std::string> RecordConsumer::poll_transmit(TimePoint now) {
   if (draining_ && !std::exchange(said_.drain, true)) return encode(RecordDrain{});
   if (ended_ && !std::exchange(said_.done, true)) return encode(RecordDone{.deliveries = received_});
   return std::nullopt;
+}
+
+std::string RecordConsumer::say_settled() {
+  said_.settled = settled_.size();
+  said_.settled_bytes = settled_bytes_;
+  unsaid_since_.reset();
+  return encode(RecordAck{.up_to = settled_.up_to(), .ranges = settled_.above(kAckRangesMax)});
 }
 
 std::optional<std::string> RecordConsumer::poll_rejection() {

@@ -16,6 +16,7 @@
 #include <deque>
 #include <expected>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -34,7 +35,8 @@ struct RecordConsumerOptions {
   std::size_t record_max = std::size_t{64} << 20;  // bytes; a longer record breaks the link
   /// How long an acknowledgement may wait for others to go with it.
   Duration ack_delay_max = std::chrono::milliseconds(10);
-  std::size_t rejections_max = 1024;  // that the producer has not noted; above, the program gets nothing
+  std::shared_ptr<RecordBlocks> blocks;  // where batches are put, if it matters
+  std::size_t rejections_max = 1024;     // that the producer has not noted; above, the program gets nothing
 };
 
 class RecordConsumer final {
@@ -81,6 +83,7 @@ class RecordConsumer final {
 
   std::uint64_t received() const { return received_; }
   std::uint64_t settled() const { return settled_.size(); }
+  std::uint64_t settled_bytes() const { return settled_bytes_; }
   std::uint64_t unsettled() const { return received_ - settled_.size(); }
   std::uint64_t unsettled_bytes() const { return received_bytes_ - settled_bytes_; }
   /// Sent back, and not noted by the producer: counted as unsettled, though it holds their bytes no more.
@@ -120,6 +123,7 @@ class RecordConsumer final {
   Checked check_credit(const RecordDelivery& delivery) const;
   void free_room(DeliveryRange part);
   bool ack_due(TimePoint now) const;
+  std::string say_settled();
   std::optional<std::string> poll_rejection();
   std::optional<std::string> poll_credit();
 

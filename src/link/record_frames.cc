@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/require.h"
 #include "base/wire.h"
@@ -11,7 +12,7 @@
 namespace sluice::link {
 namespace {
 
-enum class Sender : std::uint8_t { producer, consumer, either };
+using Sender = RecordFrameReader::Sender;
 
 struct KindRule {
   Sender sender = Sender::either;
@@ -53,8 +54,7 @@ std::optional<KindRule> rule_of(std::uint8_t kind) {
   return std::nullopt;
 }
 
-std::expected<void, std::string> check_sender(RecordFrameKind kind, Sender side) {
-  Sender sender = rule_of(static_cast<std::uint8_t>(kind))->sender;
+std::expected<void, std::string> check_sender(Sender sender, Sender side) {
   if (sender == side || sender == Sender::either) return {};
   return std::unexpected(side == Sender::producer ? "the producer sent a frame of a consumer"
                                                   : "the consumer sent a frame of a producer");
@@ -206,7 +206,8 @@ std::expected<ConsumerFrame, std::string> decode_consumer_frame(const RecordFram
     case RecordFrameKind::end:
       break;
   }
-  return std::unexpected("the consumer sent a frame of a producer");
+  INVARIANT(false);  // refused at its header
+  std::unreachable();
 }
 
 }  // namespace
@@ -309,12 +310,13 @@ std::expected<void, std::string> RecordFrameReader::read_header() {
   std::size_t size = word & 0xffffff;
   auto rule = rule_of(kind);
   if (!rule) return std::unexpected("a frame of a kind that record links do not have");
+  if (auto sender = check_sender(rule->sender, sender_); !sender) return sender;
   if (size < rule->size_min || size > rule->size_max)
     return std::unexpected("a frame of a record link has a length that its kind does not allow");
   kind_ = static_cast<RecordFrameKind>(kind);
   body_size_ = size;
   body_have_ = 0;
-  body_ = std::make_shared_for_overwrite<char[]>(size);
+  body_ = take_block(blocks_, size);
   in_body_ = true;
   return {};
 }
@@ -345,8 +347,6 @@ std::expected<std::optional<ProducerFrame>, std::string> ProducerFrameDecoder::n
 
 std::expected<std::optional<ProducerFrame>, std::string> ProducerFrameDecoder::decode(
     const RecordFrameReader::Frame& frame) {
-  if (auto sender = check_sender(frame.kind, Sender::producer); !sender)
-    return std::unexpected(std::move(sender.error()));
   if (frame.kind == RecordFrameKind::long_more) return go_on_long(frame.body);
   if (frame.kind == RecordFrameKind::cancel) return ProducerFrame(RecordCancel{.reason = std::string(frame.body)});
   if (long_) return std::unexpected("a frame stands within a long record");

@@ -15,10 +15,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "link/record_batch.h"
+#include "link/record_blocks.h"
 
 namespace sluice::link {
 
@@ -167,13 +169,18 @@ std::string encode(const ConsumerFrame& frame);
 /// Cuts one side's bytes into frames. It keeps one frame, which is at most 1 MiB long.
 class RecordFrameReader final {
  public:
+  enum class Sender : std::uint8_t { producer, consumer, either };
+  /// `sender`: whose frames these are. The other side's are refused at their header, since they may be longer.
+  explicit RecordFrameReader(Sender sender, std::shared_ptr<RecordBlocks> blocks = nullptr)
+      : sender_(sender), blocks_(std::move(blocks)) {}
+
   struct Frame {
     RecordFrameKind kind{};
     std::string_view body;              // inside `owner`
     std::shared_ptr<const void> owner;  // none: the view is good until the next call
   };
   /// Takes bytes from the front of `bytes` until a frame is complete. Nothing: all were taken, and more are needed.
-  /// Errors: a sentence; the length is beyond what the kind may have. Every later call fails too.
+  /// Errors: a sentence; the other side's kind, or a length beyond what the kind may have. Every later call fails too.
   std::expected<std::optional<Frame>, std::string> next(std::span<const std::byte>& bytes);
 
   /// Where the next bytes of a long frame belong: who reads them right there saves a copy. Empty between frames.
@@ -186,6 +193,8 @@ class RecordFrameReader final {
  private:
   std::expected<void, std::string> read_header();
 
+  Sender sender_;
+  std::shared_ptr<RecordBlocks> blocks_;  // for long frames
   std::string failure_;
   std::string header_;
   RecordFrameKind kind_{};
@@ -198,8 +207,9 @@ class RecordFrameReader final {
 /// Reads the frames of a producer.
 class ProducerFrameDecoder final {
  public:
-  /// `record_max`: the longest record that is taken, in bytes.
-  explicit ProducerFrameDecoder(std::size_t record_max) : record_max_(record_max) {}
+  /// `record_max`: the longest record that is taken, in bytes. `blocks`: where batches are put, if it matters.
+  explicit ProducerFrameDecoder(std::size_t record_max, std::shared_ptr<RecordBlocks> blocks = nullptr)
+      : reader_(RecordFrameReader::Sender::producer, std::move(blocks)), record_max_(record_max) {}
 
   /// As RecordFrameReader::next. Errors also: no frame of a producer, or one that breaks the rules of its kind.
   std::expected<std::optional<ProducerFrame>, std::string> next(std::span<const std::byte>& bytes);
@@ -233,7 +243,7 @@ class ConsumerFrameDecoder final {
   std::expected<std::optional<ConsumerFrame>, std::string> next(std::span<const std::byte>& bytes);
 
  private:
-  RecordFrameReader reader_;
+  RecordFrameReader reader_{RecordFrameReader::Sender::consumer};
 };
 
 }  // namespace sluice::link

@@ -124,6 +124,10 @@ bool RecordProducer::connected(ConsumerNumber number) const {
   return place != consumers_.end() && place->second.has_connection();
 }
 
+bool RecordProducer::attached(ConsumerNumber number) const {
+  return connected(number) && consumers_.at(number).state != State::connecting;
+}
+
 void RecordProducer::make_gone(Consumer& consumer, std::string reason) {
   bool can_be_told = consumer.has_connection();
   std::uint64_t given_back = give_back(consumer);

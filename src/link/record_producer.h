@@ -134,6 +134,8 @@ class RecordProducer final {
   /// What is next for that consumer's connection.
   std::optional<Transmit> poll_transmit(ConsumerNumber consumer);
   bool connected(ConsumerNumber consumer) const;
+  /// It has a connection, and has said on it what it expects.
+  bool attached(ConsumerNumber consumer) const;
 
   // --- the owner ---
   std::optional<RecordProducerEvent> poll_event();
@@ -142,6 +144,8 @@ class RecordProducer final {
   void bury(const RecordBatch& record);
 
   RecordCounts counts() const;
+  /// Of the records that no consumer was given yet, or that the owner has to judge.
+  std::size_t waiting_bytes() const { return pending_.bytes() + held_bytes_; }
   /// All records below are settled.
   RecordId settled_below() const;
   /// Source ended, and every record is settled.
