@@ -90,6 +90,12 @@ Contender shell(const std::string& name, const std::string& text) {
   return {.name = name, .command = path.empty() ? Command{} : Command{path, "-c", text}};
 }
 
+// A text of the shell that needs this tool.
+Contender with_tool(const std::string& tool, const std::string& text) {
+  bool absent = find(tool).empty() || find("bash").empty();
+  return {.name = tool, .command = absent ? Command{} : Command{find("bash"), "-c", text}};
+}
+
 // `repeats` counted runs of each contender, in turns, each of `batch` runs of its command.
 void race(std::vector<Contender>& contenders, int repeats, int batch) {
   for (int run = -1; run < repeats; ++run) {  // the first is a warm-up
@@ -161,6 +167,26 @@ void workers_row(const std::string& sluice, double scale) {
             ">= 0.4 x bash, better 0.55 x");
 }
 
+// A process a record: what starts them, and what a process costs, since most of it is the kernel's.
+void each_rows(const std::string& sluice, double scale) {
+  int records = std::max(200, static_cast<int>(5000 * scale));
+  auto numbers = [&](const char* stage) { return fmt::format("seq {} | {}", records, stage); };
+  std::vector<Contender> contenders = {
+      {.name = "sluice @x2 @each", .command = {sluice, "run", numbers("@x2 @each @ordered true {}")}},
+      with_tool("xargs", numbers("xargs -P2 -n1 true")),
+      with_tool("parallel", numbers("parallel -j2 -k true"))};
+  race(contenders, 7, 1);
+  Unit unit{"k/s", records / 1e3, true};
+  print_row(fmt::format("`true` for each of {} records, output in order, beside xargs -P2", records), contenders, unit,
+            ">= 1.3 x xargs, >= 8 x parallel");
+
+  std::vector<Contender> warm = {{.name = "sluice @x2 @map", .command = {sluice, "run", numbers("@x2 @map cat")}},
+                                 with_tool("xargs", numbers("xargs -P2 -n1 true"))};
+  race(warm, 7, 1);
+  print_row(fmt::format("{} records through two workers that stay running, beside xargs -P2", records), warm, unit,
+            ">= 200 x xargs");
+}
+
 void start_rows(const std::string& sluice, double scale) {
   int runs = std::max(20, static_cast<int>(400 * scale));
   std::vector<Contender> contenders = {{.name = "sluice version", .command = {sluice, "version"}},
@@ -217,6 +243,7 @@ int main(int argc, char** argv) {
   double scale = given != nullptr ? std::atof(given) : 1;
   bytes_row(argv[1], scale);
   workers_row(argv[1], scale);
+  each_rows(argv[1], scale);
   start_rows(argv[1], scale);
   short_pipelines_row(argv[1], scale);
   memory_row(argv[1]);

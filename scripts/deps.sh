@@ -9,7 +9,7 @@ declare -A packages=(
   [test]="ccache libgtest-dev libgmock-dev python3 python3-pytest python3-pexpect python3-pytest-xdist
           bash dash less fzf zsh fish util-linux procps curl iproute2 nftables openssl"
   [fuzz]="clang-19 libclang-rt-19-dev"
-  [bench]="bash dash libgtest-dev libzmq3-dev mbuffer netcat-openbsd openssh-client openssh-server openssl procps python3 serf socat"
+  [bench]="bash dash libgtest-dev libzmq3-dev mbuffer netcat-openbsd openssh-client openssh-server openssl parallel procps python3 serf socat"
   [lint]="clang-tidy-19 clang-format git"
 )
 

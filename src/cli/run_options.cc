@@ -124,7 +124,7 @@ std::string stage_word_section() {
   for (const flow::StageWordHelp& help : flow::stage_word_help())
     section += fmt::format("  {:34}{}\n", help.word, help.meaning);
   return section +
-         "  In this version @by without @map or @each, and those below it, are checked, planned and refused with the "
+         "  In this version those below @by are checked, planned and refused with the "
          "reason.\n\n";
 }
 

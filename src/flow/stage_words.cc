@@ -232,7 +232,6 @@ std::optional<std::string> not_yet_runnable(const StageWords& words) {
   if (words.function) return needs("@fn", "functions");
   if (words.sandbox) return needs("@sandbox", "sandboxes");
   if (words.image) return needs("@image=" + *words.image, "containers");
-  if (words.by && !words.each && !words.map) return needs("@by=" + *words.by, "a partition by keys");
   for (const std::string& word : words.written)
     if (is_framing(word) && !takes_records(words))
       return fmt::format(

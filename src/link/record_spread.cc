@@ -23,10 +23,11 @@ using Kind = RecordStreamEnd::Kind;
 
 // How soon a terminal is looked at again that another process group reads now: nothing tells when we get it back.
 constexpr int kBackgroundWaitMs = 200;
-constexpr std::size_t kPendingMax = std::size_t{256} << 10;
+constexpr std::size_t kPendingMax = std::size_t{256} << 10, kLanePendingMin = std::size_t{16} << 10;
 
 // What is being written to one worker.
 struct Writing {
+  std::size_t lane = 0;  // from which producer it came
   DeliveryNumber first = 0;
   RecordBatch batch;
   std::string framed;  // if the stream's bytes are others than the batch's
@@ -53,16 +54,10 @@ class RecordSpreader final {
  public:
   RecordSpreader(LocalStream from, std::vector<LocalStream> into, const RecordSpreadOptions& options,
                  SpreadCounts& counts)
-      : options_(options),
-        from_(std::move(from)),
-        cutter_(options.cut),
-        producer_({.pending_bytes_max = kPendingMax,
-                   .flight_bytes_max = options.flight_bytes_max,
-                   .outbox_bytes_max = options.flight_bytes_max}),
-        counts_(counts) {
+      : options_(options), from_(std::move(from)), cutter_(options.cut), counts_(counts) {
     if (options_.rate) rate_.emplace(*options_.rate);
     for (LocalStream& stream : into) workers_.push_back({.into = std::move(stream)});
-    for (ConsumerNumber number = 0; number < workers_.size(); ++number) producer_.attach_local(number);
+    make_lanes();
   }
 
   RecordStreamEnd run(int stop) {
@@ -71,14 +66,38 @@ class RecordSpreader final {
       bool moved = feed();
       if (reads()) moved = read();
       for (ConsumerNumber number = 0; number < workers_.size(); ++number) moved = pump(number) || moved;
-      if (producer_.all_settled()) finish();
+      if (std::ranges::all_of(lanes_, [](const Lane& lane) { return lane.producer.all_settled(); })) finish();
       if (!end_ && !moved && !wait(stop)) end_ = RecordStreamEnd{.kind = Kind::reader_gone, .why = {}};
     }
     return *end_;
   }
 
  private:
-  bool reads() const { return !end_ && from_ && incoming_.empty() && producer_.wants_input(); }
+  // Without keys all workers share one; with them each has records of its own, and takes over those of one that has left.
+  struct Lane {
+    RecordProducer producer;
+    ConsumerNumber owner = 0;  // with keys
+  };
+
+  void make_lanes() {
+    bool keyed = static_cast<bool>(options_.lane_of);
+    std::size_t count = keyed ? workers_.size() : 1;
+    for (std::size_t i = 0; i < count; ++i) {
+      RecordProducerOptions options{.pending_bytes_max = std::max(kPendingMax / count, kLanePendingMin),
+                                    .flight_bytes_max = options_.flight_bytes_max,
+                                    .outbox_bytes_max = options_.flight_bytes_max};
+      Lane& lane =
+          lanes_.emplace_back(Lane{.producer = RecordProducer(options), .owner = static_cast<ConsumerNumber>(i)});
+      for (ConsumerNumber number = 0; number < workers_.size(); ++number)
+        if (!keyed || number == i) lane.producer.attach_local(number);
+    }
+  }
+  bool keyed() const { return lanes_.size() > 1 || options_.lane_of; }
+
+  bool reads() const {
+    return !end_ && from_ && incoming_.empty() &&
+           std::ranges::all_of(lanes_, [](const Lane& lane) { return lane.producer.wants_input(); });
+  }
 
   // True: something was moved.
   bool read() {
@@ -116,12 +135,22 @@ class RecordSpreader final {
       TimePoint now = rate_ ? Clock::now() : TimePoint{};
       std::uint32_t count = rate_ ? std::min(rate_->allowed(now), incoming_.count()) : incoming_.count();
       if (rate_ && count > 0) rate_->take(now, count);
-      if (count > 0) producer_.on_batch(incoming_.take_front(count));
+      if (count > 0) hand_over(incoming_.take_front(count));
       moved = count > 0;
     }
     if (!input_ended_ || !incoming_.empty() || told_end_) return moved;
-    producer_.on_source_end();
+    for (Lane& lane : lanes_) lane.producer.on_source_end();
     return told_end_ = true;
+  }
+
+  void hand_over(RecordBatch batch) {
+    if (!options_.lane_of) return lanes_.front().producer.on_batch(std::move(batch));
+    while (!batch.empty()) {
+      RecordBatch record = batch.take_front(1);
+      std::string_view bytes = record.bytes();
+      if (record.shape().layout == RecordLayout::delimited) bytes.remove_suffix(1);
+      lanes_[options_.lane_of(bytes)].producer.on_batch(std::move(record));
+    }
   }
 
   bool fail(std::string why) {
@@ -147,16 +176,22 @@ class RecordSpreader final {
       writing.written += outcome.bytes;
       if (writing.written < writing.bytes().size()) continue;
       count(number, writing.batch.count());
-      producer_.settle(number, {.first = writing.first, .last = writing.last()});
+      lanes_[writing.lane].producer.settle(number, {.first = writing.first, .last = writing.last()});
       worker.writing.reset();
     }
     return moved;
   }
 
   bool begin(ConsumerNumber number) {
-    auto delivery = producer_.poll_delivery(number);
+    for (std::size_t lane = 0; lane < lanes_.size(); ++lane)
+      if ((!keyed() || lanes_[lane].owner == number) && begin_from(lane, number)) return true;
+    return false;
+  }
+
+  bool begin_from(std::size_t lane, ConsumerNumber number) {
+    auto delivery = lanes_[lane].producer.poll_delivery(number);
     if (!delivery) return false;
-    Writing writing{.first = delivery->first, .batch = std::move(delivery->batch)};
+    Writing writing{.lane = lane, .first = delivery->first, .batch = std::move(delivery->batch)};
     if (writing.batch.shape().layout == RecordLayout::sized)
       append_framed(writing.batch, options_.cut.framing, writing.framed);
     workers_[number].writing = std::move(writing);
@@ -171,14 +206,23 @@ class RecordSpreader final {
       std::uint32_t begun = records_begun(*worker.writing);
       count(number, begun);
       if (begun > 0)
-        producer_.settle(number, {.first = worker.writing->first, .last = worker.writing->first + begun - 1});
+        lanes_[worker.writing->lane].producer.settle(
+            number, {.first = worker.writing->first, .last = worker.writing->first + begun - 1});
       worker.writing.reset();
     }
-    producer_.on_lost(number, "it reads no more");
     worker.into = LocalStream();
-    if (std::ranges::none_of(workers_, &Worker::open)) {
+    auto next = std::ranges::find_if(workers_, &Worker::open);
+    if (next == workers_.end()) {
       from_ = LocalStream();
       end_ = RecordStreamEnd{.kind = Kind::reader_gone, .why = {}};
+      return;
+    }
+    for (Lane& lane : lanes_) {
+      if (keyed() && lane.owner != number) continue;
+      lane.producer.on_lost(number, "it reads no more");
+      if (!keyed()) continue;
+      lane.owner = static_cast<ConsumerNumber>(next - workers_.begin());
+      lane.producer.attach_local(lane.owner);
     }
   }
 
@@ -241,7 +285,7 @@ class RecordSpreader final {
   RecordSpreadOptions options_;
   LocalStream from_;
   RecordCutter cutter_;
-  RecordProducer producer_;
+  std::vector<Lane> lanes_;
   std::vector<Worker> workers_;
   SpreadCounts& counts_;
   std::vector<pollfd> polled_;

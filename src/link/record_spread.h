@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -34,6 +35,9 @@ struct RecordSpreadOptions {
   bool from_is_ours = true;
   std::size_t flight_bytes_max = std::size_t{128} << 10;  // given to one worker and not in its pipe yet
   std::optional<double> rate;                             // records a second at most
+  /// Which worker a record is for, shown without its delimiter: records of one worker keep their order. Not set: whoever
+  /// is readiest. What a worker that closes its input has not been written goes to another, still in order.
+  std::function<std::uint32_t(std::string_view record)> lane_of;
 };
 
 class RecordSpread final {

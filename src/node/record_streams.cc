@@ -96,6 +96,10 @@ struct RecordStreams::Impl {
     if (stream.into) {
       link::RecordSpreadOptions options{
           .cut = cut_of(stream.stage), .from_is_ours = stream.one.ours, .rate = rate_of(stream.stage)};
+      if (const flow::PlannedStage& planned = plan.stages[stream.stage]; planned.by)
+        options.lane_of = [key = *planned.by, count = planned.workers](std::string_view record) {
+          return key.worker_for(record, count);
+        };
       auto spread = link::RecordSpread::start(std::move(stream.one.stream), std::move(stream.many), options, on_end);
       if (spread) return static_cast<void>(stream.spread.emplace(*std::move(spread)));
       error = spread.error();

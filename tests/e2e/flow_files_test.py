@@ -247,7 +247,8 @@ def test_stages_of_records_run_as_in_pipeline_text(household):
                             "links: [ numbers -> square -> mark -> show ]\n")
     assert household.run_sluice("run", name).outcome == (0, b"<1!><4!><9!><16!><25!><36!>")
     write(household, "stages: { a: { run: seq 2 }, b: { run: \"cat '{}'\", each: true } }\nlinks: [ a -> b ]\n")
-    assert "pass it as an argument" in household.refusal("run", "a.flow.yaml")
+    (said,) = mistakes(household, "run", "a.flow.yaml", status=125)
+    assert said.startswith("a.flow.yaml:1:35: stage 'b': @each: '{}' stands within quotes") and "as an argument" in said
 
 
 def test_wrong_file_runs_nothing(household):

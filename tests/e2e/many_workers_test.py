@@ -51,6 +51,33 @@ def test_records_go_to_every_worker(household):
     assert all(worker["records_given"] > 0 and worker["records_written"] == 1 for worker in workers), workers
 
 
+def test_records_of_one_key_go_to_one_worker_in_their_order(household):
+    data = b"".join(b"k%d,%d\n" % (number % 11, number) for number in range(20_000))
+    result = household.run_sluice("run", "@x3 @by=1 sh -c 'exec sed \"s/$/,$$/\"'", input=data)
+    assert (result.returncode, result.stderr) == (0, b"")
+    rows = [line.split(b",") for line in result.stdout.splitlines()]
+    assert len(rows) == 20_000
+    for key in range(11):
+        own = [row for row in rows if row[0] == b"k%d" % key]
+        assert [int(row[1]) for row in own] == [number for number in range(20_000) if number % 11 == key]
+        assert len({row[-1] for row in own}) == 1
+    assert len({row[-1] for row in rows}) > 1
+
+
+# The records of a worker that has left go to another, still in their order.
+def test_keys_of_a_worker_that_leaves_move_to_another(household):
+    data = b"".join(b"%d %d\n" % (number % 2, number) for number in range(40_000))
+    text = "@x2 @by=~^. sh -c 'if mkdir first 2> /dev/null; then head -n 1 > /dev/null; else cat; fi'"
+    result = household.run_sluice("run", text, input=data)
+    assert result.returncode == 0
+    rows = [line.split() for line in result.stdout.splitlines()]
+    for key in (b"0", b"1"):
+        own = [int(row[1]) for row in rows if row[0] == key]
+        assert own == sorted(own)
+    assert {row[0] for row in rows} == {b"0", b"1"}
+    assert len(rows) > 20_000
+
+
 @pytest.mark.parametrize("framing, data, records", [
     ("@lines", b"a\nb\n\nc", [b"a\n", b"b\n", b"\n", b"c\n"]),
     ("@null", b"a\nb\0c\0", [b"a\nb\0", b"c\0"]),
