@@ -170,7 +170,7 @@ void LaunchedPrograms::signal(const SendSignal& request) {
   }
 }
 
-void LaunchedPrograms::signal_program(const Running& program, int signal) const {
+void LaunchedPrograms::signal_program(Running& program, int signal) {
   if (program.pid != 0) signal_tree(program.pid, own_groups_ ? program.pid : 0, signal);
   if (program.jobs) program.jobs->signal(signal, own_groups_);
 }

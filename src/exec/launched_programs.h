@@ -75,7 +75,7 @@ class LaunchedPrograms final {
   std::optional<LaunchFailed> connect(const Program& program, ProgramIndex index, MessageSocket& passed,
                                       LaunchKeeper* keeper, Streams& streams);
   void remember_input(int fd);
-  void signal_program(const Running& program, int signal) const;
+  void signal_program(Running& program, int signal);
   std::vector<pid_t> stray_roots() const;
   void add_to(Survey& survey, pid_t pid) const;
   bool drains_foreign_pipe(pid_t pid) const;

@@ -62,6 +62,7 @@ std::optional<JobFailed> ProgramJobs::start(StartJob& request, pid_t& pid) {
   UniqueFd guard = request.guarded_input ? socket_.take_descriptor() : UniqueFd();
   bool complete = input && output && (error || !request.error_passed) && (guard || !request.guarded_input);
   if (!complete) return JobFailed{request.job, EMFILE, "receive the streams of"};
+  if (ending_) return JobFailed{request.job, ECANCELED, "start"};
   bool joins = program_.error == Stream::as_stdout;
   int error_number = joins ? output.get() : error ? error.get() : surroundings_.error.get();
   const RunAs* run_as = surroundings_.run_as ? &*surroundings_.run_as : nullptr;
@@ -115,7 +116,9 @@ bool ProgramJobs::reap(pid_t pid) {
   return true;
 }
 
-void ProgramJobs::signal(int signal, bool own_groups) const {
+void ProgramJobs::signal(int signal, bool own_groups) {
+  bool ends = signal == SIGTERM || signal == SIGINT || signal == SIGHUP || signal == SIGQUIT || signal == SIGKILL;
+  ending_ = ending_ || ends;
   for (const auto& [pid, running] : running_) signal_tree(pid, own_groups ? pid : 0, signal);
 }
 

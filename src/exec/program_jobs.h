@@ -41,7 +41,8 @@ class ProgramJobs final {
   /// Waits for the job that has ended with this number, and says so. False: it is none of ours.
   bool reap(pid_t pid);
   bool has(pid_t pid) const { return running_.contains(pid); }
-  void signal(int signal, bool own_groups) const;
+  /// To every job. After one that asks for their end no other is started: JobFailed says ECANCELED.
+  void signal(int signal, bool own_groups);
   /// Takes no more.
   void close();
   bool over() const { return !socket_.is_open() && running_.empty(); }
@@ -65,6 +66,7 @@ class ProgramJobs final {
   JobSurroundings surroundings_;
   const EntryState& entry_;
   std::map<pid_t, Running> running_;
+  bool ending_ = false;
 };
 
 }  // namespace sluice::exec

@@ -32,7 +32,7 @@ std::optional<EachWork::Start> EachWork::poll_start(TimePoint now) {
   for (auto next = startable_.begin(); next != startable_.end() && !free_.empty(); ++next) {
     Held& held = held_.at(*next);
     bool first_of_lane = !held.lane || !held_back.contains(*held.lane);
-    if (!first_of_lane || !has_worker(held)) continue;
+    if (!first_of_lane || !has_worker(held) || (holding_back_ && !goes_first(*next))) continue;
     if (held.state == State::resting && now < held.rests_until) {
       if (held.lane) held_back.insert(*held.lane);
       continue;
@@ -99,6 +99,7 @@ std::optional<TimePoint> EachWork::poll_deadline() const {
     const Held& held = held_.at(batch);
     bool first_of_lane = !held.lane || seen.insert(*held.lane).second;
     if (!first_of_lane || !has_worker(held) || held.state != State::resting) continue;
+    if (holding_back_ && !goes_first(batch)) continue;
     due = due ? std::min(*due, held.rests_until) : held.rests_until;
   }
   return due;

@@ -63,7 +63,7 @@ class EachWork final {
   /// A worker is free, and a batch may wait for it.
   bool can_start() const { return !startable_.empty() && !free_.empty(); }
   /// A worker is free, and no batch is there that it could begin with.
-  bool hungry() const { return startable_.empty() && !free_.empty(); }
+  bool hungry() const { return startable_.empty() && !free_.empty() && !holding_back_; }
   /// Requires: wants_batch(), and a number above all before. `lane`: below the number of workers.
   void on_batch(BatchNumber batch, std::optional<Worker> lane);
   void on_source_end() { source_ended_ = true; }
@@ -88,6 +88,8 @@ class EachWork final {
     AttemptEnd end;
   };
   std::optional<Dead> poll_dead();
+  /// Only the batch that goes first may start: what is held otherwise is much.
+  void hold_back(bool holding) { holding_back_ = holding; }
   /// Nothing starts any more: the flow ends.
   void stop() { stopped_ = true; }
   std::optional<TimePoint> poll_deadline() const;  // when a batch has rested
@@ -130,6 +132,7 @@ class EachWork final {
   std::deque<BatchNumber> writable_;
   std::deque<Dead> to_bury_;
   std::optional<Broken> broken_;
+  bool holding_back_ = false;
   bool source_ended_ = false;
   bool stopped_ = false;
   std::uint64_t dead_count_ = 0;

@@ -23,6 +23,7 @@ constexpr std::uint64_t kWindowMin = 2;
 MapWork::MapWork(const MapWorkOptions& options) : options_(options) {
   REQUIRE(options_.workers >= 1);
   seats_.resize(options_.workers);
+  for (Seat& seat : seats_) seat.window = options_.window_records_first;
   lanes_.resize(options_.lanes ? options_.workers : 1);
 }
 
@@ -149,6 +150,7 @@ std::expected<std::vector<MapWork::Answered>, std::string> MapWork::on_answers(W
   if (count > 0) seat.endings = 0;
   seat.unanswered -= count;
   adapt_window(seat, count, now);
+  if (count == 1 && seat.unanswered > 0) one_by_one_ = true;
   while (count > 0) {
     RecordBatch& batch = seat.given.front();
     std::uint32_t taken = std::min(count, batch.count());
@@ -183,7 +185,8 @@ void MapWork::adapt_window(Seat& seat, std::uint32_t answers, TimePoint now) {
 
 bool MapWork::on_stalled(Worker worker) {
   Seat& seat = seats_[worker];
-  if (seat.unanswered_bytes >= options_.stall_bytes || seat.window >= options_.window_records_max) return false;
+  if (one_by_one_ || seat.unanswered_bytes >= options_.stall_bytes || seat.window >= options_.window_records_max)
+    return false;
   seat.window = std::min(2 * seat.window, options_.window_records_max);
   return true;
 }

@@ -42,7 +42,7 @@ struct MapWorkOptions {
   bool buries = false;        // what failed for good is buried; else it breaks the stage
   std::size_t waiting_bytes_max = std::size_t{1} << 20;
   std::size_t window_bytes = std::size_t{1} << 20;  // given to one process and not answered
-  std::uint64_t window_records_max = std::uint64_t{1} << 17;
+  std::uint64_t window_records_first = 2, window_records_max = std::uint64_t{1} << 17;
   std::size_t stall_bytes = std::size_t{64} << 10;     // how far the window grows for one that answers nothing
   std::size_t give_bytes_max = std::size_t{64} << 10;  // at once
   std::uint32_t part_max = 64;                         // suspects that are given to one process
@@ -83,9 +83,10 @@ class MapWork final {
   /// Which records the next `count` answers of a process belong to. Errors: a sentence; it has answered more than it
   /// was given.
   std::expected<std::vector<Answered>, std::string> on_answers(Worker worker, std::uint32_t count, TimePoint now);
-  /// Its process has read all that it was given and has answered nothing for a while. False: its window is as large as
-  /// such a one may have.
+  /// Its process has read all that it was given and has answered nothing for a while. False: it is given no more for
+  /// that. A program of which one process was seen to answer record by record keeps no answers: it is slow.
   bool on_stalled(Worker worker);
+  bool answers_one_by_one() const { return one_by_one_; }
   /// Its process is to be told the end of its input: it may keep answers in a buffer. Requires: streaming.
   void flush(Worker worker) { seats_[worker].flush = true; }
   /// Its process has ended, and what it had printed was answered before.
@@ -142,7 +143,7 @@ class MapWork final {
     std::deque<link::RecordBatch> given;  // not answered
     std::uint64_t unanswered = 0;
     std::size_t unanswered_bytes = 0;
-    std::uint64_t window = kFirstWindow;
+    std::uint64_t window = 0;
     std::uint64_t burst = 1;      // the most answers at once, of late
     std::uint64_t in_period = 0;  // answers
     TimePoint period{};           // its beginning
@@ -150,8 +151,6 @@ class MapWork final {
     std::uint32_t endings = 0;    // in a row, without an answer
     TimePoint rests_until{};
   };
-
-  static constexpr std::uint64_t kFirstWindow = 16;
 
   std::uint64_t room(const Seat& seat) const;
   std::uint64_t share_of(const Seat& seat, const Lane& lane, TimePoint now) const;
@@ -170,6 +169,7 @@ class MapWork final {
   std::deque<Dead> dead_;
   std::size_t burying_ = 0;
   std::optional<Broken> broken_;
+  bool one_by_one_ = false;
   bool source_ended_ = false;
   bool stopped_ = false;
   std::uint64_t retried_ = 0;

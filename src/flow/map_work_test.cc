@@ -39,7 +39,8 @@ std::vector<RecordId> ids(const RecordBatch& batch) {
 
 class MapWorkTest : public testing::Test {
  protected:
-  void with(const MapWorkOptions& options, std::uint32_t records) {
+  void with(MapWorkOptions options, std::uint32_t records) {
+    options.window_records_first = 16;
     work_.emplace(options);
     if (records > 0) work_->on_batch(lines(1, records));
   }
@@ -212,6 +213,16 @@ TEST_F(MapWorkTest, GivesMoreToAProcessThatKeepsItsAnswersUpToALimit) {
   EXPECT_LE(had, 128u);
   work_->flush(0);
   EXPECT_EQ(poll(0).kind, ActionKind::close);
+}
+
+// Else all that waits would pile up behind one slow record.
+TEST_F(MapWorkTest, GivesNoMoreToASlowProcessOfAProgramThatAnswersOneByOne) {
+  with({.workers = 2}, 1000);
+  start(0);
+  start(1);
+  EXPECT_TRUE(work_->on_stalled(0));
+  (void)work_->on_answers(1, 1, now_);
+  EXPECT_FALSE(work_->on_stalled(0));
 }
 
 TEST_F(MapWorkTest, GivesNothingAboveTheLimit) {

@@ -32,11 +32,13 @@ class PlaceFinder final {
   bool quoting() const {
     for (Kind kind : nested_)
       if (kind != Kind::plain && kind != Kind::parenthesis) return true;
-    return behind_here_document_;
+    return behind_here_document_ || unsure_;
   }
 
   const char* where() const {
     if (behind_here_document_) return "behind a here-document";
+    if (unsure_)
+      return "behind what only the shell itself can tell apart (a `case` or quotes within another construct)";
     for (auto kind = nested_.rbegin(); kind != nested_.rend(); ++kind) {
       if (*kind == Kind::double_quotes) return "within quotes";
       if (*kind == Kind::backquotes) return "within backquotes";
@@ -61,13 +63,22 @@ class PlaceFinder final {
     if (c == '\n' && here_document_) behind_here_document_ = true;
     if (inside == Kind::double_quotes) {
       if (c == '"') return close();
+    } else if (sees("$$")) {
+      return skip(2);
+    } else if (sees("$'") && inside != Kind::backquotes) {
+      skip(1);
+      return skip_single_quoted(true);
     } else if (c == '\'' && inside != Kind::backquotes) {
-      return skip_single_quoted(at_ > 0 && text_[at_ - 1] == '$');
+      // Within "${...}" it is an apostrophe to some shells, and a quote to others.
+      if (inside == Kind::parameter || inside == Kind::arithmetic) unsure_ = true;
+      return skip_single_quoted(false);
     } else if (c == '"') {
       return open(Kind::double_quotes, 1);
     } else if (c == '#' && (inside == Kind::plain || inside == Kind::parenthesis) && begins_word()) {
       return skip_comment();
     }
+    // The parenthesis behind its pattern closes nothing.
+    if (inside != Kind::plain && begins_word() && sees("case")) unsure_ = true;
     if (c == '`') return inside == Kind::backquotes ? close() : open(Kind::backquotes, 1);
     if (sees("$((")) return open(Kind::arithmetic, 3);
     if (sees("$(") || sees("<(") || sees(">(")) return open(Kind::parenthesis, 2);
@@ -97,7 +108,11 @@ class PlaceFinder final {
   void skip_single_quoted(bool has_escapes) {
     for (++at_; at_ < text_.size() && text_[at_] != '\''; ++at_) {
       if (sees("{}")) return refuse("within quotes");
-      if (has_escapes && text_[at_] == '\\') ++at_;
+      if (has_escapes && text_[at_] == '\\') {
+        // A shell without $'...' takes the quote behind it for the end.
+        if (text_.substr(at_ + 1).starts_with('\'')) unsure_ = true;
+        ++at_;
+      }
     }
     skip(1);
   }
@@ -124,6 +139,7 @@ class PlaceFinder final {
   std::string trouble_;
   bool here_document_ = false;
   bool behind_here_document_ = false;
+  bool unsure_ = false;  // where quotes begin and end
 };
 
 std::string single_quoted(std::string_view word) {

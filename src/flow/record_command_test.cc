@@ -37,11 +37,15 @@ TEST(RecordPlaces, AreUnquotedBraces) {
 TEST(RecordPlaces, AreRefusedWhereARecordWouldBeText) {
   for (const char* command :
        {"echo '{}'", "echo \"{}\"", "echo $'{}'", "echo `basename {}`", "echo ${x:-{}}", "echo \"$(cat {})\"",
-        "echo $(( {} + 1 ))", "(( {} > 1 ))", "cat <<E\n{}\nE", "sh -c 'rm {}'", "echo $((1+(2))) \"{}\""}) {
+        R"(echo \$'a\' "it'{}'s")", R"(echo $$'a\' "it'{}'s")", R"x(echo "$(case $x in a) echo '"' ;; esac) '{}'")x",
+        R"(echo $'it\'s' {})", R"(echo "${x:-'}" {})", "echo $(( {} + 1 ))", "(( {} > 1 ))", "cat <<E\n{}\nE",
+        "sh -c 'rm {}'", "echo $((1+(2))) \"{}\""}) {
     SCOPED_TRACE(command);
     EXPECT_THAT(places(command), HasSubstr("pass it as an argument"));
   }
   EXPECT_EQ(places("echo $((1 + (2))) {}"), "echo $((1 + (2))) R");
+  EXPECT_EQ(places("echo $'a\\n' {}"), "echo $'a\\n' R");
+  EXPECT_EQ(places("case {} in a) echo $(echo {}) ;; esac"), "case R in a) echo $(echo R) ;; esac");
 }
 
 TEST(RecordCommand, MakesAWordOfWhateverTheRecordHolds) {

@@ -15,6 +15,7 @@ namespace sluice::flow {
 namespace {
 
 constexpr std::size_t kColumnMax = 1'000'000;
+constexpr int kJsonDepthMax = 500;
 
 std::string_view column_between_tabs(std::string_view record, std::size_t column) {
   for (std::size_t i = 1;; ++i) {
@@ -65,7 +66,9 @@ std::string key_of(const Column& column, std::string_view record) {
 }
 
 std::string key_of(const nlohmann::json::json_pointer& pointer, std::string_view record) {
-  nlohmann::json value = nlohmann::json::parse(record, nullptr, false);
+  // What lies deeper is left out: the library's values are written and freed by recursion.
+  auto shallow = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) { return depth < kJsonDepthMax; };
+  nlohmann::json value = nlohmann::json::parse(record, shallow, false);
   if (value.is_discarded()) return {};
   try {
     const nlohmann::json& found = value.at(pointer);

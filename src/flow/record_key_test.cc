@@ -34,6 +34,9 @@ TEST(RecordKey, IsWhatAJsonPointerPointsAt) {
   EXPECT_EQ(key("/a/1", R"({"a":[1,[2, 3]]})"), "[2,3]");
   EXPECT_EQ(key("/nothing", R"({"a":1})"), "");
   EXPECT_EQ(key("/a", "no json"), "");
+  std::string deep = R"({"id":7,"a":)" + std::string(200'000, '[') + std::string(200'000, ']') + "}";
+  EXPECT_EQ(key("/id", deep), "7");
+  EXPECT_FALSE(key("/a", deep).empty());
 }
 
 TEST(RecordKey, IsWhatARegularExpressionMatches) {

@@ -20,7 +20,7 @@ constexpr StageWordHelp kHelp[] = {
     {"@on=NODE", "on that node, whatever its name"},
     {"@KEY=VALUE", "on a node with that label"},
     {"@here", "on the machine where sluice was called"},
-    {"@map", "one output record for each input record, in order; runs again elsewhere if lost"},
+    {"@map", "one output record for each input record, in order; runs again if lost"},
     {"@each", "a fresh process for every record"},
     {"@each=100", "a fresh process for every 100 records"},
     {"@lines", "records are lines (the default)"},

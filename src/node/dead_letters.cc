@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/base64.h"
+#include "node/lasting_file.h"
 
 namespace sluice::node {
 namespace {
@@ -49,9 +50,9 @@ std::string to_json(const DeadLetter& letter) {
 }
 
 std::expected<DeadLetters, std::string> DeadLetters::open(const std::string& path) {
-  UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
-  if (!file) return std::unexpected(fmt::format("--dead-letter {}: {}", path, std::strerror(errno)));
-  return DeadLetters(path, std::move(file));
+  auto file = open_lasting(path, O_WRONLY);
+  if (!file) return std::unexpected(fmt::format("--dead-letter {}: {}", path, file.error()));
+  return DeadLetters(path, *std::move(file));
 }
 
 std::expected<void, std::string> DeadLetters::bury(const DeadLetter& letter) {
@@ -66,7 +67,7 @@ std::expected<void, std::string> DeadLetters::bury(const DeadLetter& letter) {
     if (written <= 0) return refuse(written < 0 ? errno : ENOSPC);
     rest.remove_prefix(static_cast<std::size_t>(written));
   }
-  // A pipe or a terminal is nothing that could be synced.
+  // A device is nothing that could be synced.
   if (::fdatasync(file_.get()) != 0 && errno != EINVAL && errno != EROFS) return refuse(errno);
   return {};
 }

@@ -26,6 +26,7 @@
 #include "node/held_output.h"
 #include "node/job_log.h"
 #include "node/job_stderr.h"
+#include "node/job_trouble.h"
 #include "node/record_tap.h"
 
 namespace sluice::node {
@@ -44,13 +45,16 @@ constexpr std::size_t kWaitingBytesMax = std::size_t{1} << 20;
 constexpr Duration kOutputLinger = 100ms;
 // A write of so much into a fresh pipe never waits (pipe(7), PIPE_BUF).
 constexpr std::size_t kPipeSafe = 4096;
+// Each output that is kept in a file is a descriptor, of which a process has 1,024.
+constexpr std::size_t kFilesHeldMax = 128;
 constexpr std::size_t kReadSize = std::size_t{64} << 10;
 // How soon a terminal is looked at again that another process group reads now.
 constexpr Duration kBackgroundWait = 200ms;
 constexpr std::size_t kCommandColumns = 60;  // in a message
 
 struct Batch {
-  std::string bytes;  // as the records stood in the stream
+  std::string bytes;     // as the records stood in the stream; until they have been run
+  std::size_t size = 0;  // of them, then
   std::uint32_t records = 0;
 };
 
@@ -215,6 +219,7 @@ class EachRunner final {
 
   bool start_jobs() {
     bool moved = false;
+    work_.hold_back(files_held_ >= kFilesHeldMax);
     for (TimePoint now = Clock::now(); !end_ && (!rate_ || rate_->allowed(now) > 0); moved = true) {
       auto start = work_.poll_start(now);
       if (!start) break;
@@ -233,8 +238,7 @@ class EachRunner final {
       job.arguments = *std::move(arguments);
     }
     if (auto started = connect(job, batch); !started)
-      return breaks(125, fmt::format("no process can be started: {}; raise the limit (ulimit -n)",
-                                     std::strerror(started.error())));
+      return breaks(125, "no process can be started: " + trouble(started.error()));
     count([](JobStageCounts& counts) { ++counts.jobs; });
     running_.emplace(++last_job_, std::move(job));
   }
@@ -278,13 +282,14 @@ class EachRunner final {
     INVARIANT(place != running_.end());
     BatchNumber batch = place->second.batch;
     running_.erase(place);
+    if (failed.error == ECANCELED) {  // the flow is being ended
+      worst_ = exec::ProcessStatus::ended_by(SIGTERM);
+      return;
+    }
     // Arguments that are too long are this record's own affair; all else holds for every one.
     if (failed.error == E2BIG) return work_.on_ended(batch, refused(std::strerror(failed.error)), Clock::now());
-    std::string why = std::strerror(failed.error);
-    if (failed.error == EMFILE || failed.error == ENFILE) why += "; raise the limit (ulimit -n)";
-    if (failed.error == EAGAIN) why += "; raise the limit (ulimit -u)";
     int status = failed.action != "execute" ? 125 : failed.error == ENOENT ? 127 : 126;
-    breaks(status, fmt::format("cannot {} {}: {}", failed.action, command(), why));
+    breaks(status, fmt::format("cannot {} {}: {}", failed.action, command(), trouble(failed.error)));
   }
 
   void handle(const exec::JobEnded& ended) {
@@ -316,8 +321,9 @@ class EachRunner final {
       auto place = next++;
       Job& job = place->second;
       if (!job.status || (job.output && now < job.ended + kOutputLinger)) continue;
-      job.output.reset();
       job.error.pump(error_to());
+      if (!job.error.passed_on() && !ending()) continue;
+      job.output.reset();
       Job over = std::move(job);
       running_.erase(place);
       conclude(std::move(over), now);
@@ -329,17 +335,27 @@ class EachRunner final {
     if (!status.success()) worst_ = status;
     if (!status.success() && ending()) return;  // it was ended with the flow: that is no judgement of its record
     BatchNumber number = job.batch;
-    const Batch& batch = batches_.at(number);
+    Batch& batch = batches_.at(number);
     if (status.success()) {
-      waiting_bytes_ -= batch.bytes.size();
+      release(batch);
       count([&](JobStageCounts& counts) { counts.workers[job.worker].records_given += batch.records; });
+      if (options_.stage.log == nullptr) job.arguments = {};
     }
+    bool in_file = job.held.in_file();
+    if (status.success() && in_file) ++files_held_;
     last_.insert_or_assign(number, std::move(job));
     AttemptEnd::Kind kind = status.success()     ? AttemptEnd::Kind::succeeded
                             : status.by_signal() ? AttemptEnd::Kind::lost
                                                  : AttemptEnd::Kind::failed;
     work_.on_ended(number, {.kind = kind, .status = status, .why = {}}, now);
     count([&](JobStageCounts& counts) { counts.retried = work_.retried(); });
+  }
+
+  // It will not be run again: what is held until its output has gone on is the output alone.
+  void release(Batch& batch) {
+    waiting_bytes_ -= batch.bytes.size();
+    batch.size = batch.bytes.size();
+    (void)std::exchange(batch.bytes, {});  // plain assignment would keep the memory
   }
 
   int error_to() const { return error_ ? error_.get() : STDERR_FILENO; }
@@ -393,6 +409,7 @@ class EachRunner final {
     });
     log(number, *job.status);
     if (end_) return;
+    if (job.held.in_file()) --files_held_;
     forget(number);
     work_.on_written(number);
   }
@@ -442,7 +459,8 @@ class EachRunner final {
       line.runtime_s = std::chrono::duration<double>(job.ended - job.started).count();
       line.received_bytes = job.held.size();
       if (!job.arguments.empty()) line.command = options_.command.text_of(job.arguments);
-      line.sent_bytes = job.arguments.empty() ? batches_.at(number).bytes.size() : 0;
+      const Batch& batch = batches_.at(number);
+      line.sent_bytes = job.arguments.empty() ? std::max(batch.size, batch.bytes.size()) : 0;
     }
     if (auto written = options_.stage.log->append(line); !written) breaks(125, written.error());
   }
@@ -488,12 +506,11 @@ class EachRunner final {
     polled_.push_back({.fd = wake, .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = jobs_.descriptor(), .events = jobs_events, .revents = 0});
     polled_.push_back({.fd = reader_gone_ ? -1 : into_.descriptor(), .events = into_events, .revents = 0});
-    polled_.push_back(
-        {.fd = reads && !tap_.in_background() ? tap_.descriptor() : -1, .events = POLLIN, .revents = 0});
+    polled_.push_back({.fd = reads && !tap_.in_background() ? tap_.descriptor() : -1, .events = POLLIN, .revents = 0});
     std::size_t first_job = polled_.size();
     for (const auto& [number, job] : running_) {
       polled_.push_back({.fd = job.output.get(), .events = POLLIN, .revents = 0});
-      polled_.push_back({.fd = job.error.descriptor(), .events = POLLIN, .revents = 0});
+      polled_.push_back(job.error.waits(error_to()));
     }
     ::poll(polled_.data(), polled_.size(), timeout_ms(reads && tap_.in_background()));
     if (polled_[0].revents != 0) return false;
@@ -523,7 +540,7 @@ class EachRunner final {
     if (rate_ && work_.can_start() && rate_->allowed(Clock::now()) == 0) consider(rate_->next());
     if (in_background) consider(Clock::now() + kBackgroundWait);
     for (const auto& [number, job] : running_)
-      if (job.status) consider(job.ended + kOutputLinger);
+      if (job.status && job.error.passed_on()) consider(job.ended + kOutputLinger);
     if (!due) return -1;
     auto left = std::chrono::ceil<std::chrono::milliseconds>(*due - Clock::now()).count();
     return static_cast<int>(std::clamp<decltype(left)>(left, 0, 60'000));
@@ -542,6 +559,7 @@ class EachRunner final {
   exec::JobNumber last_job_ = 0;
   std::map<BatchNumber, Batch> batches_;  // held
   std::size_t waiting_bytes_ = 0;         // of those that have not succeeded
+  std::size_t files_held_ = 0;            // of outputs that have not gone on
   std::map<exec::JobNumber, Job> running_;
   std::map<BatchNumber, Job> last_;  // the last attempt of those that are held
   std::optional<BatchNumber> writing_;

@@ -338,7 +338,7 @@ class EmbeddedRun final {
     summary_.duration = now - start_;
     summary_.end = flow_.end();
     // The programs had ended, and what they wrote could not go on.
-    if (broken_status_ && summary_.end == flow::FlowEnd::completed) summary_.end = flow::FlowEnd::broken;
+    if ((broken_status_ || lost_) && summary_.end == flow::FlowEnd::completed) summary_.end = flow::FlowEnd::broken;
     summary_.signal = flow_.signal();
     summary_.status = final_status();
     if (ended_by_withheld_signal()) {

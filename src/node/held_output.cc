@@ -50,7 +50,7 @@ std::expected<void, std::string> HeldOutput::open_file() {
   file_ = nameless_file();
   if (!file_) return std::unexpected(trouble(errno));
   auto written = write_file(memory_);
-  memory_ = std::string();
+  (void)std::exchange(memory_, {});
   return written;
 }
 

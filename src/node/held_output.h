@@ -20,8 +20,7 @@ class HeldOutput final {
   /// Errors: a sentence; the file can't be made or has no room.
   std::expected<void, std::string> append(std::span<const char> bytes);
   std::size_t size() const { return size_; }
-  /// What it takes of our memory.
-  std::size_t memory() const { return memory_.size(); }
+  bool in_file() const { return static_cast<bool>(file_); }
 
   enum class Passed { all, some, failed };
   struct Outcome {

@@ -11,6 +11,8 @@
 #include <cstring>
 #include <optional>
 
+#include "node/lasting_file.h"
+
 namespace sluice::node {
 namespace {
 
@@ -100,8 +102,9 @@ std::expected<std::set<flow::BatchNumber>, std::string> read_done_jobs(std::stri
 
 std::expected<JobLog, std::string> JobLog::open(const std::string& path, bool resume) {
   auto refuse = [&](int error) { return std::unexpected(fmt::format("--joblog {}: {}", path, std::strerror(error))); };
-  UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | (resume ? 0 : O_TRUNC), 0666));
-  if (!file) return refuse(errno);
+  auto opened = open_lasting(path, O_RDWR | (resume ? 0 : O_TRUNC));
+  if (!opened) return std::unexpected(fmt::format("--joblog {}: {}", path, opened.error()));
+  UniqueFd file = *std::move(opened);
   JobLog log(path, std::move(file));
   auto text = resume ? read_whole(log.file_.get()) : std::string();
   if (!text) return refuse(text.error());
@@ -109,8 +112,11 @@ std::expected<JobLog, std::string> JobLog::open(const std::string& path, bool re
   if (!done)
     return std::unexpected(fmt::format("--joblog {}: {}; leave --resume out to begin anew", path, done.error()));
   log.done_ = *std::move(done);
-  std::string start = text->empty() ? std::string(kHeader) : text->ends_with('\n') ? "" : "\n";
-  if (auto written = write_whole(log.file_.get(), start); !written) return refuse(written.error());
+  // A line that a crash has cut short goes: what is written behind it would be part of it.
+  std::size_t whole = text->rfind('\n') + 1;  // npos + 1 is 0
+  if (whole < text->size() && ::ftruncate(log.file_.get(), static_cast<off_t>(whole)) != 0) return refuse(errno);
+  if (whole > 0) return log;
+  if (auto written = write_whole(log.file_.get(), kHeader); !written) return refuse(written.error());
   return log;
 }
 

@@ -28,6 +28,7 @@
 #include "link/stoppable_thread.h"
 #include "node/dead_letters.h"
 #include "node/job_stderr.h"
+#include "node/job_trouble.h"
 #include "node/record_tap.h"
 
 namespace sluice::node {
@@ -47,6 +48,8 @@ constexpr Duration kOutputLinger = 100ms;
 constexpr Duration kBackgroundWait = 200ms;
 // A process that was given all that it may be, has read it, and answers nothing for so long, keeps its answers.
 constexpr Duration kStall = 20ms, kKeepsAnswers = 1s;
+// One of a program that was seen to answer record by record is rather slow, but it may have changed its ways.
+constexpr Duration kIsSlow = 30s;
 constexpr std::size_t kFirstPipe = 4096;
 // The pipe of a process that takes so many times its length within `kFast` is doubled.
 constexpr std::size_t kFastPipes = 8;
@@ -227,8 +230,7 @@ class MapRunner final {
   void start(Worker worker) {
     Seat& seat = seats_[worker];
     if (auto connected = connect(seat); !connected)
-      return breaks(125, fmt::format("no process can be started: {}; raise the limit (ulimit -n)",
-                                     std::strerror(connected.error())));
+      return breaks(125, "no process can be started: " + trouble(connected.error()));
     seat.cutter.emplace(options_.stage.cut);
     seat.giving.reset();
     seat.ends = false;
@@ -423,11 +425,14 @@ class MapRunner final {
   void handle(const exec::JobStarted&) {}
 
   void handle(const exec::JobFailed& failed) {
-    std::string why = std::strerror(failed.error);
-    if (failed.error == EMFILE || failed.error == ENFILE) why += "; raise the limit (ulimit -n)";
-    if (failed.error == EAGAIN) why += "; raise the limit (ulimit -u)";
+    if (failed.error == ECANCELED) {  // the flow is being ended
+      Seat& seat = seat_of(failed.job);
+      seat.status = exec::ProcessStatus::ended_by(SIGTERM);
+      seat.ended = now_;
+      return;
+    }
     int status = failed.action != "execute" ? 125 : failed.error == ENOENT ? 127 : 126;
-    breaks(status, fmt::format("cannot {} {}: {}", failed.action, command(), why));
+    breaks(status, fmt::format("cannot {} {}: {}", failed.action, command(), trouble(failed.error)));
   }
 
   void handle(const exec::JobEnded& ended) {
@@ -446,11 +451,12 @@ class MapRunner final {
     for (Worker worker = 0; worker < seats_.size() && !end_; ++worker) {
       Seat& seat = seats_[worker];
       if (!seat.status || (seat.output && (!hears() || now_ < seat.ended + kOutputLinger))) continue;
+      seat.error.pump(error_to());
+      if (!seat.error.passed_on() && !ending()) continue;
       seat.output = LocalStream();
       // A process that was stopped may have been in the middle of an answer.
       if (seat.status->success()) take(worker, seat.cutter->on_end());
       if (end_) return true;
-      seat.error.pump(error_to());
       seat.input = LocalStream();
       seat.giving.reset();
       seat.job = 0;
@@ -563,7 +569,7 @@ class MapRunner final {
     polled_.push_back(
         {.fd = waits_for_input && !in_background ? tap_.descriptor() : -1, .events = POLLIN, .revents = 0});
     std::size_t first_error = polled_.size();
-    for (const Seat& seat : seats_) polled_.push_back({.fd = seat.error.descriptor(), .events = POLLIN, .revents = 0});
+    for (const Seat& seat : seats_) polled_.push_back(seat.error.waits(error_to()));
     for (const Seat& seat : seats_) {
       bool writes = seat.giving && seat.input;
       polled_.push_back({.fd = hears() ? seat.output.descriptor() : -1, .events = POLLIN, .revents = 0});
@@ -615,8 +621,9 @@ class MapRunner final {
         seat.moved = now_;
         continue;
       }
-      seat.stall = std::min(2 * seat.stall, kKeepsAnswers);
-      if (!work_.on_stalled(worker) && now_ >= seat.moved + kKeepsAnswers) work_.flush(worker);
+      const Duration patience = work_.answers_one_by_one() ? kIsSlow : kKeepsAnswers;
+      seat.stall = std::min(2 * seat.stall, patience);
+      if (!work_.on_stalled(worker) && now_ >= seat.moved + patience) work_.flush(worker);
     }
   }
   static TimePoint help_due(const Seat& seat) { return seat.moved + seat.stall; }
@@ -627,7 +634,8 @@ class MapRunner final {
     if (rate_ && reads() && tap_.has_records()) consider(rate_->next());
     if (in_background) consider(now_ + kBackgroundWait);
     for (Worker worker = 0; worker < seats_.size(); ++worker) {
-      if (seats_[worker].status && hears()) consider(seats_[worker].ended + kOutputLinger);
+      if (seats_[worker].status && hears() && seats_[worker].error.passed_on())
+        consider(seats_[worker].ended + kOutputLinger);
       if (may_keep_answers(worker)) consider(help_due(seats_[worker]));
     }
     if (!due) return -1;

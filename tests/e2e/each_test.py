@@ -3,7 +3,9 @@
 import base64
 import json
 import os
+import resource
 import signal
+import subprocess
 import threading
 from collections import Counter
 
@@ -182,6 +184,44 @@ def test_nothing_of_a_process_that_fails_goes_on(household):
     assert (result.returncode, result.stdout) == (0, b"partly\nwhole\n")
 
 
+def test_a_slow_record_makes_nobody_keep_what_has_been_run(household):
+    """Neither the records behind it, nor a descriptor for each output."""
+    text = "@x4 @each @ordered sh -c '[ -e first ] || { touch first; while [ ! -e go ]; do sleep 0.01; done; }; " \
+           "head -c 20000'"
+    process = household.start_sluice("run", text, stdin=subprocess.PIPE, before_exec=lambda: resource.setrlimit(
+        resource.RLIMIT_NOFILE, (400, 400)))
+    data = b"".join(b"%d " % number * 100_000 + b"\n" for number in range(300))
+    output = []
+    reader = threading.Thread(target=lambda: output.append(process.stdout.read()))
+    reader.start()
+    feeder = threading.Thread(target=lambda: (process.stdin.write(data), process.stdin.close()))
+    feeder.start()
+
+    def stands_still():
+        before = len(list(os.scandir(f"/proc/{process.pid}/fd")))
+        threading.Event().wait(0.3)
+        return before > 50 and before == len(list(os.scandir(f"/proc/{process.pid}/fd")))
+
+    wait_until(stands_still, "the stage to hold back", deadline=60)
+    with open(f"/proc/{process.pid}/statm", encoding="ascii") as file:
+        assert int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") < 64 << 20
+    (household.folder / "go").touch()
+    assert process.wait(timeout=60) == 0, process.stderr.read()
+    reader.join()
+    feeder.join()
+    assert output[0] == b"".join(line[:20_000] for line in data.splitlines(keepends=True))
+
+
+def test_a_stderr_that_nobody_reads_does_not_keep_the_flow_from_ending(household):
+    """With dead letters it leads through us."""
+    read_end, write_end = os.pipe()
+    process = household.start_sluice("run", "--timeout", "1s", "--dead-letter", "dead",
+                                     "seq 50 | @x2 @each sh -c 'yes error | head -c 100000 >&2'", stderr=write_end)
+    assert process.wait(timeout=20) == 124
+    os.close(read_end)
+    os.close(write_end)
+
+
 def test_a_reader_that_is_done_ends_the_stage(household):
     result = household.run_sluice("run", "yes | @x2 @each cat | head -n 3", deadline=30)
     assert (result.returncode, result.stdout, result.stderr) == (0, b"y\n" * 3, b"")
@@ -341,6 +381,22 @@ def test_resume_goes_on_where_the_log_ends(household):
     assert (household.folder / "ran").read_text().split() == ["1", "2", "3", "3", "4", "5", "6"]
     result = household.run_sluice("run", "--joblog", "log", "--resume", f"seq 6 | @each @ordered {command}")
     assert (result.returncode, result.stdout) == (0, b"")
+
+
+def test_a_line_that_a_crash_cut_short_is_dropped(household):
+    household.run_sluice("run", "--joblog", "log", "seq 2 | @each cat")
+    with open(household.folder / "log", "a", encoding="ascii") as file:
+        file.write("3\t:\t123")
+    for _ in range(2):
+        result = household.run_sluice("run", "--joblog", "log", "--resume", "seq 4 | @each @ordered cat")
+        assert result.returncode == 0, result.stderr
+    assert [row["Seq"] for row in log_rows(household)] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("option", ["--joblog", "--dead-letter"])
+def test_a_pipe_keeps_no_log(household, option):
+    os.mkfifo(household.folder / "pipe")
+    assert "it is a pipe, which keeps nothing" in household.refusal("run", option, "pipe", "seq 2 | @each cat")
 
 
 def test_a_log_that_is_none_is_refused(household):

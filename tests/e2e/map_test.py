@@ -99,6 +99,16 @@ def test_few_records_go_to_all_workers(household):
     assert [worker["records_given"] for worker in result.summary["stages"][1]["workers"]] == [2, 2, 2, 2]
 
 
+def test_a_slow_worker_is_given_little(household):
+    (household.folder / "answer.py").write_text(
+        "import os, sys, time\n"
+        "try:\n    os.mkdir('slow')\n    rest = 0.5\nexcept FileExistsError:\n    rest = 0.001\n"
+        "for line in sys.stdin:\n    time.sleep(rest)\n    print(line, end='', flush=True)\n")
+    result = household.run_sluice("run", "--json", "seq 600 | @x3 @map /usr/bin/python3 answer.py")
+    given = sorted(worker["records_given"] for worker in result.summary["stages"][1]["workers"])
+    assert sum(given) == 600 and given[0] <= 6, given
+
+
 # --- what is no answer --------------------------------------------------------------------------------------------
 
 
