@@ -172,7 +172,7 @@ void each_rows(const std::string& sluice, double scale) {
   int records = std::max(200, static_cast<int>(5000 * scale));
   auto numbers = [&](const char* stage) { return fmt::format("seq {} | {}", records, stage); };
   std::vector<Contender> contenders = {
-      {.name = "sluice @x2 @each", .command = {sluice, "run", numbers("@x2 @each @ordered true {}")}},
+      {.name = "sluice @x2 @each", .command = {sluice, "run", numbers("@x2 @each @ordered true")}},
       with_tool("xargs", numbers("xargs -P2 -n1 true")),
       with_tool("parallel", numbers("parallel -j2 -k true"))};
   race(contenders, 7, 1);

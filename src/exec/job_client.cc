@@ -14,9 +14,11 @@ std::expected<std::pair<JobClient, UniqueFd>, int> JobClient::make() {
   return std::pair(JobClient(UniqueFd(ends[0])), UniqueFd(ends[1]));
 }
 
-std::expected<void, int> JobClient::start(JobNumber job, std::vector<std::string> arguments, const Streams& streams) {
+std::expected<void, int> JobClient::start(JobNumber job, std::uint32_t seat, std::vector<std::string> arguments,
+                                          const Streams& streams) {
   REQUIRE(streams.input >= 0 && streams.output >= 0);
   StartJob request{.job = job,
+                   .seat = seat,
                    .arguments = std::move(arguments),
                    .error_passed = streams.error >= 0,
                    .guarded_input = streams.input_guard >= 0};

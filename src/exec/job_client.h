@@ -28,7 +28,8 @@ class JobClient final {
     int input_guard = -1;  // -1: none
   };
   /// Errors: errno; the streams could not be passed, the job will not run, and no other can: close it.
-  std::expected<void, int> start(JobNumber job, std::vector<std::string> arguments, const Streams& streams);
+  std::expected<void, int> start(JobNumber job, std::uint32_t seat, std::vector<std::string> arguments,
+                                 const Streams& streams);
   void release_input(JobNumber job) { send(ReleaseJobInput{.job = job}); }
   void signal(JobNumber job, int signal) { send(SignalJob{.job = job, .signal = signal}); }
   /// The program is wanted no more: it has ended when its last job has.

@@ -47,30 +47,58 @@ void ProgramJobs::serve() {
   if (!open) close();
 }
 
-void ProgramJobs::close() { socket_ = MessageSocket(UniqueFd()); }
-
-void ProgramJobs::handle(StartJob& request) {
-  pid_t pid = 0;
-  if (auto failed = start(request, pid)) return send(*failed);
-  send(JobStarted{.job = request.job, .pid = pid});
+void ProgramJobs::close() {
+  socket_ = MessageSocket(UniqueFd());
+  waiting_.clear();
 }
 
-std::optional<JobFailed> ProgramJobs::start(StartJob& request, pid_t& pid) {
-  UniqueFd input = socket_.take_descriptor();
-  UniqueFd output = socket_.take_descriptor();
-  UniqueFd error = request.error_passed ? socket_.take_descriptor() : UniqueFd();
-  UniqueFd guard = request.guarded_input ? socket_.take_descriptor() : UniqueFd();
-  bool complete = input && output && (error || !request.error_passed) && (guard || !request.guarded_input);
+void ProgramJobs::handle(StartJob& request) {
+  Waiting waiting;
+  waiting.input = socket_.take_descriptor();
+  waiting.output = socket_.take_descriptor();
+  if (request.error_passed) waiting.error = socket_.take_descriptor();
+  if (request.guarded_input) waiting.input_guard = socket_.take_descriptor();
+  waiting.request = std::move(request);
+  std::uint32_t seat = waiting.request.seat;
+  bool taken = std::ranges::any_of(running_, [&](const auto& each) { return each.second.seat == seat; });
+  if (taken && !ending_)
+    waiting_[seat].push_back(std::move(waiting));
+  else
+    start(waiting);
+}
+
+void ProgramJobs::start_next(std::uint32_t seat) {
+  auto queue = waiting_.find(seat);
+  if (queue == waiting_.end()) return;
+  Waiting next = std::move(queue->second.front());
+  queue->second.pop_front();
+  if (queue->second.empty()) waiting_.erase(queue);
+  start(next);
+}
+
+void ProgramJobs::start(Waiting& waiting) {
+  pid_t pid = 0;
+  auto failed = start(waiting, pid);
+  if (!failed) return send(JobStarted{.job = waiting.request.job, .pid = pid});
+  send(*failed);
+  start_next(waiting.request.seat);
+}
+
+std::optional<JobFailed> ProgramJobs::start(Waiting& waiting, pid_t& pid) {
+  StartJob& request = waiting.request;
+  bool complete = waiting.input && waiting.output && (waiting.error || !request.error_passed) &&
+                  (waiting.input_guard || !request.guarded_input);
   if (!complete) return JobFailed{request.job, EMFILE, "receive the streams of"};
   if (ending_) return JobFailed{request.job, ECANCELED, "start"};
-  bool joins = program_.error == Stream::as_stdout;
-  int error_number = joins ? output.get() : error ? error.get() : surroundings_.error.get();
+  int error = program_.error == Stream::as_stdout ? waiting.output.get()
+              : waiting.error                     ? waiting.error.get()
+                                                  : surroundings_.error.get();
   const RunAs* run_as = surroundings_.run_as ? &*surroundings_.run_as : nullptr;
   if (run_as != nullptr)
-    for (int stream : {input.get(), output.get(), error_number}) give_pipe(stream, *run_as);
-  StartOptions options{.input = input.get(),
-                       .output = output.get(),
-                       .error = error_number,
+    for (int stream : {waiting.input.get(), waiting.output.get(), error}) give_pipe(stream, *run_as);
+  StartOptions options{.input = waiting.input.get(),
+                       .output = waiting.output.get(),
+                       .error = error,
                        .process_group = surroundings_.process_group,
                        .directory = surroundings_.directory,
                        .environment = surroundings_.environment,
@@ -82,7 +110,8 @@ std::optional<JobFailed> ProgramJobs::start(StartJob& request, pid_t& pid) {
   if (other_arguments) std::swap(program_.arguments, request.arguments);
   if (!started) return JobFailed{request.job, started.error().error, started.error().action};
   pid = *started;
-  running_[pid] = {.job = request.job, .input_guard = std::move(guard)};
+  running_[pid] = {
+      .job = request.job, .seat = request.seat, .since = Clock::now(), .input_guard = std::move(waiting.input_guard)};
   return std::nullopt;
 }
 
@@ -111,7 +140,11 @@ bool ProgramJobs::reap(pid_t pid) {
   ended.user_us = microseconds(usage.ru_utime);
   ended.system_us = microseconds(usage.ru_stime);
   ended.peak_memory_bytes = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+  std::uint32_t seat = found->second.seat;
+  ended.run_us = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - found->second.since).count());
   running_.erase(found);
+  start_next(seat);
   send(ended);
   return true;
 }
@@ -119,6 +152,9 @@ bool ProgramJobs::reap(pid_t pid) {
 void ProgramJobs::signal(int signal, bool own_groups) {
   bool ends = signal == SIGTERM || signal == SIGINT || signal == SIGHUP || signal == SIGQUIT || signal == SIGKILL;
   ending_ = ending_ || ends;
+  if (ending_)
+    for (auto& [seat, queue] : std::exchange(waiting_, {}))
+      for (Waiting& waiting : queue) send(JobFailed{waiting.request.job, ECANCELED, "start"});
   for (const auto& [pid, running] : running_) signal_tree(pid, own_groups ? pid : 0, signal);
 }
 

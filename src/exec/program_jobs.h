@@ -7,11 +7,13 @@
 // Threading: belongs to the spawner's one thread; every signal is blocked there.
 #include <sys/types.h>
 
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/time.h"
 #include "base/unique_fd.h"
 #include "exec/entry_state.h"
 #include "exec/message_socket.h"
@@ -51,13 +53,22 @@ class ProgramJobs final {
  private:
   struct Running {
     JobNumber job = 0;
+    std::uint32_t seat = 0;
+    TimePoint since{};
     UniqueFd input_guard;
+  };
+  // Asked for, with its streams, behind another of its seat.
+  struct Waiting {
+    StartJob request;
+    UniqueFd input, output, error, input_guard;
   };
 
   void handle(StartJob& request);
   void handle(ReleaseJobInput& request);
   void handle(SignalJob& request);
-  std::optional<JobFailed> start(StartJob& request, pid_t& pid);
+  void start(Waiting& waiting);
+  std::optional<JobFailed> start(Waiting& waiting, pid_t& pid);
+  void start_next(std::uint32_t seat);
   void send(const JobEvent& event);
 
   Program program_;
@@ -66,6 +77,7 @@ class ProgramJobs final {
   JobSurroundings surroundings_;
   const EntryState& entry_;
   std::map<pid_t, Running> running_;
+  std::map<std::uint32_t, std::deque<Waiting>> waiting_;  // by seat
   bool ending_ = false;
 };
 

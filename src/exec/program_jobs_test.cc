@@ -59,7 +59,7 @@ class ProgramJobsTest : public testing::Test {
     EXPECT_EQ(::write(input.write_end.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
     input.write_end.reset();
     EXPECT_TRUE(
-        jobs_.start(job, std::move(arguments), {.input = input.read_end.get(), .output = output.write_end.get()})
+        jobs_.start(job, 0, std::move(arguments), {.input = input.read_end.get(), .output = output.write_end.get()})
             .has_value());
     output.write_end.reset();
     std::string whole;
@@ -89,7 +89,7 @@ TEST_F(ProgramJobsTest, StartsAProgramAsOftenAsItsOwnerAsks) {
 TEST_F(ProgramJobsTest, HasEndedWhenItsOwnerWantsNoMoreAndTheLastJobIsOver) {
   launch(shell("read go"));
   PipeForTest input, output;
-  ASSERT_TRUE(jobs_.start(1, {}, {.input = input.read_end.get(), .output = output.write_end.get()}).has_value());
+  ASSERT_TRUE(jobs_.start(1, 0, {}, {.input = input.read_end.get(), .output = output.write_end.get()}).has_value());
   ASSERT_TRUE(hear<JobStarted>().has_value());
   jobs_.close();
   auto early = spawner_->poll_event();
@@ -115,7 +115,7 @@ TEST_F(ProgramJobsTest, SaysWhyOneCannotBeStarted) {
 TEST_F(ProgramJobsTest, PassesSignalsOnToEachJobAndItsTree) {
   launch(shell("sleep 1000 & echo $!; wait"));
   PipeForTest input, output;
-  ASSERT_TRUE(jobs_.start(1, {}, {.input = input.read_end.get(), .output = output.write_end.get()}).has_value());
+  ASSERT_TRUE(jobs_.start(1, 0, {}, {.input = input.read_end.get(), .output = output.write_end.get()}).has_value());
   char buffer[32] = {};
   ASSERT_GT(::read(output.read_end.get(), buffer, sizeof buffer - 1), 0);
   pid_t below = std::atoi(buffer);
@@ -129,11 +129,45 @@ TEST_F(ProgramJobsTest, PassesSignalsOnToEachJobAndItsTree) {
 TEST_F(ProgramJobsTest, EndsEveryJobWithItsOwner) {
   launch(shell("echo $$; exec sleep 1000"));
   PipeForTest input, output;
-  ASSERT_TRUE(jobs_.start(1, {}, {.input = input.read_end.get(), .output = output.write_end.get()}).has_value());
+  ASSERT_TRUE(jobs_.start(1, 0, {}, {.input = input.read_end.get(), .output = output.write_end.get()}).has_value());
   char buffer[32] = {};
   ASSERT_GT(::read(output.read_end.get(), buffer, sizeof buffer - 1), 0);
   spawner_.reset();
   EXPECT_TRUE(happens([&] { return !is_alive(std::atoi(buffer)); }));
+}
+
+TEST_F(ProgramJobsTest, StartsOneInASeatWhenTheOneBeforeItHasEnded) {
+  launch(shell("cat"));
+  PipeForTest first, second, third, output;
+  auto start = [&](JobNumber job, std::uint32_t seat, const PipeForTest& input) {
+    ASSERT_TRUE(
+        jobs_.start(job, seat, {}, {.input = input.read_end.get(), .output = output.write_end.get()}).has_value());
+  };
+  start(1, 0, first);
+  start(2, 0, second);
+  start(3, 1, third);
+  third.write_end.reset();
+  auto ended = hear<JobEnded>();
+  ASSERT_TRUE(ended.has_value());
+  EXPECT_EQ(ended->job, 3u) << "the second waits for the first, though it was asked for before";
+  first.write_end.reset();
+  auto started = hear<JobStarted>();
+  ASSERT_TRUE(started.has_value());
+  EXPECT_EQ(started->job, 2u);
+  second.write_end.reset();
+}
+
+TEST_F(ProgramJobsTest, StartsNothingMoreAfterASignalThatEndsTheProgram) {
+  launch(shell("exec sleep 1000"));
+  PipeForTest input, output;
+  for (JobNumber job : {1, 2})
+    ASSERT_TRUE(jobs_.start(job, 0, {}, {.input = input.read_end.get(), .output = output.write_end.get()}).has_value());
+  ASSERT_TRUE(hear<JobStarted>().has_value());
+  spawner_->send(SendSignal{.signal = SIGTERM, .programs = {0}});
+  auto failed = hear<JobFailed>();
+  ASSERT_TRUE(failed.has_value());
+  EXPECT_EQ(failed->job, 2u);
+  EXPECT_EQ(failed->error, ECANCELED);
 }
 
 // While the owner feeds a job, its stdin stays open beyond the owner: else half an input would look like a whole one.
@@ -143,7 +177,7 @@ TEST_F(ProgramJobsTest, KeepsTheInputOfAJobOpenUntilItIsReleased) {
   ASSERT_TRUE(
       jobs_
           .start(
-              1, {},
+              1, 0, {},
               {.input = input.read_end.get(), .output = output.write_end.get(), .input_guard = input.write_end.get()})
           .has_value());
   ASSERT_TRUE(hear<JobStarted>().has_value());

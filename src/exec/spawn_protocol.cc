@@ -92,7 +92,7 @@ void fields(A& a, OutputDropped& m) {
 }
 template <class A>
 void fields(A& a, StartJob& m) {
-  a(m.job, m.arguments, m.error_passed, m.guarded_input);
+  a(m.job, m.seat, m.arguments, m.error_passed, m.guarded_input);
 }
 template <class A>
 void fields(A& a, ReleaseJobInput& m) {
@@ -112,7 +112,7 @@ void fields(A& a, JobFailed& m) {
 }
 template <class A>
 void fields(A& a, JobEnded& m) {
-  a(m.job, m.wait_status, m.user_us, m.system_us, m.peak_memory_bytes);
+  a(m.job, m.wait_status, m.run_us, m.user_us, m.system_us, m.peak_memory_bytes);
 }
 template <class A>
 void fields(A& a, ForkSpawner& m) {

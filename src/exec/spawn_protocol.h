@@ -196,6 +196,7 @@ using JobNumber = std::uint64_t;
 /// the write end of its stdin if `guarded_input`, which is kept until `ReleaseJobInput` as that of any program.
 struct StartJob {
   JobNumber job = 0;                   // chosen by the owner; of no other that runs
+  std::uint32_t seat = 0;              // it starts when the one before it in this seat has ended
   std::vector<std::string> arguments;  // in place of the program's own; empty: those
   bool error_passed = false;           // else it is where the launch has it
   bool guarded_input = false;
@@ -225,6 +226,7 @@ struct JobFailed {
 struct JobEnded {
   JobNumber job = 0;
   std::int32_t wait_status = 0;
+  std::uint64_t run_us = 0;  // from its start to its end
   std::uint64_t user_us = 0;
   std::uint64_t system_us = 0;
   std::uint64_t peak_memory_bytes = 0;

@@ -44,14 +44,17 @@ std::vector<SpawnerMessage> spawner_messages() {
 }
 
 std::vector<JobRequest> job_requests() {
-  return {
-      StartJob{.job = 1ull << 40, .arguments = {"sh", "-c", "echo '{}'"}, .error_passed = true, .guarded_input = true},
-      ReleaseJobInput{.job = 3}, SignalJob{.job = 4, .signal = 9}};
+  return {StartJob{.job = 1ull << 40,
+                   .seat = 7,
+                   .arguments = {"sh", "-c", "echo '{}'"},
+                   .error_passed = true,
+                   .guarded_input = true},
+          ReleaseJobInput{.job = 3}, SignalJob{.job = 4, .signal = 9}};
 }
 
 std::vector<JobEvent> job_events() {
   return {JobStarted{.job = 1, .pid = 2}, JobFailed{.job = 3, .error = 7, .action = "execute"},
-          JobEnded{.job = 4, .wait_status = 256, .user_us = 1, .system_us = 2, .peak_memory_bytes = 3}};
+          JobEnded{.job = 4, .wait_status = 256, .run_us = 9, .user_us = 1, .system_us = 2, .peak_memory_bytes = 3}};
 }
 
 std::vector<ZygoteRequest> zygote_requests() {

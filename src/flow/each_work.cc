@@ -10,7 +10,7 @@ namespace sluice::flow {
 EachWork::EachWork(const EachWorkOptions& options) : options_(options) {
   REQUIRE(options_.workers >= 1);
   options_.held_max = std::max<std::size_t>(options_.held_max, 2 * options_.workers);
-  for (Worker worker = 0; worker < options_.workers; ++worker) free_.insert(worker);
+  for (Worker worker = 0; worker < 2 * options_.workers; ++worker) free_.insert(worker);
 }
 
 bool EachWork::wants_batch() const {
@@ -29,7 +29,7 @@ void EachWork::on_batch(BatchNumber batch, std::optional<Worker> lane) {
 std::optional<EachWork::Start> EachWork::poll_start(TimePoint now) {
   if (stopped_ || broken_) return std::nullopt;
   std::set<Worker> held_back;  // lanes whose first batch rests
-  for (auto next = startable_.begin(); next != startable_.end() && !free_.empty(); ++next) {
+  for (auto next = startable_.begin(); next != startable_.end() && somebody_free(); ++next) {
     Held& held = held_.at(*next);
     bool first_of_lane = !held.lane || !held_back.contains(*held.lane);
     if (!first_of_lane || !has_worker(held) || (holding_back_ && !goes_first(*next))) continue;

@@ -61,9 +61,9 @@ class EachWork final {
   /// Room for one more batch.
   bool wants_batch() const;
   /// A worker is free, and a batch may wait for it.
-  bool can_start() const { return !startable_.empty() && !free_.empty(); }
+  bool can_start() const { return !startable_.empty() && somebody_free(); }
   /// A worker is free, and no batch is there that it could begin with.
-  bool hungry() const { return startable_.empty() && !free_.empty() && !holding_back_; }
+  bool hungry() const { return startable_.empty() && somebody_free() && !holding_back_; }
   /// Requires: wants_batch(), and a number above all before. `lane`: below the number of workers.
   void on_batch(BatchNumber batch, std::optional<Worker> lane);
   void on_source_end() { source_ended_ = true; }
@@ -90,6 +90,9 @@ class EachWork final {
   std::optional<Dead> poll_dead();
   /// Only the batch that goes first may start: what is held otherwise is much.
   void hold_back(bool holding) { holding_back_ = holding; }
+  /// Batches are short: a second one may be started for each worker, to be run when the first has ended. Such a start
+  /// has a number from `workers` on, that of its worker added. Not with lanes.
+  void run_ahead(bool ahead) { ahead_ = ahead; }
   /// Nothing starts any more: the flow ends.
   void stop() { stopped_ = true; }
   std::optional<TimePoint> poll_deadline() const;  // when a batch has rested
@@ -121,7 +124,8 @@ class EachWork final {
   void run_again(BatchNumber batch, Held& held, TimePoint now);
   void condemn(BatchNumber batch, Held& held, AttemptEnd end);
   void settle(BatchNumber batch);
-  bool has_worker(const Held& held) const { return held.lane ? free_.contains(*held.lane) : !free_.empty(); }
+  bool somebody_free() const { return !free_.empty() && (ahead_ || *free_.begin() < options_.workers); }
+  bool has_worker(const Held& held) const { return held.lane ? free_.contains(*held.lane) : somebody_free(); }
   bool goes_first(BatchNumber batch) const { return held_.begin()->first == batch; }
 
   EachWorkOptions options_;
@@ -133,6 +137,7 @@ class EachWork final {
   std::deque<Dead> to_bury_;
   std::optional<Broken> broken_;
   bool holding_back_ = false;
+  bool ahead_ = false;
   bool source_ended_ = false;
   bool stopped_ = false;
   std::uint64_t dead_count_ = 0;

@@ -45,6 +45,8 @@ constexpr std::size_t kWaitingBytesMax = std::size_t{1} << 20;
 constexpr Duration kOutputLinger = 100ms;
 // A write of so much into a fresh pipe never waits (pipe(7), PIPE_BUF).
 constexpr std::size_t kPipeSafe = 4096;
+// Processes that run so long keep a worker waiting for the next to be asked for: it is asked for ahead.
+constexpr Duration kShort = 20ms;
 // Each output that is kept in a file is a descriptor, of which a process has 1,024.
 constexpr std::size_t kFilesHeldMax = 128;
 constexpr std::size_t kReadSize = std::size_t{64} << 10;
@@ -220,6 +222,7 @@ class EachRunner final {
   bool start_jobs() {
     bool moved = false;
     work_.hold_back(files_held_ >= kFilesHeldMax);
+    work_.run_ahead(usual_run_ < kShort && !options_.stage.by && !rate_);
     for (TimePoint now = Clock::now(); !end_ && (!rate_ || rate_->allowed(now) > 0); moved = true) {
       auto start = work_.poll_start(now);
       if (!start) break;
@@ -231,7 +234,10 @@ class EachRunner final {
 
   void start_job(const EachWork::Start& start, TimePoint now) {
     const Batch& batch = batches_.at(start.batch);
-    Job job{.batch = start.batch, .worker = start.worker, .started_s = seconds_since_1970(), .started = now};
+    Job job{.batch = start.batch,
+            .worker = start.worker % options_.work.workers,
+            .started_s = seconds_since_1970(),
+            .started = now};
     if (options_.command.takes_argument()) {
       auto arguments = options_.command.arguments_for(without_framing(batch.bytes, tap_.framing()));
       if (!arguments) return work_.on_ended(start.batch, refused(arguments.error()), now);
@@ -262,7 +268,7 @@ class EachRunner final {
       if (!opened) return std::unexpected(opened.error());
       error = *std::move(opened);
     }
-    return jobs_.start(last_job_ + 1, job.arguments,
+    return jobs_.start(last_job_ + 1, job.worker, job.arguments,
                        {.input = own_input ? own_input.get() : null_.get(),
                         .output = output->write_end.get(),
                         .error = error ? error.get() : error_.get()});
@@ -297,6 +303,10 @@ class EachRunner final {
     INVARIANT(place != running_.end());
     place->second.status = exec::ProcessStatus::from_wait(ended.wait_status);
     place->second.ended = Clock::now();
+    Duration ran = std::chrono::microseconds(ended.run_us);
+    place->second.started = place->second.ended - ran;
+    place->second.started_s = seconds_since_1970() - std::chrono::duration<double>(ran).count();
+    usual_run_ = (7 * usual_run_ + ran) / 8;
     count([&](JobStageCounts& counts) {
       counts.cpu_us += ended.user_us + ended.system_us;
       counts.peak_memory_bytes = std::max(counts.peak_memory_bytes, ended.peak_memory_bytes);
@@ -559,6 +569,7 @@ class EachRunner final {
   exec::JobNumber last_job_ = 0;
   std::map<BatchNumber, Batch> batches_;  // held
   std::size_t waiting_bytes_ = 0;         // of those that have not succeeded
+  Duration usual_run_ = 1s;               // of a process
   std::size_t files_held_ = 0;            // of outputs that have not gone on
   std::map<exec::JobNumber, Job> running_;
   std::map<BatchNumber, Job> last_;  // the last attempt of those that are held

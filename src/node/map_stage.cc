@@ -255,7 +255,7 @@ class MapRunner final {
     }
     (void)::fcntl(input->write_end.get(), F_SETPIPE_SZ, static_cast<int>(kFirstPipe));
     seat.job = ++last_job_;
-    auto started = jobs_.start(seat.job, {},
+    auto started = jobs_.start(seat.job, static_cast<std::uint32_t>(&seat - seats_.data()), {},
                                {.input = input->read_end.get(),
                                 .output = output->write_end.get(),
                                 .error = error ? error.get() : error_.get(),
