@@ -18,6 +18,10 @@ bool continues_character(char c) { return (static_cast<unsigned char>(c) & 0xc0)
 
 std::string quote_word(std::string_view word) {
   if (!word.empty() && std::ranges::all_of(word, is_harmless)) return std::string(word);
+  return single_quoted(word);
+}
+
+std::string single_quoted(std::string_view word) {
   std::string quoted = "'";
   for (char c : word) {
     if (c == '\'')

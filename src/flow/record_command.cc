@@ -142,17 +142,6 @@ class PlaceFinder final {
   bool unsure_ = false;  // where quotes begin and end
 };
 
-std::string single_quoted(std::string_view word) {
-  std::string quoted = "'";
-  for (char c : word) {
-    if (c == '\'')
-      quoted += "'\\''";
-    else
-      quoted += c;
-  }
-  return quoted + "'";
-}
-
 std::vector<std::string> split_at_marks(std::string_view text) {
   std::vector<std::string> pieces;
   while (true) {

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -21,10 +20,10 @@
 #include "flow/quoting.h"
 #include "link/local_stream.h"
 #include "link/rate_limit.h"
-#include "link/stoppable_thread.h"
 #include "node/dead_letters.h"
 #include "node/held_output.h"
 #include "node/job_log.h"
+#include "node/job_stage_thread.h"
 #include "node/job_stderr.h"
 #include "node/job_trouble.h"
 #include "node/record_tap.h"
@@ -585,41 +584,9 @@ class EachRunner final {
   JobStageCounts counts_;
 };
 
-struct EachStage::Running {
-  UniqueFd wake;
-  std::unique_ptr<EachRunner> runner;  // with what it keeps open
-  link::StoppableThread thread;
-};
-
-std::expected<std::unique_ptr<EachStage>, int> EachStage::start(JobStageStreams streams, EachStageOptions options,
-                                                                std::function<void(JobStageEnd)> on_end) {
-  auto from = LocalStream::open(std::move(streams.from), LocalStream::Direction::from, streams.from_is_ours);
-  if (!from) return std::unexpected(from.error());
-  auto into = LocalStream::open(std::move(streams.into), LocalStream::Direction::into, streams.into_is_ours);
-  if (!into) return std::unexpected(into.error());
-  auto running = std::make_unique<Running>();
-  running->wake.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!running->wake) return std::unexpected(errno);
-  running->runner =
-      std::make_unique<EachRunner>(*std::move(from), *std::move(into), std::move(streams), std::move(options));
-  auto started = running->thread.start(
-      [runner = running->runner.get(), wake = running->wake.get(), on_end = std::move(on_end)](int stop) {
-        on_end(runner->run(stop, wake));  // before anybody hears that the program has ended
-        runner->close_jobs();
-      });
-  if (!started) return std::unexpected(started.error());
-  return std::unique_ptr<EachStage>(new EachStage(std::move(running)));
+std::expected<std::unique_ptr<JobStage>, int> start_each_stage(JobStageStreams streams, EachStageOptions options,
+                                                               std::function<void(JobStageEnd)> on_end) {
+  return JobStageThread<EachRunner>::start(std::move(streams), std::move(options), std::move(on_end));
 }
-
-EachStage::EachStage(std::unique_ptr<Running> running) : running_(std::move(running)) {}
-EachStage::~EachStage() = default;
-
-void EachStage::stop_starting() {
-  running_->runner->stop_starting();
-  std::uint64_t one = 1;
-  (void)!::write(running_->wake.get(), &one, sizeof one);
-}
-
-JobStageCounts EachStage::counts() const { return running_->runner->counts(); }
 
 }  // namespace sluice::node

@@ -32,21 +32,9 @@ struct EachStageOptions {
   flow::RecordCommand command;
 };
 
-class EachStage final : public JobStage {
- public:
-  /// Errors: errno; no thread can be started, no descriptor is left, or nobody reads `into` (EPIPE).
-  static std::expected<std::unique_ptr<EachStage>, int> start(JobStageStreams streams, EachStageOptions options,
-                                                              std::function<void(JobStageEnd)> on_end);
-  /// Stops it if it has not ended.
-  ~EachStage() override;
-
-  void stop_starting() override;
-  JobStageCounts counts() const override;
-
- private:
-  struct Running;
-  explicit EachStage(std::unique_ptr<Running> running);
-  std::unique_ptr<Running> running_;
-};
+/// Destroying it stops it, if it has not ended. Errors: errno; no thread can be started, no descriptor is left, or nobody
+/// reads where it writes (EPIPE).
+std::expected<std::unique_ptr<JobStage>, int> start_each_stage(JobStageStreams streams, EachStageOptions options,
+                                                               std::function<void(JobStageEnd)> on_end);
 
 }  // namespace sluice::node

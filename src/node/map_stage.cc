@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -25,8 +24,8 @@
 #include "link/local_stream.h"
 #include "link/rate_limit.h"
 #include "link/record_order.h"
-#include "link/stoppable_thread.h"
 #include "node/dead_letters.h"
+#include "node/job_stage_thread.h"
 #include "node/job_stderr.h"
 #include "node/job_trouble.h"
 #include "node/record_tap.h"
@@ -667,41 +666,9 @@ class MapRunner final {
   JobStageCounts counts_;
 };
 
-struct MapStage::Running {
-  UniqueFd wake;
-  std::unique_ptr<MapRunner> runner;  // with what it keeps open
-  link::StoppableThread thread;
-};
-
-std::expected<std::unique_ptr<MapStage>, int> MapStage::start(JobStageStreams streams, MapStageOptions options,
+std::expected<std::unique_ptr<JobStage>, int> start_map_stage(JobStageStreams streams, MapStageOptions options,
                                                               std::function<void(JobStageEnd)> on_end) {
-  auto from = LocalStream::open(std::move(streams.from), LocalStream::Direction::from, streams.from_is_ours);
-  if (!from) return std::unexpected(from.error());
-  auto into = LocalStream::open(std::move(streams.into), LocalStream::Direction::into, streams.into_is_ours);
-  if (!into) return std::unexpected(into.error());
-  auto running = std::make_unique<Running>();
-  running->wake.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!running->wake) return std::unexpected(errno);
-  running->runner =
-      std::make_unique<MapRunner>(*std::move(from), *std::move(into), std::move(streams), std::move(options));
-  auto started = running->thread.start(
-      [runner = running->runner.get(), wake = running->wake.get(), on_end = std::move(on_end)](int stop) {
-        on_end(runner->run(stop, wake));  // before anybody hears that the program has ended
-        runner->close_jobs();
-      });
-  if (!started) return std::unexpected(started.error());
-  return std::unique_ptr<MapStage>(new MapStage(std::move(running)));
+  return JobStageThread<MapRunner>::start(std::move(streams), std::move(options), std::move(on_end));
 }
-
-MapStage::MapStage(std::unique_ptr<Running> running) : running_(std::move(running)) {}
-MapStage::~MapStage() = default;
-
-void MapStage::stop_starting() {
-  running_->runner->stop_starting();
-  std::uint64_t one = 1;
-  (void)!::write(running_->wake.get(), &one, sizeof one);
-}
-
-JobStageCounts MapStage::counts() const { return running_->runner->counts(); }
 
 }  // namespace sluice::node

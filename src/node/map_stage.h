@@ -23,21 +23,9 @@ struct MapStageOptions {
   bool ordered = false;
 };
 
-class MapStage final : public JobStage {
- public:
-  /// Errors: errno; no thread can be started, no descriptor is left, or nobody reads `into` (EPIPE).
-  static std::expected<std::unique_ptr<MapStage>, int> start(JobStageStreams streams, MapStageOptions options,
-                                                             std::function<void(JobStageEnd)> on_end);
-  /// Stops it if it has not ended.
-  ~MapStage() override;
-
-  void stop_starting() override;
-  JobStageCounts counts() const override;
-
- private:
-  struct Running;
-  explicit MapStage(std::unique_ptr<Running> running);
-  std::unique_ptr<Running> running_;
-};
+/// Destroying it stops it, if it has not ended. Errors: errno; no thread can be started, no descriptor is left, or nobody
+/// reads where it writes (EPIPE).
+std::expected<std::unique_ptr<JobStage>, int> start_map_stage(JobStageStreams streams, MapStageOptions options,
+                                                              std::function<void(JobStageEnd)> on_end);
 
 }  // namespace sluice::node

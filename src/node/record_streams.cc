@@ -151,7 +151,7 @@ struct RecordStreams::Impl {
                  .held_max = planned.ordered ? kOrderedHeldMax : std::max<std::size_t>(4 * planned.workers, 64)},
         .records = planned.records_a_process,
         .command = planned.record_command};
-    auto running = EachStage::start(std::move(stream.streams), std::move(options), std::move(on_end));
+    auto running = start_each_stage(std::move(stream.streams), std::move(options), std::move(on_end));
     if (!running) return running.error();
     stream.running = *std::move(running);
     return std::nullopt;
@@ -165,7 +165,7 @@ struct RecordStreams::Impl {
                                      .retries = retries_of(stream.stage),
                                      .buries = letters.has_value()},
                             .ordered = planned.ordered};
-    auto running = MapStage::start(std::move(stream.streams), std::move(options), std::move(on_end));
+    auto running = start_map_stage(std::move(stream.streams), std::move(options), std::move(on_end));
     if (!running) return running.error();
     stream.running = *std::move(running);
     return std::nullopt;
