@@ -11,16 +11,9 @@
 #include <expected>
 #include <functional>
 #include <memory>
-#include <optional>
-#include <string>
-#include <vector>
 
-#include "base/unique_fd.h"
-#include "exec/job_client.h"
 #include "flow/each_work.h"
 #include "flow/record_command.h"
-#include "flow/record_key.h"
-#include "link/record_framing.h"
 #include "node/job_stage.h"
 
 namespace sluice::node {
