@@ -128,7 +128,6 @@ void EachWork::on_written(BatchNumber batch) {
 
 void EachWork::on_buried(BatchNumber batch) {
   REQUIRE(held_.at(batch).state == State::dead);
-  ++dead_count_;
   settle(batch);
 }
 

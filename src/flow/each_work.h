@@ -12,7 +12,8 @@
 //
 // With a lane, only the worker of that number runs the batch, and batches of one lane are run in the order of their
 // numbers: one that rests holds back those behind it. `ordered`: batches are written in the order of their numbers.
-// Invariants: batches held are at most `held_max`; those that are run are at most the workers.
+// Invariants: batches held are at most `held_max`; those that were started and have not ended are at most one for each
+// worker, or two with `run_ahead`, of which the second waits for the first.
 // Order for the shell: after every input ask all poll_* until they are empty.
 // Threading: pure; no clock, no I/O.
 #include <cstddef>
@@ -103,10 +104,8 @@ class EachWork final {
     AttemptEnd end;
   };
   const std::optional<Broken>& broken() const { return broken_; }
-  std::size_t running() const { return running_.size(); }
   /// The input has ended, and everything is settled.
   bool finished() const { return source_ended_ && held_.empty(); }
-  std::uint64_t dead() const { return dead_count_; }
   std::uint64_t retried() const { return retried_; }
 
  private:
@@ -140,7 +139,6 @@ class EachWork final {
   bool ahead_ = false;
   bool source_ended_ = false;
   bool stopped_ = false;
-  std::uint64_t dead_count_ = 0;
   std::uint64_t retried_ = 0;
 };
 

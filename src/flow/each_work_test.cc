@@ -127,7 +127,6 @@ TEST_F(EachWorkTest, WhatFailedForGoodIsBuriedAndTheRestFlows) {
   EXPECT_EQ(dead->batch, 1u);
   work.on_buried(1);
   EXPECT_EQ(writes(work), Batches{2});
-  EXPECT_EQ(work.dead(), 1u);
 }
 
 TEST_F(EachWorkTest, ABatchOfALaneWaitsForItsWorkerAndForThoseBeforeIt) {
@@ -153,6 +152,30 @@ TEST_F(EachWorkTest, HoldsNoMoreThanItMay) {
   EXPECT_FALSE(work.wants_batch()) << "its output waits for a reader";
   writes(work);
   EXPECT_TRUE(work.wants_batch());
+}
+
+TEST_F(EachWorkTest, StartsASecondBatchForEachWorkerIfToldTo) {
+  EachWork& work = with({.workers = 2}, 6);
+  EXPECT_EQ(starts(work, now_), (Batches{1, 2}));
+  work.run_ahead(true);
+  EXPECT_EQ(starts(work, now_), (Batches{3, 4}));
+  EXPECT_FALSE(work.can_start());
+  work.run_ahead(false);
+  work.on_ended(1, end(Kind::succeeded), now_);
+  EXPECT_EQ(starts(work, now_), Batches{5}) << "its worker is free again";
+  work.on_ended(3, end(Kind::succeeded), now_);
+  EXPECT_EQ(starts(work, now_), Batches{}) << "the place behind another is not given any more";
+}
+
+TEST_F(EachWorkTest, WhileHoldingBackStartsOnlyTheBatchThatGoesFirst) {
+  EachWork& work = with({.workers = 2, .ordered = true, .retries = 1}, 3);
+  EXPECT_EQ(starts(work, now_), (Batches{1, 2}));
+  work.hold_back(true);
+  work.on_ended(2, end(Kind::succeeded), now_);
+  EXPECT_EQ(starts(work, now_), Batches{});
+  work.on_ended(1, end(Kind::failed), now_);
+  now_ += 1min;
+  EXPECT_EQ(starts(work, now_), Batches{1});
 }
 
 TEST_F(EachWorkTest, StartsNothingMoreOnceItIsStopped) {
