@@ -45,6 +45,7 @@ TEST(RecordPlaces, AreRefusedWhereARecordWouldBeText) {
   }
   EXPECT_EQ(places("echo $((1 + (2))) {}"), "echo $((1 + (2))) R");
   EXPECT_EQ(places("echo $'a\\n' {}"), "echo $'a\\n' R");
+  EXPECT_EQ(places(R"(echo $$'a\' {})"), R"(echo $$'a\' R)");
   EXPECT_EQ(places("case {} in a) echo $(echo {}) ;; esac"), "case R in a) echo $(echo R) ;; esac");
 }
 

@@ -189,8 +189,8 @@ def test_a_slow_record_makes_nobody_keep_what_has_been_run(household):
     text = "@x4 @each @ordered sh -c '[ -e first ] || { touch first; while [ ! -e go ]; do sleep 0.01; done; }; " \
            "head -c 20000'"
     process = household.start_sluice("run", text, stdin=subprocess.PIPE, before_exec=lambda: resource.setrlimit(
-        resource.RLIMIT_NOFILE, (400, 400)))
-    data = b"".join(b"%d " % number * 100_000 + b"\n" for number in range(300))
+        resource.RLIMIT_NOFILE, (250, 250)))
+    data = b"".join(b"%d " % number * 250_000 + b"\n" for number in range(300))
     output = []
     reader = threading.Thread(target=lambda: output.append(process.stdout.read()))
     reader.start()
