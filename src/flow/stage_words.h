@@ -54,6 +54,9 @@ struct KnownNodes {
 /// Errors: an unknown word (with its nearest), a malformed value, a word given twice, two places for one stage.
 std::expected<StageWords, std::string> read_stage_words(std::span<const std::string> words, const KnownNodes& nodes);
 
+/// `word`, of a stage that takes records, says how it does that, and not where it runs.
+bool is_record_word(std::string_view word);
+
 /// Whether pipeline text reads `@NAME` as a word of its own, so that no node and no label key can have that name.
 bool is_reserved_word(std::string_view name);
 
@@ -69,8 +72,6 @@ std::span<const std::string> plain_stage_words();
 
 /// Why this build cannot run a stage with these words yet, or nothing. It names the word.
 std::optional<std::string> not_yet_runnable(const StageWords& words);
-/// The same for a stage of a flow over hosts, beyond that.
-std::optional<std::string> not_yet_over_hosts(const StageWords& words);
 /// Why a flow on this machine alone cannot run it, beyond that: the word that needs a cluster.
 std::optional<std::string> needs_cluster(const StageWords& words);
 
