@@ -197,9 +197,9 @@ void DistributedRun::on_client_lost(TimePoint now) {
 void DistributedRun::lose_seats(PartIndex part, const std::string& why) {
   StageIndex stage = *options_.graph.parts[part].seats_of;
   if (lost_ || end_of(stage) || !seats_lost_.insert(part).second) return;
+  std::string_view then = options_.graph.parts[part].runs_again ? "; what they had not done is done elsewhere" : "";
   actions_.push_back(
-      Tell{fmt::format("lost the workers of stage {} on {}: {}; what they had not done is done elsewhere", stage + 1,
-                       options_.host_names[part], why)});
+      Tell{fmt::format("lost the workers of stage {} on {}: {}{}", stage + 1, options_.host_names[part], why, then)});
 }
 
 // The first loss is the cause; the others follow from it.

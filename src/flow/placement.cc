@@ -61,6 +61,7 @@ class Placer final {
       place.place = describe(place.seats);
     }
     place.hosts = home.hosts;
+    place.runs_again = needs.runs_again;
     if (place.seats.size() == 1 && place.seats.front().host == place.hosts.front()) place.seats.clear();
     return place;
   }
@@ -242,7 +243,7 @@ class PartMaker final {
 
   void add_seats(const StagePlace& place, std::size_t stage, std::size_t home) {
     for (const SeatChoice& choice : place.seats) {
-      std::size_t part = add({.host = choice.host, .stages = {}, .seats_of = stage});
+      std::size_t part = add({.host = choice.host, .stages = {}, .seats_of = stage, .runs_again = place.runs_again});
       for (std::uint32_t worker = 0; worker < choice.workers; ++worker) {
         Seat seat{.stage = stage, .requests = graph_.links.size(), .replies = graph_.links.size() + 1};
         graph_.links.push_back({.from = home, .to = part, .of_seat = true});

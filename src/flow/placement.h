@@ -50,6 +50,7 @@ struct StageNeeds {
   Whereabouts where;
   std::uint32_t workers = 0;  // of a stage that takes records; else 0
   bool spreads = false;       // the user said how many workers: they may go over the nodes
+  bool runs_again = false;    // what a worker that is lost had not done
   bool home_here = false;     // what it writes beside its output belongs to the client's host
 };
 
@@ -61,6 +62,7 @@ struct StagePlace {
   bool everywhere = false;  // @all, however many nodes there are
   // Where its workers run, if that is not simply its host, which then only hands out the records and takes the answers.
   std::vector<SeatChoice> seats = {};
+  bool runs_again = false;  // StageNeeds
 };
 
 std::vector<StagePlace> place_stages(const std::vector<StageNeeds>& wanted, const PlacementContext& context);
@@ -81,6 +83,7 @@ struct Part {
   std::optional<std::size_t> output;         // link
   std::vector<Seat> seats = {};              // of its stages, elsewhere; or those that are here
   std::optional<std::size_t> seats_of = {};  // stage: it has seats, and no stage
+  bool runs_again = false;                   // elsewhere, what was under way in seats that are lost
   bool operator==(const Part&) const = default;
 };
 

@@ -131,6 +131,7 @@ struct FarSeats::Running {
       if (auto opened = LocalStream::open(std::move(error), LocalStream::Direction::into, true))
         job.error = *std::move(opened);
     seat.outgoing.add(encode(SeatRequest(SeatStart{.job = start.job,
+                                                   .worker = start.seat,
                                                    .whole = job.whole,
                                                    .error_wanted = start.error_passed,
                                                    .arguments = std::move(start.arguments)})));

@@ -95,7 +95,8 @@ flow::StageNeeds needs_from(const v1::StageRequest& request, const v1::RecordRul
   if (!stage || !flow::takes_records(stage->words)) return needs;
   needs.workers = stage->words.workers.value_or(1);
   needs.spreads = stage->words.workers.has_value();
-  needs.home_here = rules.files_here() && (stage->words.map || stage->words.each);
+  needs.runs_again = stage->words.map || stage->words.each;
+  needs.home_here = rules.files_here() && needs.runs_again;
   return needs;
 }
 

@@ -336,6 +336,8 @@ struct FlowOrchestrator::Impl final : HostListener {
       case v1::HostEvent::kLeaving:
         return note(fmt::format("{} is about to leave the cluster; what runs there was told to end",
                                 layout.host_names()[part]));
+      case v1::HostEvent::kRemark:
+        return note(event.remark().text());
       case v1::HostEvent::kMoved:
         return on_moved(part, std::move(*event.mutable_moved()));
       case v1::HostEvent::EVENT_NOT_SET:

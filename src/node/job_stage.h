@@ -53,6 +53,7 @@ struct JobStageCounts {
   struct Worker {
     std::uint64_t records_given = 0;
     std::uint64_t records_written = 0;
+    bool lost = false;  // with what it had been given
   };
   std::vector<Worker> workers;
   std::uint64_t input_bytes = 0;

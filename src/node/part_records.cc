@@ -205,7 +205,7 @@ void PartRecords::on_exited(const exec::Exited& exited) {
   }
   flow::StageEnd how{.status = exec::ProcessStatus::from_wait(end.wait_status),
                      .reader_done = end.output_reader != exec::Reader::open};
-  bool lost = seat.worker > 0 && how.status.by_signal() && flow::failed(how, flow::PipefailRule::lenient);
+  bool lost = seat.worker > 0 && flow::was_lost(how);
   std::uint32_t number = prepare_.stages(static_cast<int>(seat.stage)).index() + 1;
   if (lost && !plan_.losses_allowed)
     owner_.fail(
@@ -215,6 +215,7 @@ void PartRecords::on_exited(const exec::Exited& exited) {
                     seat.worker, number, flow::on_one_line(plan_.stages[seat.stage].command, kCommandColumns),
                     how.status.signal()),
         static_cast<int>(number - 1));
+  if (lost) lost_.insert_or_assign({seat.stage, seat.worker}, how);
   --tally.left;
   bool forgiven = lost && plan_.losses_allowed && (tally.left > 0 || tally.worst);
   if (!forgiven) {
@@ -242,7 +243,8 @@ void PartRecords::tell_end(std::size_t stage, exec::Exited exited) {
   summary.stages.resize(plan_.stages.size());
   for (std::size_t i = 0; i < plan_.stages.size(); ++i) summary.stages[i].workers.resize(plan_.stages[i].workers);
   streams_.count(summary, false);
-  const flow::StageSummary& counted = summary.stages[stage];
+  flow::StageSummary& counted = summary.stages[stage];
+  tell_losses(stage, counted);
   message.set_cpu_us(std::max(exited.user_us + exited.system_us, counted.cpu_us));
   message.set_peak_memory_bytes(std::max(exited.peak_memory_bytes, counted.peak_memory_bytes));
   message.set_io_known(exited.io_known);
@@ -255,6 +257,18 @@ void PartRecords::tell_end(std::size_t stage, exec::Exited exited) {
     message.mutable_jobs()->set_skipped(counted.jobs->skipped);
   }
   owner_.emit(std::move(event));
+}
+
+void PartRecords::tell_losses(std::size_t stage, flow::StageSummary& counted) {
+  for (std::size_t i = 0; i < counted.workers.size(); ++i) {
+    flow::WorkerSummary& worker = counted.workers[i];
+    worker.number = static_cast<std::uint32_t>(i + 1);
+    if (auto lost = lost_.find({stage, worker.number}); lost != lost_.end()) worker.end = lost->second;
+    if (!worker.end || !plan_.losses_allowed) continue;
+    v1::HostEvent event;
+    event.mutable_remark()->set_text(flow::loss_sentence(worker, prepare_.stages(static_cast<int>(stage)).index()));
+    owner_.emit(std::move(event));
+  }
 }
 
 bool PartRecords::over() const {

@@ -9,10 +9,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -80,6 +82,7 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
   void handle(const RelayFailed&) {}
   void tell_far_ends();
   void tell_end(std::size_t stage, exec::Exited exited);
+  void tell_losses(std::size_t stage, flow::StageSummary& counted);
   std::expected<StreamSurroundings, int> surround(PartLinks& links, bool reads_errors, PartStreams& streams);
 
   const v1::Prepare& prepare_;
@@ -89,7 +92,8 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
   StderrMarks marks_;  // none: the part's stderr is read by others
   std::set<std::size_t> far_;
   EmbeddedStreams streams_;
-  std::vector<Tally> tallies_;  // of each stage
+  std::vector<Tally> tallies_;                                            // of each stage
+  std::map<std::pair<std::size_t, std::uint32_t>, flow::StageEnd> lost_;  // workers of a spread stage on this host
   UniqueFd output_guard_;
   Watch* watch_ = nullptr;  // while it waits
   bool started_ = false;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <mutex>
 #include <utility>
@@ -229,7 +230,12 @@ struct RecordStreams::Impl {
     flow::StageSummary& stage = summary.stages[stream.stage];
     stage.cpu_us = counts.cpu_us;
     stage.peak_memory_bytes = counts.peak_memory_bytes;
-    if (!flow::runs_by_job(plan.stages[stream.stage])) return;  // its records are counted by those who move them
+    if (!flow::runs_by_job(plan.stages[stream.stage])) {  // its records are counted by those who move them
+      for (std::size_t i = 0; i < std::min(stage.workers.size(), counts.workers.size()); ++i)
+        if (counts.workers[i].lost)
+          stage.workers[i].end = flow::StageEnd{.status = exec::ProcessStatus::ended_by(SIGKILL)};
+      return;
+    }
     for (std::size_t i = 0; i < std::min(stage.workers.size(), counts.workers.size()); ++i) {
       stage.workers[i].records_given = counts.workers[i].records_given;
       stage.workers[i].records_written = counts.workers[i].records_written;

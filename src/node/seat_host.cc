@@ -228,7 +228,7 @@ struct SeatHost::Running {
       if (!from) return std::unexpected(from.error());
       job.error = *std::move(from);
     }
-    auto started = jobs.start(number, static_cast<std::uint32_t>(job.seat), std::move(job.start.arguments),
+    auto started = jobs.start(number, job.start.worker, std::move(job.start.arguments),
                               {.input = input.get(),
                                .output = output->write_end.get(),
                                .error = wanted_error ? wanted_error.get()

@@ -22,9 +22,11 @@ inline constexpr std::size_t kSeatPieceMax = std::size_t{64} << 10;
 /// Of any body: the arguments of a job are at most what execve(2) takes.
 inline constexpr std::size_t kSeatBodyMax = std::size_t{8} << 20;
 
-/// A job that is to run when the one before it in this seat has ended.
+/// A job that is to run when the one before it of the same worker has ended. The seat of a worker that was lost has
+/// jobs of another, too.
 struct SeatStart {
   exec::JobNumber job = 0;
+  std::uint32_t worker = 0;
   bool whole = false;                  // it starts when all of its input is there; else its input streams
   bool error_wanted = false;           // its stderr comes back too; else it goes where that of any stage does
   std::vector<std::string> arguments;  // in place of the program's own; empty: those

@@ -24,14 +24,16 @@ std::vector<Message> read_in_pieces(const std::string& stream, std::size_t piece
 }
 
 TEST(SeatMessages, RequestsArriveAsTheyWereSentInPiecesOfAnySize) {
-  std::string stream = encode(SeatRequest(SeatStart{.job = 7, .whole = true, .arguments = {"a b", "", "c"}})) +
-                       encode(SeatRequest(SeatStart{.job = 8, .error_wanted = true, .arguments = {}})) +
-                       encode(SeatRequest(SeatInput{7, std::string("x\0y", 3)})) + encode(SeatRequest(SeatInputEnd{7}));
+  std::string stream =
+      encode(SeatRequest(SeatStart{.job = 7, .worker = 300, .whole = true, .arguments = {"a b", "", "c"}})) +
+      encode(SeatRequest(SeatStart{.job = 8, .error_wanted = true, .arguments = {}})) +
+      encode(SeatRequest(SeatInput{7, std::string("x\0y", 3)})) + encode(SeatRequest(SeatInputEnd{7}));
   for (std::size_t piece : {std::size_t{1}, std::size_t{3}, std::size_t{1000}}) {
     auto requests = read_in_pieces<SeatRequest>(stream, piece);
     ASSERT_EQ(requests.size(), 4u) << piece;
     const auto& first = std::get<SeatStart>(requests[0]);
     EXPECT_EQ(first.job, 7u);
+    EXPECT_EQ(first.worker, 300u);
     EXPECT_TRUE(first.whole && !first.error_wanted);
     EXPECT_EQ(first.arguments, (std::vector<std::string>{"a b", "", "c"}));
     EXPECT_TRUE(std::get<SeatStart>(requests[1]).error_wanted);
@@ -71,7 +73,7 @@ TEST(SeatMessages, WhatIsNoneOfTheProtocolIsRefused) {
                           7)))
       << "no room for the number of a job";
   std::string many = encode(SeatRequest(SeatStart{.job = 1, .arguments = {"a"}}));
-  many[5 + 8 + 1] = '\x7f';  // two thousand million arguments
+  many[5 + 8 + 4 + 1] = '\x7f';  // two thousand million arguments
   EXPECT_TRUE(refused(many));
 }
 

@@ -105,6 +105,10 @@ class SpreadJobs final : public JobStage {
                                 ended.job, command(), status.signal()));
     bool forgiven = lost && left_ + ended_well_ > 0;
     if (!lost) ++ended_well_;
+    if (lost) {
+      std::lock_guard lock(mutex_);
+      counts_.workers[ended.job - 1].lost = true;
+    }
     if (!forgiven && status.shell_status() > worst_.shell_status()) worst_ = status;
   }
 

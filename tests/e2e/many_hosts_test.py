@@ -11,7 +11,8 @@ import pytest
 
 from clusters import cluster, home, pair, trio
 from files import write_script
-from processes import wait_until
+from processes import process_name, processes_below, wait_until
+from settings import SOAK
 
 NUMBERS = [b"%d" % number for number in range(1, 3001)]
 
@@ -98,3 +99,84 @@ def test_reader_that_has_enough_ends_the_stage(trio):
     result = trio.run("seq 1000000 | @x2 @map cat | head -n 5")
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 5
+
+
+# --- losses -------------------------------------------------------------------------------------------------------
+
+SLOW_CAT = "@x6 @map sh -c 'while read -r n; do echo $n; case $n in *50) sleep 0.02;; esac; done'"
+SPREAD_CAT = SLOW_CAT.replace("@map ", "")
+KILLS = 100 if SOAK else 3
+
+
+def numbers_of(result):
+    return sorted(map(int, result.stdout.split()))
+
+
+class Answers:
+    """A flow that is fed at once and whose answers are counted as they come."""
+
+    def __init__(self, cluster, text, count, *options):
+        self.cluster = cluster
+        self.output = cluster.household.folder / "answers"
+        self.input = cluster.household.folder / "numbers"
+        self.input.write_bytes(lines(b"%d" % number for number in range(1, count + 1)))
+        with open(self.input, "rb") as stdin, open(self.output, "wb") as stdout:
+            self.process = cluster.start_flow(text, *options, stdin=stdin, stdout=stdout)
+
+    def count(self):
+        return self.output.read_bytes().count(b"\n")
+
+    def wait_for(self, answers):
+        wait_until(lambda: self.count() >= answers or self.process.poll() is not None,
+                   lambda: f"{answers} answers; there are {self.count()}")
+        assert self.process.poll() is None, self.process.communicate()
+
+    def finish(self):
+        result = self.cluster.household.finish(self.process)
+        result.stdout = self.output.read_bytes()
+        return result
+
+
+@pytest.mark.parametrize("text", [SLOW_CAT, SLOW_CAT.replace("@map", "@map @ordered"),
+                                  "@x6 @each sh -c 'read n; sleep 0.002; echo $n'"])
+def test_node_that_is_killed_costs_no_record_and_repeats_none(trio, text):
+    count = 1200 if "@each" in text else 12000
+    for chance in range(KILLS):
+        flow = Answers(trio, text, count)
+        flow.wait_for(count // 10 * (chance % 7) + 1)
+        trio.nodes["n3"].kill()
+        result = flow.finish()
+        assert result.returncode == 0, result.stderr
+        assert b"lost the workers of stage 1 on n3" in result.stderr
+        assert numbers_of(result) == list(range(1, count + 1))
+        if "@ordered" in text:
+            assert result.stdout == flow.input.read_bytes()
+        trio.start("n3", join=trio.nodes["n1"].url)
+
+
+@pytest.mark.parametrize("word", ["@map", "@each"])
+def test_stage_of_which_every_host_is_lost_ends_the_flow(trio, word):
+    flow = Answers(trio, f"@n3 @x2 {word} sh -c 'while read n; do echo $n; sleep 0.01; done'", 500, "--dead-letter", "dead")
+    flow.wait_for(10)
+    trio.nodes["n3"].kill()
+    result = flow.finish()
+    assert (result.returncode, b"every host" in result.stderr) == (125, True), result
+
+
+def test_worker_of_a_spread_stage_that_is_lost_with_its_node_ends_the_flow(trio):
+    flow = Answers(trio, SPREAD_CAT, 12000)
+    flow.wait_for(20)
+    trio.nodes["n3"].kill()
+    result = flow.finish()
+    assert result.returncode == 137, result
+    assert b"--on-loss=continue" in result.stderr
+
+
+def test_spread_stage_that_may_lose_workers_goes_on_without_them(trio):
+    flow = Answers(trio, SPREAD_CAT, 12000, "--on-loss=continue")
+    flow.wait_for(20)
+    trio.nodes["n3"].kill()
+    result = flow.finish()
+    assert result.returncode == 0, result
+    assert 6000 < len(numbers_of(result)) < 12000 and len(set(numbers_of(result))) == len(numbers_of(result))
+    assert b"was lost" in result.stderr
