@@ -86,7 +86,7 @@ void DistributedRun::start_running(TimePoint now) {
 
 void DistributedRun::on_part_failed(PartIndex part, int status, std::string message, TimePoint) {
   over_.insert(part);
-  if (may_be_lost(part))
+  if (may_be_lost(part) && run_)  // before that, its program is not there
     lose_seats(part, message);
   else if (run_)
     lose(std::move(message), status);
@@ -150,8 +150,9 @@ void DistributedRun::tell_run_of_ended_stages(TimePoint now) {
 
 void DistributedRun::on_link_lost(std::size_t link, std::string message, TimePoint) {
   if (phase_ == Phase::finished || link >= options_.graph.links.size()) return;
-  if (const PartLink& ends = options_.graph.links[link]; ends.of_seat && run_)
-    return lose_seats(is_seats(ends.from) ? ends.from : ends.to, message);
+  if (const PartLink& ends = options_.graph.links[link]; ends.of_seat)
+    if (PartIndex seats = is_seats(ends.from) ? ends.from : ends.to; may_be_lost(seats))
+      return lose_seats(seats, message);
   std::string whole = fmt::format("{} was lost: {}", link_name(link), message);
   if (run_)
     lose(std::move(whole));
@@ -164,6 +165,8 @@ void DistributedRun::on_host_lost(PartIndex part, std::string reason, TimePoint 
   if (may_be_lost(part)) {
     lose_seats(part, reason);
     over_.insert(part);
+    awaited_.erase(part);
+    if (phase_ == Phase::starting) advance(now);
     return check_over();
   }
   std::string message = fmt::format("lost {}: {}", options_.host_names[part], reason);

@@ -137,7 +137,9 @@ class DistributedRun final {
   void give_up(int status, std::string message);
   void lose(std::string message, int status = 125);
   bool is_seats(PartIndex part) const { return options_.graph.parts[part].seats_of.has_value(); }
-  bool may_be_lost(PartIndex part) const { return is_seats(part) && phase_ == Phase::running; }
+  bool may_be_lost(PartIndex part) const {
+    return is_seats(part) && (phase_ == Phase::starting || phase_ == Phase::running || phase_ == Phase::draining);
+  }
   void lose_seats(PartIndex part, const std::string& why);
   void end_all(bool links_too = true);
   void pump();

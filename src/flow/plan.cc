@@ -14,10 +14,7 @@ constexpr std::size_t kCommandColumns = 60;
 constexpr const char* kHere = "here";
 
 void take_record_words(const StageWords& words, PlannedStage& stage) {
-  stage.mode = words.each      ? RecordMode::each
-               : words.map     ? RecordMode::map
-               : words.workers ? RecordMode::spread
-                               : RecordMode::none;
+  stage.mode = mode_of(words);
   if (stage.mode == RecordMode::none) return;
   stage.workers = words.workers.value_or(1);
   stage.framing = words.framing.value_or(RecordFraming::lines);
@@ -49,26 +46,9 @@ void place(const FlowGraph& graph, std::size_t first_stage, Plan& plan) {
   }
 }
 
-std::string workers_of(const PlannedStage& stage) {
-  std::string workers = fmt::format("{} worker{}", stage.workers, stage.workers > 1 ? "s" : "");
-  switch (stage.mode) {
-    case RecordMode::none:
-      return "";
-    case RecordMode::spread:
-      return workers + ": ";
-    case RecordMode::map:
-      return workers + ", a record out for each in: ";
-    case RecordMode::each:
-      break;
-  }
-  return fmt::format(
-      "{}, a process for {}: ", workers,
-      stage.records_a_process == 1 ? "each record" : fmt::format("every {} records", stage.records_a_process));
-}
-
-void take(ResolvedStage resolved, std::size_t index, const Shell& shell, PlannedStage& stage,
+void take(ResolvedStage resolved, const StageWords& words, std::size_t index, const Shell& shell, PlannedStage& stage,
           std::vector<PlanProblem>& problems) {
-  stage.how = workers_of(stage) + resolved.how;
+  stage.how = describe_workers(words) + resolved.how;
   stage.program = std::move(resolved.program);
   if (resolved.problem) problems.push_back(std::move(*resolved.problem));
   if (stage.mode != RecordMode::each) return;
@@ -143,8 +123,8 @@ std::string describe_links(const Plan& plan) {
 // What each stage promises, the weakest first.
 enum class Promise { spread_with_losses, spread, filter, each, map };
 
-Promise promise_of(const PlannedStage& stage, bool losses_allowed) {
-  switch (stage.mode) {
+Promise weight_of(RecordMode mode, bool losses_allowed) {
+  switch (mode) {
     case RecordMode::none:
       return Promise::filter;
     case RecordMode::spread:
@@ -158,40 +138,70 @@ Promise promise_of(const PlannedStage& stage, bool losses_allowed) {
 }
 
 std::string describe_promise(const Plan& plan) {
-  Promise weakest = Promise::map;
-  std::size_t at = 0;
-  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
-    Promise promise = promise_of(plan.stages[i], plan.losses_allowed);
-    if (i > 0 && promise >= weakest) continue;
-    weakest = promise;
-    at = i;
+  std::vector<PromisedStage> stages;
+  for (const PlannedStage& stage : plan.stages) stages.push_back({.mode = stage.mode, .ordered = stage.ordered});
+  return promise_of(stages, {.losses_allowed = plan.losses_allowed, .has_dead_letters = plan.has_dead_letters});
+}
+
+}  // namespace
+
+RecordMode mode_of(const StageWords& words) {
+  return words.each      ? RecordMode::each
+         : words.map     ? RecordMode::map
+         : words.workers ? RecordMode::spread
+                         : RecordMode::none;
+}
+
+std::string describe_workers(const StageWords& words) {
+  std::uint32_t count = words.workers.value_or(1);
+  std::string workers = fmt::format("{} worker{}", count, count > 1 ? "s" : "");
+  switch (mode_of(words)) {
+    case RecordMode::none:
+      return "";
+    case RecordMode::spread:
+      return workers + ": ";
+    case RecordMode::map:
+      return workers + ", a record out for each in: ";
+    case RecordMode::each:
+      break;
   }
-  std::string failed = plan.has_dead_letters ? "goes to the dead letters" : "ends the flow";
-  std::string_view order = plan.stages[at].ordered ? "in the order of the input" : "in any order";
-  switch (weakest) {
+  std::uint32_t records = words.each.value_or(1);
+  return fmt::format("{}, a process for {}: ", workers,
+                     records == 1 ? "each record" : fmt::format("every {} records", records));
+}
+
+std::string promise_of(const std::vector<PromisedStage>& stages, const PromiseContext& context) {
+  auto weaker = std::ranges::min_element(
+      stages, {}, [&](const PromisedStage& stage) { return weight_of(stage.mode, context.losses_allowed); });
+  std::string failed = context.has_dead_letters ? "goes to the dead letters" : "ends the flow";
+  std::string_view order = weaker->ordered ? "in the order of the input" : "in any order";
+  std::string_view host = context.over_hosts ? ", or whose node does," : "";
+  switch (weight_of(weaker->mode, context.losses_allowed)) {
     case Promise::filter:
-      return "every byte in order; if a stage fails or dies, the flow fails";
+      return context.over_hosts ? "every byte in order; if a stage, a link or a host fails or dies, the flow fails"
+                                : "every byte in order; if a stage fails or dies, the flow fails";
     case Promise::spread:
-      return "every record to one worker, in any order; if a stage fails or dies, or one of its workers, the flow "
-             "fails";
+      return fmt::format(
+          "every record to one worker, in any order; if a stage fails or dies, or one of its workers{}, the flow fails",
+          context.over_hosts ? " or their nodes" : "");
     case Promise::spread_with_losses:
-      return "every record to one worker, in any order; a worker that dies loses at most what it was given and has not "
-             "answered, which is reported";
+      return fmt::format(
+          "every record to one worker, in any order; a worker that dies{} loses at most what it was given and has not "
+          "answered, which is reported",
+          host);
     case Promise::map:
       return fmt::format(
-          "every record answered once, {}; what a worker that dies has not answered runs again; what "
-          "fails for good {}",
-          order, failed);
+          "every record answered once, {}; what a worker that dies{} has not answered runs again; what fails for good "
+          "{}",
+          order, host, failed);
     case Promise::each:
       break;
   }
   return fmt::format(
-      "the output of every record once, {}, of a process that exited with 0; a process that dies runs "
-      "again; what fails for good {}",
-      order, failed);
+      "the output of every record once, {}, of a process that exited with 0; a process that dies{} runs again; what "
+      "fails for good {}",
+      order, host, failed);
 }
-
-}  // namespace
 
 Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
   Plan plan{.losses_allowed = context.losses_allowed, .has_dead_letters = context.has_dead_letters};
@@ -205,7 +215,8 @@ Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
   for (std::size_t i = 0; i < graph.stages.size(); ++i) {
     std::size_t index = context.first_stage + i;
     if (plan.stages[i].place == kHere)
-      take(resolver.resolve(graph.stages[i], index), index, context.shell, plan.stages[i], plan.problems);
+      take(resolver.resolve(graph.stages[i], index), graph.stages[i].words, index, context.shell, plan.stages[i],
+           plan.problems);
   }
   join(graph, context.exact, plan);
   std::ranges::stable_sort(plan.problems, {}, &PlanProblem::stage);

@@ -71,6 +71,24 @@ inline bool runs_by_job(const PlannedStage& stage) {
   return stage.mode == RecordMode::map || stage.mode == RecordMode::each;
 }
 
+/// A stage as a promise sees it.
+struct PromisedStage {
+  RecordMode mode = RecordMode::none;
+  bool ordered = false;
+};
+struct PromiseContext {
+  bool losses_allowed = false;
+  bool has_dead_letters = false;
+  bool over_hosts = false;
+};
+/// What a flow promises, for people: what its weakest stage does. Requires: not empty.
+std::string promise_of(const std::vector<PromisedStage>& stages, const PromiseContext& context);
+
+/// How a stage goes about records.
+RecordMode mode_of(const StageWords& words);
+/// "4 workers, a process for each record: ", or nothing.
+std::string describe_workers(const StageWords& words);
+
 Plan make_plan(const FlowGraph& graph, const PlanContext& context);
 
 /// The plan for a person. The last line is a line, too.

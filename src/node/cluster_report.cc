@@ -38,6 +38,16 @@ void note_place(const v1::PlannedStage& planned, flow::StageSummary& stage) {
   stage.host = stage.elsewhere ? planned.place() : host_name();
 }
 
+// One after the other, as they were shared out at the start.
+void note_workers(const v1::PlannedStage& planned, flow::StageSummary& stage) {
+  if (planned.workers() == 0 || planned.workers() > kWorkersMax || !stage.workers.empty()) return;
+  for (const v1::PlannedSeats& seats : planned.seats())
+    for (std::uint32_t i = 0; i < seats.workers() && stage.workers.size() < planned.workers(); ++i)
+      stage.workers.push_back({.host = seats.node()});
+  while (stage.workers.size() < planned.workers()) stage.workers.push_back({.host = stage.host});
+  for (std::size_t i = 0; i < stage.workers.size(); ++i) stage.workers[i].number = static_cast<std::uint32_t>(i + 1);
+}
+
 // Two nodes may have one name.
 flow::WorkerSummary& worker_of(flow::StageSummary& stage, const v1::StageStatus& status) {
   auto found = std::ranges::find_if(stage.workers, [&](const flow::WorkerSummary& worker) {
@@ -51,6 +61,10 @@ flow::WorkerSummary& worker_of(flow::StageSummary& stage, const v1::StageStatus&
 
 // The whole of @all: what its workers did is added, and the largest is the largest of all.
 void add(flow::StageSummary& stage, const v1::Exited& exited) {
+  for (std::size_t i = 0; i < std::min<std::size_t>(stage.workers.size(), exited.workers_size()); ++i) {
+    stage.workers[i].records_given = exited.workers(static_cast<int>(i)).given();
+    stage.workers[i].records_written = exited.workers(static_cast<int>(i)).written();
+  }
   if (exited.has_jobs())
     stage.jobs = flow::JobSummary{.started = exited.jobs().started(),
                                   .retried = exited.jobs().retried(),
@@ -76,6 +90,9 @@ void ClusterReport::on_plan(const v1::FlowPlan& plan) {
   for (const v1::PlannedStage& stage : plan.stages())
     if (stage.index() < summary_.stages.size() && summary_.stages[stage.index()].host.empty())
       note_place(stage, summary_.stages[stage.index()]);
+  for (const v1::PlannedStage& stage : plan.stages())
+    if (stage.index() < summary_.stages.size() && !is_everywhere(request_, stage.index()))
+      note_workers(stage, summary_.stages[stage.index()]);
   if (!request_.dry_run && request_.exact) say_what_is_not_counted(plan);
   if (!request_.dry_run) return;
   plan_text_ = request_.json ? plan_as_json(plan) + "\n" : describe_plan(plan);

@@ -65,6 +65,7 @@ v1::RunStart to_message(const ClusterRunRequest& request, bool shows_progress) {
   if (records.rate) rules.set_rate(*records.rate);
   rules.set_retries(records.retries);
   rules.set_losses_allowed(request.losses_allowed);
+  rules.set_has_dead_letters(!records.dead_letters.empty());
   rules.set_files_here(!records.dead_letters.empty() || !records.job_log.empty());
   start.set_marks(request.marks == OutputMarks::always  ? v1::RunStart::MARKS_ALWAYS
                   : request.marks == OutputMarks::never ? v1::RunStart::MARKS_NEVER

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "flow/distributed_run.h"
+#include "flow/plan.h"
 #include "node/flow_messages.h"
 #include "sluice/v1/flows.pb.h"
 
@@ -41,6 +42,11 @@ FlowLayout::FlowLayout(const v1::RunStart& start, FlowWorld world) : start_(star
 FlowLayout::~FlowLayout() = default;
 
 // --- placing ------------------------------------------------------------------------------------------------------
+
+bool FlowLayout::shares_workers() const {
+  return std::ranges::any_of(
+      start_.stages(), [this](const v1::StageRequest& stage) { return needs_from(stage, start_.records()).spreads; });
+}
 
 void FlowLayout::place_stages() {
   std::vector<flow::StageNeeds> wanted;
@@ -118,6 +124,7 @@ v1::FlowPlan FlowLayout::plan(const FlowId& id) const {
   plan.set_flow_id(id.text());
   for (std::size_t i = 0; i < places_.size(); ++i) plan_stage(i, plan);
   plan_links(plan);
+  plan.set_promise(promise());
   for (const v1::ShippedFile& file : start_.files())
     if (std::ranges::any_of(graph_.parts, [&](const flow::Part& part) { return needs_file(part, file.path()); }))
       *plan.add_ships() = file;
@@ -139,10 +146,29 @@ void FlowLayout::plan_stage(std::size_t index, v1::FlowPlan& plan) const {
     if (seat.host) stage.add_node_ids(seat.host->text());
   if (!place.problem.empty())
     add_problem(plan, index, kRefusedStatus, fmt::format("stage {}: {}", index + 1, place.problem));
+  auto needs = needs_from(request, start_.records());
+  stage.set_workers(needs.workers);
+  for (const flow::SeatChoice& seat : place.seats) {
+    v1::PlannedSeats& seats = *stage.add_seats();
+    seats.set_node(name_of(*seat.host));
+    seats.set_workers(seat.workers);
+  }
   auto how = hows_.find(index);
   if (how == hows_.end()) return;
-  stage.set_how(how->second.how());
+  auto text = stage_from(request.text());
+  stage.set_how((place.seats.empty() || !text ? "" : flow::describe_workers(text->words)) + how->second.how());
   if (!how->second.problem().empty()) add_problem(plan, index, how->second.problem_status(), how->second.problem());
+}
+
+std::string FlowLayout::promise() const {
+  std::vector<flow::PromisedStage> stages;
+  for (const v1::StageRequest& request : start_.stages()) {
+    auto stage = stage_from(request.text());
+    if (stage) stages.push_back({.mode = flow::mode_of(stage->words), .ordered = stage->words.ordered});
+  }
+  return flow::promise_of(stages, {.losses_allowed = start_.records().losses_allowed(),
+                                   .has_dead_letters = start_.records().has_dead_letters(),
+                                   .over_hosts = true});
 }
 
 void FlowLayout::plan_links(v1::FlowPlan& plan) const {

@@ -43,6 +43,9 @@ class FlowLayout final {
 
   /// Stages `@here` run on the node that was asked, though there is a client.
   void place_here_on_node() { here_on_node_ = true; }
+  /// Of some stage the workers may go over the nodes: that needs their free cores.
+  bool shares_workers() const;
+  std::vector<flow::NodeChoice>& nodes() { return world_.nodes; }
   void place_stages();
   /// Every stage has a place.
   bool placed() const;
@@ -87,6 +90,7 @@ class FlowLayout final {
   bool marks_input(const flow::Part& part) const;
   void plan_stage(std::size_t index, v1::FlowPlan& plan) const;
   void plan_links(v1::FlowPlan& plan) const;
+  std::string promise() const;
   std::string carrier_of(const flow::PartLink& link) const;
   std::string dials(std::size_t from, std::size_t to) const;
 

@@ -166,6 +166,7 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   Awaitable<void> run() {
     if (auto read = check_request(start); !read) co_return refuse(125, read.error());
+    if (layout.shares_workers()) co_await surroundings.ask_free_cores(layout.nodes());
     layout.place_stages();
     if (!layout.placed()) {
       send_plan();

@@ -91,6 +91,10 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     return nodes;
   }
 
+  Awaitable<void> ask_free_cores(std::vector<flow::NodeChoice>& nodes) override {
+    return node->workers.ask_free_cores(nodes);
+  }
+
   std::map<std::string, std::string> gone_nodes() const override {
     std::map<std::string, std::string> gone;
     for (const cluster::Member& member : core.members.members()) {

@@ -443,6 +443,12 @@ void PartHost::on_command(const v1::HostCommand& command) {
   }
 }
 
+std::size_t PartHost::programs() const {
+  if (impl_->state == Impl::State::over) return 0;
+  if (impl_->prepare_message.hosts_seats()) return impl_->links->seat_count();
+  return static_cast<std::size_t>(impl_->prepare_message.stages_size());
+}
+
 void PartHost::leave() {
   v1::HostEvent event;
   event.mutable_leaving();

@@ -36,6 +36,8 @@ class PartHost final {
   PartHost& operator=(const PartHost&) = delete;
 
   void on_command(const v1::HostCommand& command);
+  /// Processes of the part that may run at the same time.
+  std::size_t programs() const;
   /// This host is about to leave: what runs is told to end.
   void leave();
   /// The orchestrator is lost, or done: what still runs is killed, and no event is emitted any more.

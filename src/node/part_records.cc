@@ -250,6 +250,11 @@ void PartRecords::tell_end(std::size_t stage, exec::Exited exited) {
   message.set_io_known(exited.io_known);
   message.set_io_read_bytes(exited.io_read_bytes);
   message.set_io_write_bytes(exited.io_write_bytes);
+  for (const flow::WorkerSummary& worker : counted.workers) {
+    v1::WorkerRecords& records = *message.add_workers();
+    records.set_given(worker.records_given.value_or(0));
+    records.set_written(worker.records_written.value_or(0));
+  }
   if (counted.jobs) {
     message.mutable_jobs()->set_started(counted.jobs->started);
     message.mutable_jobs()->set_retried(counted.jobs->retried);

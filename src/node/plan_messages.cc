@@ -18,21 +18,23 @@ constexpr std::size_t kCommandColumns = 60;
 
 std::string describe_links(const v1::FlowPlan& plan) {
   std::string text = "links:";
+  for (const v1::PlannedStage& stage : plan.stages())
+    if (!stage.seats().empty())
+      text += fmt::format(" {} <=> its workers on {} (two byte links each);", stage.index() + 1, stage.place());
   for (const v1::PlannedLink& link : plan.links()) {
     std::string from = link.from() < 0 ? "stdin" : std::to_string(link.from() + 1);
     std::string to = link.to() < 0 ? "stdout" : std::to_string(link.to() + 1);
     text += fmt::format(" {} => {} ({});", from, to, link.carrier());
   }
-  if (plan.links().empty()) text += " none between hosts;";
+  if (text.ends_with(':')) text += " none between hosts;";
   return text + " kernel pipes between the other stages\n";
 }
 
 std::string describe_files(const v1::FlowPlan& plan) {
   std::string text = "ships:";
   for (const v1::ShippedFile& file : plan.ships())
-    text +=
-        fmt::format("{} {} ({}{})", text.ends_with(':') ? "" : ";", file.path(), format_bytes({file.size()}),
-                    file.executable() ? ", executable" : "");
+    text += fmt::format("{} {} ({}{})", text.ends_with(':') ? "" : ";", file.path(), format_bytes({file.size()}),
+                        file.executable() ? ", executable" : "");
   if (plan.ships().empty()) text += " nothing";
   return text + "\n";
 }
@@ -53,21 +55,27 @@ std::string describe_plan(const v1::FlowPlan& plan) {
                         stage.place_reason(), reason, stage.how().empty() ? "?" : stage.how(), how,
                         flow::on_one_line(stage.command(), kCommandColumns));
   text += describe_links(plan) + describe_files(plan);
-  return text + "promise: every byte in order; if a stage, a link or a host fails or dies, the flow fails\n";
+  return text + fmt::format("promise: {}\n", plan.promise());
 }
 
 std::string plan_as_json(const v1::FlowPlan& plan) {
   using Json = nlohmann::ordered_json;
   Json json;
   json["stages"] = Json::array();
-  for (const v1::PlannedStage& stage : plan.stages())
+  for (const v1::PlannedStage& stage : plan.stages()) {
+    Json seats = Json::array();
+    for (const v1::PlannedSeats& each : stage.seats())
+      seats.push_back({{"node", each.node()}, {"workers", each.workers()}});
     json["stages"].push_back({{"stage", stage.index() + 1},
                               {"at_words", std::vector<std::string>(stage.at_words().begin(), stage.at_words().end())},
                               {"command", stage.command()},
                               {"place", stage.place()},
                               {"place_reason", stage.place_reason()},
                               {"how", stage.how()},
-                              {"nodes", std::vector<std::string>(stage.node_ids().begin(), stage.node_ids().end())}});
+                              {"nodes", std::vector<std::string>(stage.node_ids().begin(), stage.node_ids().end())},
+                              {"workers", stage.workers() == 0 ? Json(nullptr) : Json(stage.workers())},
+                              {"seats", seats}});
+  }
   json["links"] = Json::array();
   for (const v1::PlannedLink& link : plan.links())
     json["links"].push_back({{"from", link.from() < 0 ? Json("stdin") : Json(link.from() + 1)},
@@ -79,6 +87,7 @@ std::string plan_as_json(const v1::FlowPlan& plan) {
                              {"bytes", file.size()},
                              {"executable", file.executable()},
                              {"sha256", ContentId::from_bytes(file.sha256()).value_or(ContentId()).hex()}});
+  json["promise"] = plan.promise();
   json["problems"] = Json::array();
   for (const v1::PlanProblem& problem : plan.problems())
     json["problems"].push_back({{"stage", problem.stage() + 1}, {"message", problem.message()}});

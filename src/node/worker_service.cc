@@ -4,6 +4,7 @@
 #include <set>
 
 #include "node/condition.h"
+#include "node/free_cores.h"
 #include "node/mailbox.h"
 #include "node/task_group.h"
 #include "sluice/v1/host.pb.h"
@@ -32,6 +33,12 @@ struct WorkerService::Impl : std::enable_shared_from_this<Impl> {
   std::set<PartHost*> hosts;   // that run now, to be ended when the node ends
   std::set<PartHost*> served;  // of these, those for orchestrators on other nodes
   bool closing = false;
+
+  double own_free_cores() const {
+    std::size_t programs = 0;
+    for (const PartHost* host : hosts) programs += host->programs();
+    return free_cores(programs);
+  }
 
   // --- for an orchestrator elsewhere ------------------------------------------------------------------------------
 
@@ -167,6 +174,12 @@ Awaitable<void> speak(NodeCore core, NodeId node, std::shared_ptr<RemoteLine> li
   line->lose(status.ok() ? "the node ended the part" : status.message);
 }
 
+Awaitable<std::expected<v1::FreeCoresResponse, rpc::Status>> say_free_cores(double cores) {
+  v1::FreeCoresResponse response;
+  response.set_cores(cores);
+  co_return response;
+}
+
 Awaitable<void> await_end(std::shared_ptr<PartHost> host) { co_await host->finished(); }
 
 }  // namespace
@@ -183,6 +196,12 @@ void WorkerService::register_methods(rpc::DispatchTable& table) {
              .server_streams = true,
              .mutating = true,
              .handler = [impl = impl_](rpc::ServerCall& call) { return Impl::serve(impl, call); }});
+  table.add({.name = "sluice.v1.Workers/FreeCores",
+             .roles = {net::Role::node},
+             .handler = rpc::unary_of<v1::FreeCoresRequest, v1::FreeCoresResponse>(
+                 [impl = impl_](const rpc::CallInfo&, v1::FreeCoresRequest) {
+                   return say_free_cores(impl->own_free_cores());
+                 })});
 }
 
 std::unique_ptr<HostSession> WorkerService::open_local(std::size_t part, HostListener& listener) {
@@ -201,6 +220,10 @@ std::unique_ptr<HostSession> WorkerService::open_remote(const NodeId& node, std:
   auto line = std::make_shared<RemoteLine>(impl_->core.executor, part, listener);
   impl_->tasks.spawn(speak(impl_->core, node, line));
   return std::make_unique<RemoteSession>(line);
+}
+
+Awaitable<void> WorkerService::ask_free_cores(std::vector<flow::NodeChoice>& nodes) {
+  return node::ask_free_cores(impl_->core, impl_->own_free_cores(), nodes);
 }
 
 void WorkerService::remove_folder(const std::string& folder) { impl_->surroundings.remove_folder(folder); }

@@ -3,8 +3,10 @@
 // Threading: belongs to the control loop.
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/time.h"
+#include "flow/placement.h"
 #include "node/flow_orchestrator.h"
 #include "node/node_core.h"
 #include "node/part_host.h"
@@ -22,6 +24,9 @@ class WorkerService final {
   std::unique_ptr<HostSession> open_local(std::size_t part, HostListener& listener);
   /// A line to a part on another node.
   std::unique_ptr<HostSession> open_remote(const NodeId& node, std::size_t part, HostListener& listener);
+
+  /// Fills in how many cores of each node are free.
+  net::Awaitable<void> ask_free_cores(std::vector<flow::NodeChoice>& nodes);
 
   /// Removes a folder in which stages of a flow that has ended worked.
   void remove_folder(const std::string& folder);
