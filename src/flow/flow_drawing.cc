@@ -16,18 +16,6 @@ constexpr std::size_t kWordColumns = 40;
 // A branch within a branch is set in further; deeper ones are drawn below, or lines would grow without bounds.
 constexpr std::size_t kDepthMax = 24;
 
-std::string slow_text(const SlowPolicy& slow) {
-  switch (slow.kind) {
-    case SlowPolicy::Kind::block:
-      return {};
-    case SlowPolicy::Kind::drop:
-      return "drop";
-    case SlowPolicy::Kind::spill:
-      return "spill " + format_bytes(slow.spill_max);
-  }
-  return {};
-}
-
 std::string link_text(const FileLink& link) {
   std::string text = link.of_errors ? "stderr" : "";
   std::string slow = slow_text(link.slow);

@@ -15,6 +15,7 @@
 #include "exec/environment.h"
 #include "exec/spawn_protocol.h"
 #include "flow/graph.h"
+#include "flow/graph_wiring.h"
 #include "flow/record_command.h"
 #include "flow/record_key.h"
 #include "flow/resolve.h"
@@ -25,6 +26,7 @@ enum class LinkCarrier {
   kernel_pipe,  // the two programs share it; no byte passes through us
   relay,        // two pipes with a splicing relay between them that counts (--exact)
   records,      // whole records, to or from a stage of many workers
+  junction,     // it meets other links, or does not block: see the wiring
 };
 
 struct PlannedLink {
@@ -41,6 +43,7 @@ enum class RecordMode {
 };
 
 struct PlannedStage {
+  std::string name{};  // of a flow file's
   std::string command;
   std::vector<std::string> at_words;
   std::string place;         // "here"
@@ -61,6 +64,7 @@ struct PlannedStage {
 struct Plan {
   std::vector<PlannedStage> stages;
   std::vector<PlannedLink> links;
+  Wiring wiring{};
   std::vector<PlanProblem> problems;
   bool losses_allowed = false;  // --on-loss=continue
   bool has_dead_letters = false;
@@ -72,6 +76,11 @@ inline bool runs_by_job(const PlannedStage& stage) {
 }
 
 Plan make_plan(const FlowGraph& graph, const PlanContext& context);
+
+/// "stage 3", or "stage 'merger'".
+inline std::string title_of(const Plan& plan, std::size_t stage) {
+  return title_of_stage(plan.stages[stage].name, stage);
+}
 
 /// The plan for a person. The last line is a line, too.
 std::string describe_plan(const Plan& plan);

@@ -68,6 +68,8 @@ std::span<const StageWordHelp> stage_word_help();
 std::span<const std::string> plain_stage_words();
 
 /// Why this build cannot run a stage with these words yet, or nothing. It names the word.
+std::optional<std::string> not_yet_built(const StageWords& words);
+/// The same, or that a word means nothing to a stage whose neighbours take its bytes as they come.
 std::optional<std::string> not_yet_runnable(const StageWords& words);
 /// The same for a stage of a flow over hosts, beyond that.
 std::optional<std::string> not_yet_over_hosts(const StageWords& words);

@@ -36,7 +36,11 @@ struct JobEnds {
 
 struct EmbeddedStreams::Impl {
   Impl(const flow::Plan& to_plan, const EmbeddedStreamsOptions& to_options, StderrMarks& to_marks)
-      : plan(to_plan), options(to_options), marks(to_marks), records(plan, options.records, options.flow) {
+      : plan(to_plan),
+        options(to_options),
+        marks(to_marks),
+        records(plan, options.records, options.flow),
+        junctions(plan, options.records) {
     for (std::size_t stage = 0; stage < plan.stages.size(); ++stage) {
       std::uint32_t workers = plan.stages[stage].mode == flow::RecordMode::spread ? plan.stages[stage].workers : 0;
       first_program.push_back(static_cast<exec::ProgramIndex>(seats.size()));
@@ -79,9 +83,22 @@ struct EmbeddedStreams::Impl {
     return ours;
   }
 
+  // A stage of jobs has one pipe for all of its processes.
+  std::expected<std::vector<UniqueFd>, int> make_errors(std::size_t stage) {
+    std::vector<UniqueFd> ours;
+    for (std::size_t i = 0; i < programs_of(stage); ++i) {
+      auto pipe = make_pipe();
+      if (!pipe) return std::unexpected(pipe.error());
+      errors[stage].push_back(std::move(pipe->write_end));
+      ours.push_back(std::move(pipe->read_end));
+    }
+    return ours;
+  }
+
   std::expected<void, int> connect_link(const flow::PlannedLink& planned) {
     std::size_t from = planned.link.from, to = planned.link.to;
-    if (planned.carrier == flow::LinkCarrier::kernel_pipe) return {};
+    if (planned.carrier == flow::LinkCarrier::junction) return {};
+    if (planned.carrier == flow::LinkCarrier::kernel_pipe) return connect_pipe(from, to);
     if (planned.carrier == flow::LinkCarrier::records) return connect_records(from, to);
     auto sources = make_outputs(from);
     if (!sources) return std::unexpected(sources.error());
@@ -91,6 +108,62 @@ struct EmbeddedStreams::Impl {
                       .reader = first_program[to],
                       .relay = {std::move(sources->front()), std::move(sinks->front())}});
     return {};
+  }
+
+  // The spawner makes the pipes between neighbours.
+  std::expected<void, int> connect_pipe(std::size_t from, std::size_t to) {
+    if (plan.stages[to].program.input == exec::Stream::neighbour) return {};
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    outputs[from].push_back(std::move(pipe->write_end));
+    inputs[to].ends.push_back(std::move(pipe->read_end));
+    return {};
+  }
+
+  std::expected<void, int> connect_junction(const flow::Junction& junction) {
+    std::vector<std::vector<UniqueFd>> from;
+    for (const flow::Junction::Input& input : junction.inputs) {
+      auto sources = input.of_errors ? make_errors(input.stage) : lead_to_junction(input.stage);
+      if (!sources) return std::unexpected(sources.error());
+      from.push_back(*std::move(sources));
+    }
+    std::vector<JunctionStreams::Output> into;
+    for (const flow::Junction::Output& output : junction.outputs) {
+      auto sink = output.stage ? lead_from_junction(*output.stage) : flow_output();
+      if (!sink) return std::unexpected(sink.error());
+      into.push_back(*std::move(sink));
+    }
+    junctions.add(std::move(from), std::move(into));
+    return {};
+  }
+
+  std::expected<std::vector<UniqueFd>, int> lead_to_junction(std::size_t stage) {
+    if (is_one_program(stage)) return make_outputs(stage);
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    auto led = lead_out_of(stage, {.stream = std::move(pipe->write_end)}, std::nullopt);
+    if (!led) return std::unexpected(led.error());
+    std::vector<UniqueFd> ours;
+    ours.push_back(std::move(pipe->read_end));
+    return ours;
+  }
+
+  std::expected<JunctionStreams::Output, int> lead_from_junction(std::size_t stage) {
+    if (is_one_program(stage)) {
+      auto sinks = make_inputs(stage);
+      if (!sinks) return std::unexpected(sinks.error());
+      return JunctionStreams::Output{.into = {.stream = std::move(sinks->front())}, .reader = first_program[stage]};
+    }
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    if (auto led = lead_into(stage, {.stream = std::move(pipe->read_end)}); !led) return std::unexpected(led.error());
+    return JunctionStreams::Output{.into = {.stream = std::move(pipe->write_end)}, .reader = std::nullopt};
+  }
+
+  static std::expected<JunctionStreams::Output, int> flow_output() {
+    UniqueFd output = duplicate(STDOUT_FILENO);
+    if (!output) return std::unexpected(errno);
+    return JunctionStreams::Output{.into = {.stream = std::move(output), .ours = false}, .reader = std::nullopt};
   }
 
   // Where neither side is one program, a pipe of ours lies between the two streams of records.
@@ -145,19 +218,28 @@ struct EmbeddedStreams::Impl {
     return {};
   }
 
-  // The first stage shares our stdin, the last our stdout.
+  // One stage may share our stdin, and one our stdout; others that no link leads to have an empty input.
   std::expected<void, int> connect_ends() {
-    std::size_t last = plan.stages.size() - 1;
-    if (!is_one_program(0)) {
-      UniqueFd input = duplicate(STDIN_FILENO);
-      if (!input) return std::unexpected(errno);
-      if (auto led = lead_into(0, {.stream = std::move(input), .ours = false}); !led) return led;
-    }
-    if (!is_one_program(last)) {
+    std::vector<bool> follows(plan.stages.size());
+    for (const flow::PlannedLink& planned : plan.links) follows[planned.link.to] = true;
+    for (std::size_t stage = 0; stage < plan.stages.size(); ++stage)
+      if (!follows[stage])
+        if (auto connected = connect_source(stage); !connected) return connected;
+    if (auto stage = plan.wiring.writes_stdout; stage && !is_one_program(*stage)) {
       UniqueFd output = duplicate(STDOUT_FILENO);
       if (!output) return std::unexpected(errno);
-      if (auto led = lead_out_of(last, {.stream = std::move(output), .ours = false}, std::nullopt); !led) return led;
+      return lead_out_of(*stage, {.stream = std::move(output), .ours = false}, std::nullopt);
     }
+    return {};
+  }
+
+  std::expected<void, int> connect_source(std::size_t stage) {
+    bool reads_stdin = plan.wiring.reads_stdin == stage;
+    if (reads_stdin && is_one_program(stage)) return {};
+    UniqueFd input = reads_stdin ? duplicate(STDIN_FILENO) : UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!input) return std::unexpected(errno);
+    if (!is_one_program(stage)) return lead_into(stage, {.stream = std::move(input), .ours = false});
+    inputs[stage].ends.push_back(std::move(input));
     return {};
   }
 
@@ -170,17 +252,20 @@ struct EmbeddedStreams::Impl {
   std::expected<UniqueFd, int> marked_error(const ProgramSeat& seat, const exec::Program& program) {
     auto pipe = make_pipe();
     if (!pipe) return std::unexpected(pipe.error());
-    std::string number = fmt::format("{}", seat.stage + 1);
-    if (seat.worker > 0) number += fmt::format(".{}", seat.worker);
-    marks.add(std::move(pipe->read_end),
-              fmt::format("[{} {}] ", number, flow::on_one_line(program.arguments.front(), kMarkColumns)));
+    const std::string& name = plan.stages[seat.stage].name;
+    std::string mark = name.empty() ? fmt::format("{}", seat.stage + 1) : name;
+    if (seat.worker > 0) mark += fmt::format(".{}", seat.worker);
+    if (name.empty()) mark += " " + flow::on_one_line(program.arguments.front(), kMarkColumns);
+    marks.add(std::move(pipe->read_end), fmt::format("[{}] ", mark));
     return std::move(pipe->write_end);
   }
 
   std::expected<exec::Program, int> program_of_jobs(const ProgramSeat& seat, std::vector<UniqueFd>& passed) {
     exec::Program program = plan.stages[seat.stage].program;
     UniqueFd error;
-    if (options.mark_stderr && program.error == exec::Stream::inherited) {
+    if (auto linked = errors.find(seat.stage); linked != errors.end()) {
+      error = std::move(linked->second.front());
+    } else if (options.mark_stderr && program.error == exec::Stream::inherited) {
       auto marked = marked_error(seat, program);
       if (!marked) return std::unexpected(marked.error());
       error = *std::move(marked);
@@ -200,7 +285,9 @@ struct EmbeddedStreams::Impl {
     Inputs& into = inputs[seat.stage];
     if (program.input == exec::Stream::passed) passed.push_back(std::move(into.ends[index]));
     if (program.output == exec::Stream::passed) passed.push_back(std::move(outputs[seat.stage][index]));
-    if (options.mark_stderr && program.error == exec::Stream::inherited) {
+    if (program.error == exec::Stream::passed) {
+      passed.push_back(std::move(errors[seat.stage][index]));
+    } else if (options.mark_stderr && program.error == exec::Stream::inherited) {
       auto marked = marked_error(seat, program);
       if (!marked) return std::unexpected(marked.error());
       program.error = exec::Stream::passed;
@@ -224,11 +311,12 @@ struct EmbeddedStreams::Impl {
   std::vector<ProgramSeat> seats;
   std::vector<exec::ProgramIndex> first_program;  // of each stage
   std::map<std::size_t, Inputs> inputs;           // by stage, until they are passed
-  std::map<std::size_t, std::vector<UniqueFd>> outputs;
+  std::map<std::size_t, std::vector<UniqueFd>> outputs, errors;
   std::vector<Relay> relays;
   std::map<std::size_t, JobEnds> job_ends;  // by stage, until they are added
   std::deque<StreamEvent> events;
   RecordStreams records;
+  JunctionStreams junctions;
 };
 
 EmbeddedStreams::EmbeddedStreams(const flow::Plan& plan, const EmbeddedStreamsOptions& options, StderrMarks& marks)
@@ -240,6 +328,8 @@ const std::vector<ProgramSeat>& EmbeddedStreams::seats() const { return impl_->s
 std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vector<UniqueFd>& passed) {
   for (const flow::PlannedLink& link : impl_->plan.links)
     if (auto connected = impl_->connect_link(link); !connected) return std::unexpected(connected.error());
+  for (const flow::Junction& junction : impl_->plan.wiring.junctions)
+    if (auto connected = impl_->connect_junction(junction); !connected) return std::unexpected(connected.error());
   if (auto connected = impl_->connect_ends(); !connected) return std::unexpected(connected.error());
   std::vector<exec::Program> programs;
   for (const ProgramSeat& seat : impl_->seats) {
@@ -248,12 +338,19 @@ std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vec
     programs.push_back(*std::move(program));
   }
   if (auto prepared = impl_->records.prepare(); !prepared) return std::unexpected(prepared.error());
+  if (auto prepared = impl_->junctions.prepare(); !prepared) return std::unexpected(prepared.error());
   return programs;
 }
 
-std::expected<void, std::string> EmbeddedStreams::open_files() { return impl_->records.open_files(); }
+std::expected<void, std::string> EmbeddedStreams::open_files() {
+  if (auto opened = impl_->records.open_files(); !opened) return opened;
+  return impl_->junctions.open_files();
+}
 
-void EmbeddedStreams::start() { impl_->records.start(); }
+void EmbeddedStreams::start() {
+  impl_->records.start();
+  impl_->junctions.start();
+}
 
 void EmbeddedStreams::stop_jobs() { impl_->records.stop_jobs(); }
 
@@ -262,7 +359,7 @@ std::optional<exec::ProcessStatus> EmbeddedStreams::status_of(std::size_t stage)
 }
 
 void EmbeddedStreams::add_waits(std::vector<pollfd>& polled) const {
-  polled.push_back({.fd = descriptor(), .events = POLLIN, .revents = 0});
+  add_waits_for_records(polled);
   for (const Relay& each : impl_->relays) {
     auto waits = each.relay.waits();
     if (!waits) continue;
@@ -274,8 +371,10 @@ void EmbeddedStreams::add_waits(std::vector<pollfd>& polled) const {
 void EmbeddedStreams::move() {
   for (Relay& each : impl_->relays) impl_->move(each);
   impl_->records.take_notices();
-  while (auto event = impl_->records.poll_event())
-    std::visit([this](auto& what) { impl_->events.push_back(std::move(what)); }, *event);
+  impl_->junctions.take_notices();
+  auto pass_on = [this](auto& what) { impl_->events.push_back(std::move(what)); };
+  while (auto event = impl_->records.poll_event()) std::visit(pass_on, *event);
+  while (auto event = impl_->junctions.poll_event()) std::visit(pass_on, *event);
 }
 
 std::optional<StreamEvent> EmbeddedStreams::poll_event() {
@@ -285,13 +384,17 @@ std::optional<StreamEvent> EmbeddedStreams::poll_event() {
   return event;
 }
 
-bool EmbeddedStreams::records_over() const { return impl_->records.over(); }
+bool EmbeddedStreams::records_over() const { return impl_->records.over() && impl_->junctions.over(); }
 
-int EmbeddedStreams::descriptor() const { return impl_->records.descriptor(); }
+void EmbeddedStreams::add_waits_for_records(std::vector<pollfd>& polled) const {
+  polled.push_back({.fd = impl_->records.descriptor(), .events = POLLIN, .revents = 0});
+  polled.push_back({.fd = impl_->junctions.descriptor(), .events = POLLIN, .revents = 0});
+}
 
 void EmbeddedStreams::count(flow::FlowSummary& summary, bool exact) const {
   for (const Relay& each : impl_->relays) summary.stages[each.stage].output_bytes = each.relay.moved().value;
   impl_->records.count(summary, exact);
+  impl_->junctions.count(summary, exact);
 }
 
 }  // namespace sluice::node

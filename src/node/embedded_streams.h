@@ -1,6 +1,6 @@
 #pragma once
 // The streams of an embedded run that lead through our own process: relays that count (--exact), records that are
-// spread over the workers of a stage and gathered again, and marked error output.
+// spread over the workers of a stage and gathered again, or that meet others at a junction, and marked error output.
 //
 // A stage of many workers is that many programs; one of jobs is one, whatever its workers. `connect` makes the pipes of all programs that do not share one with
 // their neighbour, and gives the spawner's ends in the order in which it takes them (exec/spawn_protocol.h). Records
@@ -21,6 +21,7 @@
 #include "exec/spawn_protocol.h"
 #include "flow/flow_summary.h"
 #include "flow/plan.h"
+#include "node/junction_streams.h"
 #include "node/record_settings.h"
 #include "node/record_streams.h"
 #include "node/stderr_marks.h"
@@ -43,7 +44,7 @@ struct RelayFailed {
   std::size_t stage = 0;  // behind which it stands
   int error = 0;
 };
-using StreamEvent = std::variant<InputOver, RelayFailed, RecordsFailed>;
+using StreamEvent = std::variant<InputOver, RelayFailed, RecordsFailed, JunctionFailed>;
 
 class EmbeddedStreams final {
  public:
@@ -72,8 +73,8 @@ class EmbeddedStreams final {
   std::optional<StreamEvent> poll_event();
   /// No record is on its way any more.
   bool records_over() const;
-  /// Readable when a stream of records has ended.
-  int descriptor() const;
+  /// For the end of a stream of records.
+  void add_waits_for_records(std::vector<pollfd>& polled) const;
 
   /// What was counted so far.
   void count(flow::FlowSummary& summary, bool exact) const;

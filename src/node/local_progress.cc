@@ -21,10 +21,17 @@ flow::StageSample sample_stage(const flow::StageSummary& stage) {
 
 }  // namespace
 
+// The spawner has an observer for the stdout of every program but the last, if that is a pipe.
 void LocalProgress::watch(const flow::Plan& plan, std::vector<link::PipeObserver> observers) {
   auto next = observers.begin();
-  for (std::size_t i = 0; i < plan.links.size() && next != observers.end(); ++i)
-    if (plan.links[i].carrier == flow::LinkCarrier::kernel_pipe) observers_.emplace(i, std::move(*next++));
+  for (std::size_t i = 0; i + 1 < plan.stages.size(); ++i) {
+    const flow::PlannedStage& stage = plan.stages[i];
+    if (flow::runs_by_job(stage) || stage.program.output == exec::Stream::inherited) continue;
+    std::ptrdiff_t programs = stage.mode == flow::RecordMode::spread ? stage.workers : 1;
+    if (observers.end() - next < programs) return;
+    if (stage.program.output == exec::Stream::neighbour) observers_.emplace(i, std::move(*next));
+    next += programs;
+  }
 }
 
 flow::ProgressSample LocalProgress::sample(TimePoint now, const flow::FlowSummary& flow) const {
