@@ -48,9 +48,15 @@ class InputBlocks final {
   }
   std::expected<RecordBatch, std::string> on_end() {
     block_.reset();
-    return cutter_ ? cutter_->on_end() : RecordBatch();
+    if (!cutter_) return RecordBatch();
+    auto rest = cutter_->on_end();
+    bool was_added = rest && !rest->empty() && rest->shape().layout == RecordLayout::delimited;
+    if (was_added) unended_ = rest->last();
+    return rest;
   }
   bool whole_records() const { return cutter_.has_value(); }
+  /// The stream ended before this one's delimiter.
+  bool is_unended(RecordId record) const { return unended_ == record; }
 
  private:
   static constexpr std::uint32_t kPiece = 16 << 10;  // of a block, where a spill has room for a part of it only
@@ -59,6 +65,7 @@ class InputBlocks final {
   std::optional<RecordCutter> cutter_;
   std::unique_ptr<std::byte[]> block_;
   RecordId next_id_ = 1;
+  std::optional<RecordId> unended_;
 };
 
 // By input: whether somebody could see where one of its records ends.
@@ -166,6 +173,7 @@ class JunctionPumper final {
     std::string name;
     std::string framed;  // of the delivery, if the stream's bytes are others than the batch's
     std::size_t written = 0;
+    std::optional<char> owed;  // the delimiter of a record that had none, if anything comes behind it
     bool told_over = false;
   };
   using Delivery = RecordJunction::Delivery;
@@ -234,18 +242,32 @@ class JunctionPumper final {
       }
       output.written += outcome.bytes;
       counts_.links[(*delivery)->link].bytes.fetch_add(outcome.bytes, std::memory_order_relaxed);
-      if (output.written == bytes.size()) complete(index, (*delivery)->link);
+      if (output.written < bytes.size()) continue;
+      if (ends_unended(**delivery)) output.owed = (*delivery)->batch.shape().delimiter;
+      complete(index, (*delivery)->link);
     }
     return moved;
   }
 
   void frame(const Delivery& delivery, Output& output) const {
     const Input& input = inputs_[delivery.input];
-    if (input.blocks.whole_records() && delivery.batch.shape().layout == RecordLayout::sized)
+    bool is_sized = input.blocks.whole_records() && delivery.batch.shape().layout == RecordLayout::sized;
+    if (!is_sized && !output.owed) return;
+    if (output.owed) output.framed.push_back(*output.owed);
+    if (is_sized)
       append_framed(delivery.batch, input.framing, output.framed);
+    else
+      output.framed.append(delivery.batch.bytes());
+    output.owed.reset();
   }
-  static std::string_view bytes_of(const Delivery& delivery, const Output& output) {
-    return output.framed.empty() ? delivery.batch.bytes() : std::string_view(output.framed);
+  // A stream that ends within a line is passed on so, as long as it is the last: an archive may be one.
+  bool ends_unended(const Delivery& delivery) const {
+    return inputs_[delivery.input].blocks.is_unended(delivery.batch.last());
+  }
+  std::string_view bytes_of(const Delivery& delivery, const Output& output) const {
+    std::string_view bytes = output.framed.empty() ? delivery.batch.bytes() : std::string_view(output.framed);
+    if (ends_unended(delivery)) bytes.remove_suffix(1);
+    return bytes;
   }
   static LocalStream::Outcome write_some(Output& output, std::string_view bytes) {
     std::string_view rest = bytes.substr(output.written);

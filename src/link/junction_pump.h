@@ -2,7 +2,8 @@
 // Drives a RecordJunction between descriptors: reads streams, cuts them into whole records, and writes those on.
 //
 // An input whose records nobody has to tell apart (each of its outputs has no other input, and nothing is dropped or
-// shared) passes its bytes as they are, whatever they are. An output is closed when all that leads to it has ended; its
+// shared) passes its bytes as they are, whatever they are. A stream that ends within a record gets the delimiter only if
+// something comes behind it. An output is closed when all that leads to it has ended; its
 // owner hears of each. An input that nobody reads any more is closed, so that who writes there gets SIGPIPE as in a shell.
 // What waits is bounded by the backlogs, and a block or one longer record of each input. A pump that fails keeps its
 // outputs open until it is destroyed: who reads there must be killed first, or it takes a part for the whole. It has a

@@ -147,6 +147,26 @@ TEST_F(JunctionPumps, WritesOtherFramingsAsTheyWere) {
   EXPECT_EQ(wait().kind, Kind::ended);
 }
 
+TEST_F(JunctionPumps, StreamThatEndsWithinALineStaysSoIfItIsTheLast) {
+  for (bool is_last : {true, false}) {
+    UniqueFd from = input(), other = input();
+    auto merged = read_all(output());
+    link(0, 0);
+    link(1, 0);
+    JunctionPump pump = start();
+    if (is_last) other.reset();
+    write_all(std::move(from), "whole\na part").join();
+    if (!is_last) {
+      while (pump.counts(0).records < 2) std::this_thread::yield();
+      write_all(std::move(other), "behind\n").join();
+    }
+    EXPECT_EQ(merged.get(), is_last ? "whole\na part" : "whole\na part\nbehind\n");
+    EXPECT_EQ(wait().kind, Kind::ended);
+    end_ = {};
+    plan_ = {};
+  }
+}
+
 TEST_F(JunctionPumps, ReaderThatLeavesEndsNobodyElse) {
   UniqueFd from = input();
   UniqueFd leaves = output();
