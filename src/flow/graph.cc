@@ -1,6 +1,12 @@
 #include "flow/graph.h"
 
+#include <fmt/format.h>
+
 namespace sluice::flow {
+
+std::string title_of_stage(std::string_view name, std::size_t index) {
+  return name.empty() ? fmt::format("stage {}", index + 1) : fmt::format("stage '{}'", name);
+}
 
 std::string slow_text(const SlowPolicy& slow) {
   switch (slow.kind) {

@@ -1,7 +1,5 @@
 #pragma once
 // A flow before anything is decided about it: stages and links, as the user said it.
-#include <fmt/format.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -35,9 +33,7 @@ struct Stage {
 };
 
 /// "stage 3", or "stage 'merger'" of a flow file.
-inline std::string title_of_stage(std::string_view name, std::size_t index) {
-  return name.empty() ? fmt::format("stage {}", index + 1) : fmt::format("stage '{}'", name);
-}
+std::string title_of_stage(std::string_view name, std::size_t index);
 
 /// What a branch that is slow does to those beside it.
 struct SlowPolicy {

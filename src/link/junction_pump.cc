@@ -1,5 +1,6 @@
 #include "link/junction_pump.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 
@@ -11,6 +12,7 @@
 
 #include "link/large_pipes.h"
 #include "link/local_stream.h"
+#include "link/share_pace.h"
 #include "link/stoppable_thread.h"
 
 namespace sluice::link {
@@ -128,6 +130,7 @@ class JunctionPumper final {
     for (std::size_t i = 0; i < plan.outputs.size(); ++i)
       outputs_.push_back({.into = {}, .name = std::move(plan.outputs[i].name), .framed = {}});
     for (const PumpLink& link : plan.links) {
+      if (plan.inputs[link.link.input].shares) outputs_[link.link.output].pace.emplace();
       inputs_[link.link.input].links.push_back(link_names_.size());
       link_names_.push_back(link.name);
     }
@@ -137,6 +140,7 @@ class JunctionPumper final {
         outputs_[i].into = *std::move(streams.into[i]);
       else
         junction_->on_reader_gone(i, 0);
+      if (outputs_[i].pace) follow_pace(i);
     }
   }
 
@@ -173,7 +177,8 @@ class JunctionPumper final {
     std::string name;
     std::string framed;  // of the delivery, if the stream's bytes are others than the batch's
     std::size_t written = 0;
-    std::optional<char> owed;  // the delimiter of a record that had none, if anything comes behind it
+    std::optional<char> owed;       // the delimiter of a record that had none, if anything comes behind it
+    std::optional<SharePace> pace;  // of one that shares
     bool told_over = false;
   };
   using Delivery = RecordJunction::Delivery;
@@ -276,10 +281,19 @@ class JunctionPumper final {
   }
 
   void complete(std::size_t index, std::size_t link) {
+    Output& output = outputs_[index];
     junction_->on_written(index);
-    outputs_[index].framed.clear();
-    outputs_[index].written = 0;
+    if (output.pace && output.pace->on_written(output.written, Clock::now())) follow_pace(index);
+    output.framed.clear();
+    output.written = 0;
     publish(link);
+  }
+
+  // Where the pipe can't be made smaller or larger it stays as it is.
+  void follow_pace(std::size_t index) {
+    Output& output = outputs_[index];
+    junction_->set_shared_delivery_max(index, output.pace->delivery_bytes_max());
+    if (output.into) (void)::fcntl(output.into.descriptor(), F_SETPIPE_SZ, static_cast<int>(output.pace->pipe_bytes()));
   }
 
   // Records of which it may have seen a byte are its own.
@@ -344,7 +358,7 @@ class JunctionPumper final {
     for (Input& input : inputs_)
       if (input.from) input.from.enlarge(size);
     for (Output& output : outputs_)
-      if (output.into) output.into.enlarge(size);
+      if (output.into && (!output.pace || output.pace->is_quick())) output.into.enlarge(size);
   }
 
   // False: told to stop. What has nothing to write is watched for the end of its reader.

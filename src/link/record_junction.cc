@@ -76,7 +76,7 @@ std::expected<RecordBatch, std::string> RecordJunction::take(Link& link) {
   Input& input = inputs_[link.input];
   if (!input.shares) return link.backlog.take();
   ++input.in_hand;
-  return input.shared.take(UINT32_MAX, options_.shared_delivery_max);
+  return input.shared.take(UINT32_MAX, outputs_[link.output].shared_max);
 }
 
 std::expected<const RecordJunction::Delivery*, JunctionError> RecordJunction::delivery(std::size_t index) {

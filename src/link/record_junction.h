@@ -43,8 +43,7 @@ struct JunctionShape {
 struct JunctionOptions {
   std::size_t window_bytes = LinkBacklog::kWindowBytes;  // of a link that copies
   std::size_t drop_window_bytes = LinkBacklog::kDropWindowBytes;
-  std::size_t shared_bytes_max = std::size_t{64} << 10;     // that wait at an input which shares
-  std::size_t shared_delivery_max = std::size_t{16} << 10;  // in the hands of one output, so that none hoards
+  std::size_t shared_bytes_max = std::size_t{64} << 10;  // that wait at an input which shares
 };
 
 /// It is about one link.
@@ -81,6 +80,8 @@ class RecordJunction final {
   /// What is to be written there now, until on_written; null: nothing.
   std::expected<const Delivery*, JunctionError> delivery(std::size_t output);
   void on_written(std::size_t output);
+  /// Of a delivery of shared records, one longer record aside.
+  void set_shared_delivery_max(std::size_t output, std::size_t bytes) { outputs_[output].shared_max = bytes; }
   /// Its reader has gone, and has seen so many records of the delivery, the last maybe in part.
   void on_reader_gone(std::size_t output, std::uint32_t begun);
   /// All that leads to it has ended and is written.
@@ -104,6 +105,7 @@ class RecordJunction final {
     std::vector<std::size_t> links;
     std::size_t turn = 0;
     std::optional<Delivery> delivery;
+    std::size_t shared_max = std::size_t{16} << 10;  // so that none hoards
     bool gone = false;
   };
   struct Link {

@@ -74,7 +74,8 @@ TEST(RecordJunction, MergesInTurns) {
 TEST(RecordJunction, SharedRecordsGoToWhoAsksAndComeBackFromWhoLeaves) {
   JunctionShape shape = shape_of(1, 2, {{0, 0}, {0, 1}});
   shape.inputs[0].shares = true;
-  RecordJunction junction(std::move(shape), {.shared_delivery_max = 4});
+  RecordJunction junction(std::move(shape));
+  junction.set_shared_delivery_max(0, 4);
   ASSERT_TRUE(junction.on_batch(0, numbers(1, 6)));
   junction.on_end(0);
   EXPECT_EQ(junction.delivery(0).value()->batch.bytes(), "1\n2\n");
@@ -137,8 +138,8 @@ class RandomJunction {
     got_.resize(links_.size());
     junction_.emplace(std::move(shape), JunctionOptions{.window_bytes = 200 + below(2000),
                                                         .drop_window_bytes = 200 + below(2000),
-                                                        .shared_bytes_max = 200 + below(2000),
-                                                        .shared_delivery_max = 1 + below(300)});
+                                                        .shared_bytes_max = 200 + below(2000)});
+    for (std::size_t o = 0; o < outputs_; ++o) junction_->set_shared_delivery_max(o, 1 + below(300));
   }
 
   void run() {
