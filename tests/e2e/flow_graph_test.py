@@ -2,13 +2,16 @@
 
 import json
 import os
+import pathlib
+import re
 import resource
+import shutil
 import signal
+import sqlite3
 from collections import Counter
 
 import pytest
 
-from files import write_script
 from flows import SHORT_GRACE, for_every_user, with_every_kind_of_report
 from machine import UNSHARE, can_unshare
 from processes import let_pass, wait_until
@@ -117,7 +120,7 @@ def test_records_are_told_apart_as_the_stage_says(household):
 
 def test_stages_of_many_workers_and_of_jobs_are_branches_like_others(household):
     text = flow({
-        "source": "seq 2000",
+        "source": "seq 300",
         "each": {"run": ["printf", "e%s\n", "{}"], "each": True, "workers": 2},
         "map": {"run": "sed -u s/^/m/", "map": True, "workers": 2},
         "many": {"run": "sed s/^/x/", "workers": 3},
@@ -125,7 +128,7 @@ def test_stages_of_many_workers_and_of_jobs_are_branches_like_others(household):
     }, ["source -> each -> join", "source -> map -> join", "source -> many -> join"])
     result = run(household, text)
     assert result.returncode == 0
-    expected = numbers(2000, "e") + numbers(2000, "m") + numbers(2000, "x")
+    expected = numbers(300, "e") + numbers(300, "m") + numbers(300, "x")
     assert Counter(result.stdout.splitlines()) == Counter(expected.splitlines())
     household.assert_clean()
 
@@ -428,7 +431,9 @@ def test_record_that_is_too_long_names_its_stage(household):
     text = flow({"a": "seq 3; head -c 2000 /dev/zero", "b": "seq 3", "c": "cat; touch committed"}, ["a -> c", "b -> c"])
     result = run(household, text, "--max-record", "1K", *SHORT_GRACE)
     assert result.returncode == 125
-    assert b"sluice: what stage 'a' writes: record 4 or one soon after it is longer than 1024 bytes" in result.stderr
+    # How much of it is read at once is a matter of chance.
+    assert re.search(rb"sluice: what stage 'a' writes: record [14] or one soon after it is longer than 1024 bytes\n",
+                     result.stderr), result
     assert not (household.folder / "committed").exists()
 
 
@@ -497,58 +502,16 @@ def test_reports_name_stages_and_count_links(household):
     assert b" source " in result.stderr and b"1 seq" not in result.stderr
 
 
-# --- the example of the design ------------------------------------------------------------------------------------
+# --- the example --------------------------------------------------------------------------------------------------
 
-USERS = """\
-name: users
-stages:
-  parser:   { run: ./parse users.csv }
-  facebook: { run: ./lookup facebook, workers: 4 }
-  twitter:  { run: ./lookup twitter, workers: 4 }
-  merger:   { run: ./merge }
-  database: { run: ./insert users.db }
-links:
-  - parser -> facebook -> merger
-  - parser -> twitter -> merger
-  - merger -> database
-"""
-
-PROGRAMS = {
-    "parse": "import csv, json, sys\n"
-             "for user in csv.DictReader(open(sys.argv[1])): print(json.dumps(user))\n",
-    "lookup": "import json, sys\n"
-              "for line in sys.stdin:\n"
-              "    user = json.loads(line)\n"
-              "    print(json.dumps(user | {sys.argv[1]: f\"{user['name']}@{sys.argv[1]}\"}), flush=True)\n",
-    "merge": "import json, sys\n"
-             "waiting = {}\n"
-             "for line in sys.stdin:\n"
-             "    user = json.loads(line)\n"
-             "    other = waiting.pop(user['id'], None)\n"
-             "    if other is None: waiting[user['id']] = user\n"
-             "    else: print(json.dumps(other | user))\n"
-             "sys.exit(1 if waiting else 0)\n",
-    "insert": "import json, sqlite3, sys\n"
-              "base = sqlite3.connect(sys.argv[1])\n"
-              "base.execute('create table users (id integer primary key, name, facebook, twitter)')\n"
-              "for line in sys.stdin:\n"
-              "    base.execute('insert into users values (:id, :name, :facebook, :twitter)', json.loads(line))\n"
-              "base.commit()\n",
-}
+EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "users-plain"
 
 
-@pytest.mark.parametrize("form", ["parallel", "series"])
-def test_users_of_the_design_are_each_in_the_database_once_with_both_look_ups(household, form):
-    import sqlite3
-    for name, text in PROGRAMS.items():
-        (household.folder / name).write_text("#!/usr/bin/python3\n" + text)
-        (household.folder / name).chmod(0o755)
+@pytest.mark.parametrize("name", ["users.flow.yaml", "users-in-series.flow.yaml"])
+def test_users_of_the_example_are_each_in_the_database_once_with_both_look_ups(household, name):
+    shutil.copytree(EXAMPLE, household.folder, dirs_exist_ok=True)
     (household.folder / "users.csv").write_text("id,name\n" + "".join(f"{number},u{number}\n" for number in range(10_000)))
-    text = USERS
-    if form == "series":
-        text = text[:text.index("  merger:")] + text[text.index("  database:"):text.index("links:")] + \
-            "links: [ parser -> facebook -> twitter -> database ]\n"
-    result = run(household, text)
+    result = household.run_sluice("run", name)
     assert (result.outcome, result.stderr) == ((0, b""), b"")
     rows = sqlite3.connect(household.folder / "users.db").execute("select * from users order by id").fetchall()
     assert rows == [(number, f"u{number}", f"u{number}@facebook", f"u{number}@twitter") for number in range(10_000)]
