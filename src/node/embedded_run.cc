@@ -87,6 +87,7 @@ class EmbeddedRun final {
     }
     exec::Launch launch;
     std::vector<UniqueFd> passed;
+    if (progress_.active()) streams_.watch_inputs();
     auto programs = streams_.connect(passed);
     if (!programs) {
       refuse(fmt::format("cannot make the pipes of {} stages: {}; raise the limit (ulimit -n)",
@@ -197,6 +198,7 @@ class EmbeddedRun final {
     std::vector<link::PipeObserver> observers;
     for (std::uint32_t i = 0; i < started.observers; ++i) observers.emplace_back(spawner_.take_descriptor());
     samples_.watch(request_.plan, std::move(observers));
+    for (auto& [stage, observer] : streams_.take_input_observers()) samples_.watch_input(stage, std::move(observer));
     streams_.start();
     release_standard_streams();
   }

@@ -152,12 +152,18 @@ struct EmbeddedStreams::Impl {
     if (is_one_program(stage)) {
       auto sinks = make_inputs(stage);
       if (!sinks) return std::unexpected(sinks.error());
+      watch_input(stage, sinks->front());
       return JunctionStreams::Output{.into = {.stream = std::move(sinks->front())}, .reader = first_program[stage]};
     }
     auto pipe = make_pipe();
     if (!pipe) return std::unexpected(pipe.error());
+    watch_input(stage, pipe->write_end);
     if (auto led = lead_into(stage, {.stream = std::move(pipe->read_end)}); !led) return std::unexpected(led.error());
     return JunctionStreams::Output{.into = {.stream = std::move(pipe->write_end)}, .reader = std::nullopt};
+  }
+
+  void watch_input(std::size_t stage, const UniqueFd& pipe) {
+    if (watches_inputs) observers.emplace_back(stage, link::PipeObserver::watch(pipe.get()));
   }
 
   static std::expected<JunctionStreams::Output, int> flow_output() {
@@ -314,6 +320,8 @@ struct EmbeddedStreams::Impl {
   std::map<std::size_t, std::vector<UniqueFd>> outputs, errors;
   std::vector<Relay> relays;
   std::map<std::size_t, JobEnds> job_ends;  // by stage, until they are added
+  bool watches_inputs = false;
+  std::vector<std::pair<std::size_t, link::PipeObserver>> observers;  // of pipes from junctions, by their reader
   std::deque<StreamEvent> events;
   RecordStreams records;
   JunctionStreams junctions;
@@ -324,6 +332,12 @@ EmbeddedStreams::EmbeddedStreams(const flow::Plan& plan, const EmbeddedStreamsOp
 EmbeddedStreams::~EmbeddedStreams() = default;
 
 const std::vector<ProgramSeat>& EmbeddedStreams::seats() const { return impl_->seats; }
+
+void EmbeddedStreams::watch_inputs() { impl_->watches_inputs = true; }
+
+std::vector<std::pair<std::size_t, link::PipeObserver>> EmbeddedStreams::take_input_observers() {
+  return std::exchange(impl_->observers, {});
+}
 
 std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vector<UniqueFd>& passed) {
   for (const flow::PlannedLink& link : impl_->plan.links)

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "exec/spawn_protocol.h"
 #include "flow/flow_summary.h"
 #include "flow/plan.h"
+#include "link/pipe_observer.h"
 #include "node/junction_streams.h"
 #include "node/record_settings.h"
 #include "node/record_streams.h"
@@ -57,6 +59,10 @@ class EmbeddedStreams final {
   /// One for each program, in the order in which the spawner has them.
   const std::vector<ProgramSeat>& seats() const;
 
+  /// Before `connect`: what leads from junctions into stages is to be watched.
+  void watch_inputs();
+  /// Of those, after it: the stage, and the pipe into it. Once.
+  std::vector<std::pair<std::size_t, link::PipeObserver>> take_input_observers();
   /// The programs of the plan with their streams, and the descriptors that go with them. Errors: errno.
   std::expected<std::vector<exec::Program>, int> connect(std::vector<UniqueFd>& passed);
   /// The programs run: records begin to move.

@@ -502,6 +502,20 @@ def test_reports_name_stages_and_count_links(household):
     assert b" source " in result.stderr and b"1 seq" not in result.stderr
 
 
+def test_progress_names_the_branch_that_holds_the_others_back(household):
+    text = flow({"tap": "yes", "quick": "cat > /dev/null", "slow": "while read -r line; do sleep 0.01; done", "last": "cat"},
+                ["tap -> quick", "tap -> slow -> last"])
+    process = start(household, text, "--progress=json")
+    seen = []
+    for line in process.stderr:
+        seen.append(json.loads(line)["holds_back"])
+        if seen[-1] == 3 or len(seen) > 20:
+            break
+    assert seen[-1] == 3, seen
+    process.send_signal(signal.SIGINT)
+    household.finish(process)
+
+
 # --- the example --------------------------------------------------------------------------------------------------
 
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "examples" / "users-plain"
