@@ -102,7 +102,7 @@ class Branches final {
 
  private:
   void add(TextPlace place, std::string_view what) {
-    found_.add(place, fmt::format("{} can't be told to other hosts yet, where a flow is one row of stages; leave out "
+    found_.add(place, fmt::format("{} runs on one machine alone in this version, and not in the background; leave out "
                                   "what places its stages elsewhere",
                                   what));
   }

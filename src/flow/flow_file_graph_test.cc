@@ -64,7 +64,7 @@ std::string over_hosts(const std::string& stages, const std::string& links) {
 
 TEST(FlowFileGraph, NamesWhatIsMoreThanARow) {
   EXPECT_EQ(over_hosts(kThree, "[ a -> b -> c ]"), "");
-  EXPECT_THAT(over_hosts(kThree, "[ a -> b, a -> c ]"), HasSubstr("f:2:23: the second link that leaves 'a' can't be"));
+  EXPECT_THAT(over_hosts(kThree, "[ a -> b, a -> c ]"), HasSubstr("f:2:23: the second link that leaves 'a' runs on one machine"));
   EXPECT_THAT(over_hosts(kThree, "[ a -> c, b -> c ]"), HasSubstr("the second link into 'c'"));
   EXPECT_THAT(over_hosts(kThree, "[ { link: a -> b -> c, slow: drop } ]"), HasSubstr("'slow' of the link 'a -> b'"));
   EXPECT_THAT(over_hosts("{ a: { run: ls, stderr: b }, b: { run: wc } }", "[]"),

@@ -2,9 +2,10 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include <cstdlib>
-
+#include "base/nameless_file.h"
 #include "base/random.h"
 #include "link/spill_file.h"
 
@@ -89,22 +90,47 @@ TEST(LinkBacklog, StoreThatHasNoRoomAfterAllIsAnError) {
   EXPECT_THAT(spilled.error(), HasSubstr("can't be kept in /dev/full: No space left on device"));
 }
 
-TEST(SpillFile, IsARingOfItsCapacity) {
-  SpillFile file = SpillFile::open("/tmp", 10).value();
-  std::string sent, got;
-  for (int i = 0; i < 100; ++i) {
-    std::string bytes(static_cast<std::size_t>(i) % 7 + 1, static_cast<char>('a' + i % 26));
-    if (bytes.size() > file.room()) {
-      std::string taken(file.size(), '\0');
-      ASSERT_TRUE(file.take(taken));
-      got += taken;
+// Beside a model that keeps all of it in memory.
+void compare_ring(std::uint64_t capacity, std::uint64_t bytes_at_once, std::uint64_t seed) {
+  SeededRandom random(seed);
+  SpillFile file = SpillFile::open("/tmp", capacity).value();
+  std::string model;
+  for (int i = 0; i < 300; ++i) {
+    std::string bytes(random.below(bytes_at_once), static_cast<char>('a' + random.below(26)));
+    if (bytes.size() <= file.room()) {
+      ASSERT_TRUE(file.append(bytes));
+      model += bytes;
     }
-    ASSERT_TRUE(file.append(bytes));
-    sent += bytes;
+    std::string taken(random.below(std::min<std::uint64_t>(file.size(), bytes_at_once) + 1), '\0');
+    ASSERT_TRUE(file.take(taken));
+    ASSERT_TRUE(taken == model.substr(0, taken.size()));
+    model.erase(0, taken.size());
+    ASSERT_EQ(file.size(), model.size());
   }
-  std::string rest(file.size(), '\0');
-  ASSERT_TRUE(file.take(rest));
-  EXPECT_EQ(got + rest, sent);
+}
+
+TEST(SpillFile, IsARingOfItsCapacity) {
+  std::uint64_t seed = random_seed();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  for (std::uint64_t capacity = 1; capacity < 40; ++capacity) compare_ring(capacity, 10, seed + capacity);
+  for (std::uint64_t i = 0; i < 5; ++i) compare_ring((3 << 20) + i * 1000, 1 << 20, seed + 1000 + i);
+}
+
+TEST(SpillFile, WhatWasReadIsGivenBackToTheDisk) {
+  UniqueFd own = nameless_file("/tmp");
+  ASSERT_TRUE(own);
+  UniqueFd look(::dup(own.get()));
+  SpillFile file(std::move(own), "/tmp", std::uint64_t{1} << 40);
+  std::string block(1 << 20, 'x');
+  ASSERT_TRUE(file.append(block));
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(file.append(block));
+    ASSERT_TRUE(file.take(block));
+  }
+  struct stat status {};
+  ASSERT_EQ(::fstat(look.get(), &status), 0);
+  EXPECT_GE(status.st_size, 20 << 20);
+  EXPECT_LE(status.st_blocks * 512, 3 << 20);
 }
 
 TEST(SpillFile, FolderThatIsNotThereIsAnError) {

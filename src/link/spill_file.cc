@@ -1,5 +1,6 @@
 #include "link/spill_file.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -14,8 +15,10 @@
 namespace sluice::link {
 namespace {
 
-// A shorter file is not worth a system call to be cut.
-constexpr std::uint64_t kTruncatedFrom = std::uint64_t{1} << 20;
+// Less is not worth a system call to be given back.
+constexpr std::uint64_t kGivenBackAtLeast = std::uint64_t{1} << 20;
+// Of the places in a file (off_t).
+constexpr std::uint64_t kCapacityMax = std::uint64_t{1} << 62;
 
 std::unexpected<std::string> trouble(const std::string& where, int error) {
   return std::unexpected(
@@ -32,7 +35,7 @@ std::expected<SpillFile, std::string> SpillFile::open(const std::string& folder,
 }
 
 SpillFile::SpillFile(UniqueFd file, std::string where, std::uint64_t capacity)
-    : file_(std::move(file)), where_(std::move(where)), capacity_(capacity) {
+    : file_(std::move(file)), where_(std::move(where)), capacity_(std::min(capacity, kCapacityMax)) {
   REQUIRE(capacity > 0);
 }
 
@@ -50,15 +53,34 @@ std::expected<void, std::string> SpillFile::take(std::span<char> into) {
   std::span<char> before_wrap = into.first(std::min<std::uint64_t>(into.size(), capacity_ - begin_));
   if (auto read = read_at(begin_, before_wrap); !read) return read;
   if (auto read = read_at(0, into.subspan(before_wrap.size())); !read) return read;
-  begin_ = (begin_ + into.size()) % capacity_;
   size_ -= into.size();
-  if (size_ == 0) forget_all();
+  begin_ += into.size();
+  if (begin_ >= capacity_) {
+    give_back(capacity_);
+    begin_ -= capacity_;
+    kept_from_ = 0;
+  }
+  if (size_ == 0)
+    forget_all();
+  else if (begin_ - kept_from_ >= kGivenBackAtLeast)
+    give_back(begin_);
   return {};
 }
 
+// Else a reader that is slow, but keeps up, would let the file grow to its capacity with what was read long ago. Where
+// the file system has no holes, it does. What has come round in the ring may lie there already.
+void SpillFile::give_back(std::uint64_t end) {
+  std::uint64_t held_end = begin_ + size_, come_round = held_end > capacity_ ? held_end - capacity_ : 0;
+  std::uint64_t from = std::max(kept_from_, come_round);
+  if (from < end)
+    (void)::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(from),
+                      static_cast<off_t>(end - from));
+  kept_from_ = end;
+}
+
 void SpillFile::forget_all() {
-  if (begin_ >= kTruncatedFrom) (void)!::ftruncate(file_.get(), 0);  // if that fails, the disk is given back later
-  begin_ = 0;
+  if (begin_ >= kGivenBackAtLeast) (void)!::ftruncate(file_.get(), 0);
+  begin_ = kept_from_ = 0;
 }
 
 std::expected<void, std::string> SpillFile::write_at(std::uint64_t place, std::string_view bytes) {

@@ -1,6 +1,6 @@
 #pragma once
-// A spill store in a file without a name. The file is a ring, so it never grows beyond the capacity; what it needs on
-// the disk is given back when it has been read to the end.
+// A spill store in a file without a name. The file is a ring, so it never grows beyond the capacity; what has been read
+// is given back to the disk.
 // Threading: belongs to one thread, which waits for the disk.
 #include <cstdint>
 #include <expected>
@@ -26,6 +26,7 @@ class SpillFile final : public SpillStore {
  private:
   std::expected<void, std::string> write_at(std::uint64_t place, std::string_view bytes);
   std::expected<void, std::string> read_at(std::uint64_t place, std::span<char> into);
+  void give_back(std::uint64_t end);
   void forget_all();
 
   UniqueFd file_;
@@ -33,6 +34,7 @@ class SpillFile final : public SpillStore {
   std::uint64_t capacity_;
   std::uint64_t begin_ = 0;  // of the oldest byte, in the ring
   std::uint64_t size_ = 0;
+  std::uint64_t kept_from_ = 0;  // on the disk; at most `begin_`
 };
 
 }  // namespace sluice::link

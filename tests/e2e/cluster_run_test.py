@@ -46,7 +46,7 @@ def test_graph_of_a_flow_file_is_refused_over_hosts_with_its_line(trio):
     (trio.household.folder / "a.flow.json").write_text(text)
     result = trio.run("a.flow.json")
     assert result.outcome == (125, b"")
-    assert result.stderr.startswith(b"a.flow.json:2:36: the second link that leaves 'a' can't be told to other hosts yet")
+    assert result.stderr.startswith(b"a.flow.json:2:42: the second link that leaves 'a' runs on one machine alone")
     here = text.replace('"on": "n2"', '"on": "here"').replace("touch started", "echo x")
     (trio.household.folder / "a.flow.json").write_text(here)
     assert trio.run("a.flow.json").outcome == (0, b"x\nx\n")

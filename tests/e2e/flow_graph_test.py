@@ -420,6 +420,16 @@ def test_no_reader_takes_the_death_of_the_flow_for_the_end_of_its_input(househol
         household.assert_clean()
 
 
+def test_nothing_outlives_the_spawner(household):
+    for _ in range(3):
+        process = start(household, COMMITTING, *SHORT_GRACE)
+        number_in(household, "commit")
+        os.kill(household.spawner_of(process), signal.SIGKILL)
+        assert household.finish(process).returncode == 125
+        (household.folder / "commit").unlink()
+        household.assert_clean()
+
+
 def test_timeout_ends_every_branch(household):
     result = run(household, COMMITTING, "--timeout", "300ms", *SHORT_GRACE)
     assert result.outcome == (124, b"")
