@@ -170,9 +170,8 @@ std::string describe_plan(const Plan& plan) {
                                  "HOW", how, "COMMAND");
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     const PlannedStage& stage = plan.stages[i];
-    text += fmt::format("{:>{}}  {:{}}  {:{}}  {:{}}  {}\n", stage.name.empty() ? fmt::format("{}", i + 1) : stage.name,
-                        name, stage.place, place, stage.place_reason, reason, stage.how, how,
-                        on_one_line(stage.command, kCommandColumns));
+    text += fmt::format("{:>{}}  {:{}}  {:{}}  {:{}}  {}\n", label_of(plan, i), name, stage.place, place,
+                        stage.place_reason, reason, stage.how, how, on_one_line(stage.command, kCommandColumns));
   }
   text += describe_links(plan);
   bool all_here = std::ranges::all_of(plan.stages, [](const PlannedStage& stage) { return stage.place == kHere; });

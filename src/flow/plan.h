@@ -82,6 +82,17 @@ inline std::string title_of(const Plan& plan, std::size_t stage) {
   return title_of_stage(plan.stages[stage].name, stage);
 }
 
+/// "3", or "merger".
+inline std::string label_of(const Plan& plan, std::size_t stage) {
+  const std::string& name = plan.stages[stage].name;
+  return name.empty() ? std::to_string(stage + 1) : name;
+}
+
+/// Where a link leaves it: "merger", or "stderr of merger".
+inline std::string source_of(const Plan& plan, std::size_t stage, bool of_errors) {
+  return (of_errors ? "stderr of " : "") + label_of(plan, stage);
+}
+
 /// The plan for a person. The last line is a line, too.
 std::string describe_plan(const Plan& plan);
 

@@ -56,11 +56,6 @@ void join_flow_ends(const FlowGraph& graph, Plan& plan) {
     pass_output(plan.stages[*plan.wiring.writes_stdout]);
 }
 
-std::string label_of(const Plan& plan, std::size_t stage) {
-  const std::string& name = plan.stages[stage].name;
-  return name.empty() ? fmt::format("{}", stage + 1) : name;
-}
-
 std::string_view arrow(LinkCarrier carrier) {
   switch (carrier) {
     case LinkCarrier::kernel_pipe:
@@ -96,10 +91,6 @@ std::string describe_row(const Plan& plan) {
       std::ranges::all_of(plan.links, [](const PlannedLink& link) { return link.carrier == LinkCarrier::kernel_pipe; });
   if (!plan.links.empty() && pipes_alone) text += ", by kernel pipes";
   return text + "\n";
-}
-
-std::string source_of(const Plan& plan, std::size_t stage, bool of_errors) {
-  return (of_errors ? "stderr of " : "") + label_of(plan, stage);
 }
 
 // A line of the drawing, in the order of the stages that the links leave.

@@ -72,24 +72,16 @@ struct EmbeddedStreams::Impl {
     return ours;
   }
 
-  std::expected<std::vector<UniqueFd>, int> make_outputs(std::size_t stage) {
-    std::vector<UniqueFd> ours;
-    for (std::size_t i = 0; i < programs_of(stage); ++i) {
-      auto pipe = make_pipe();
-      if (!pipe) return std::unexpected(pipe.error());
-      outputs[stage].push_back(std::move(pipe->write_end));
-      ours.push_back(std::move(pipe->read_end));
-    }
-    return ours;
-  }
+  // What a stage writes to us: the ends for its programs, one for all processes of a stage of jobs.
+  using Ends = std::map<std::size_t, std::vector<UniqueFd>>;
 
-  // A stage of jobs has one pipe for all of its processes.
-  std::expected<std::vector<UniqueFd>, int> make_errors(std::size_t stage) {
+  // A pipe out of each program of the stage, which has its end in `theirs`; our ends of them.
+  std::expected<std::vector<UniqueFd>, int> make_sources(std::size_t stage, Ends& theirs) {
     std::vector<UniqueFd> ours;
     for (std::size_t i = 0; i < programs_of(stage); ++i) {
       auto pipe = make_pipe();
       if (!pipe) return std::unexpected(pipe.error());
-      errors[stage].push_back(std::move(pipe->write_end));
+      theirs[stage].push_back(std::move(pipe->write_end));
       ours.push_back(std::move(pipe->read_end));
     }
     return ours;
@@ -100,7 +92,7 @@ struct EmbeddedStreams::Impl {
     if (planned.carrier == flow::LinkCarrier::junction) return {};
     if (planned.carrier == flow::LinkCarrier::kernel_pipe) return connect_pipe(from, to);
     if (planned.carrier == flow::LinkCarrier::records) return connect_records(from, to);
-    auto sources = make_outputs(from);
+    auto sources = make_sources(from, outputs);
     if (!sources) return std::unexpected(sources.error());
     auto sinks = make_inputs(to);
     if (!sinks) return std::unexpected(sinks.error());
@@ -123,7 +115,7 @@ struct EmbeddedStreams::Impl {
   std::expected<void, int> connect_junction(const flow::Junction& junction) {
     std::vector<std::vector<UniqueFd>> from;
     for (const flow::Junction::Input& input : junction.inputs) {
-      auto sources = input.of_errors ? make_errors(input.stage) : lead_to_junction(input.stage);
+      auto sources = input.of_errors ? make_sources(input.stage, errors) : lead_to_junction(input.stage);
       if (!sources) return std::unexpected(sources.error());
       from.push_back(*std::move(sources));
     }
@@ -138,7 +130,7 @@ struct EmbeddedStreams::Impl {
   }
 
   std::expected<std::vector<UniqueFd>, int> lead_to_junction(std::size_t stage) {
-    if (is_one_program(stage)) return make_outputs(stage);
+    if (is_one_program(stage)) return make_sources(stage, outputs);
     auto pipe = make_pipe();
     if (!pipe) return std::unexpected(pipe.error());
     auto led = lead_out_of(stage, {.stream = std::move(pipe->write_end)}, std::nullopt);
@@ -176,7 +168,7 @@ struct EmbeddedStreams::Impl {
   std::expected<void, int> connect_records(std::size_t from, std::size_t to) {
     UniqueFd read_end, write_end;
     if (is_one_program(from)) {
-      auto sources = make_outputs(from);
+      auto sources = make_sources(from, outputs);
       if (!sources) return std::unexpected(sources.error());
       read_end = std::move(sources->front());
     } else if (is_one_program(to)) {
@@ -218,7 +210,7 @@ struct EmbeddedStreams::Impl {
       job_ends[stage].reader = reader;
       return {};
     }
-    auto sources = make_outputs(stage);
+    auto sources = make_sources(stage, outputs);
     if (!sources) return std::unexpected(sources.error());
     records.add_gather(stage, *std::move(sources), std::move(into), reader);
     return {};
@@ -232,9 +224,9 @@ struct EmbeddedStreams::Impl {
       if (!follows[stage])
         if (auto connected = connect_source(stage); !connected) return connected;
     if (auto stage = plan.wiring.writes_stdout; stage && !is_one_program(*stage)) {
-      UniqueFd output = duplicate(STDOUT_FILENO);
-      if (!output) return std::unexpected(errno);
-      return lead_out_of(*stage, {.stream = std::move(output), .ours = false}, std::nullopt);
+      auto output = flow_output();
+      if (!output) return std::unexpected(output.error());
+      return lead_out_of(*stage, std::move(output->into), std::nullopt);
     }
     return {};
   }
@@ -258,10 +250,9 @@ struct EmbeddedStreams::Impl {
   std::expected<UniqueFd, int> marked_error(const ProgramSeat& seat, const exec::Program& program) {
     auto pipe = make_pipe();
     if (!pipe) return std::unexpected(pipe.error());
-    const std::string& name = plan.stages[seat.stage].name;
-    std::string mark = name.empty() ? fmt::format("{}", seat.stage + 1) : name;
+    std::string mark = label_of(plan, seat.stage);
     if (seat.worker > 0) mark += fmt::format(".{}", seat.worker);
-    if (name.empty()) mark += " " + flow::on_one_line(program.arguments.front(), kMarkColumns);
+    if (plan.stages[seat.stage].name.empty()) mark += " " + flow::on_one_line(program.arguments.front(), kMarkColumns);
     marks.add(std::move(pipe->read_end), fmt::format("[{}] ", mark));
     return std::move(pipe->write_end);
   }
@@ -317,7 +308,7 @@ struct EmbeddedStreams::Impl {
   std::vector<ProgramSeat> seats;
   std::vector<exec::ProgramIndex> first_program;  // of each stage
   std::map<std::size_t, Inputs> inputs;           // by stage, until they are passed
-  std::map<std::size_t, std::vector<UniqueFd>> outputs, errors;
+  Ends outputs, errors;
   std::vector<Relay> relays;
   std::map<std::size_t, JobEnds> job_ends;  // by stage, until they are added
   bool watches_inputs = false;

@@ -22,11 +22,6 @@ namespace {
 using flow::Junction;
 using flow::SlowPolicy;
 
-std::string label_of(const flow::Plan& plan, std::size_t stage) {
-  const std::string& name = plan.stages[stage].name;
-  return name.empty() ? fmt::format("{}", stage + 1) : name;
-}
-
 link::SlowRule rule_of(const SlowPolicy& slow) {
   switch (slow.kind) {
     case SlowPolicy::Kind::block:
@@ -74,12 +69,15 @@ struct JunctionStreams::Impl {
     (void)!::write(wake.get(), &one, sizeof one);
   }
 
-  std::string source_of(const Junction::Input& input) const {
-    return input.of_errors ? fmt::format("stderr of {}", label_of(plan, input.stage)) : label_of(plan, input.stage);
+  std::string stream_of(const Junction::Input& input) const {
+    std::string title = title_of(plan, input.stage);
+    return input.of_errors ? "stderr of " + title : fmt::format("what {} writes", title);
   }
   std::string name_of(const Junction& junction, const Junction::Path& path) const {
     const auto& to = junction.outputs[path.output].stage;
-    return fmt::format("link '{} -> {}'", source_of(junction.inputs[path.input]), to ? label_of(plan, *to) : "stdout");
+    return fmt::format("link '{} -> {}'",
+                       source_of(plan, junction.inputs[path.input].stage, junction.inputs[path.input].of_errors),
+                       to ? label_of(plan, *to) : "stdout");
   }
 
   // How many programs write to that input: each of them may spill its part.
@@ -110,12 +108,10 @@ struct JunctionStreams::Impl {
       for (UniqueFd& from : running.inputs[i]) {
         const Junction::Input& input = junction.inputs[i];
         pump_inputs[i].push_back(pump.inputs.size());
-        pump.inputs.push_back(
-            {.from = std::move(from),
-             .name = fmt::format("{}{}", input.of_errors ? "stderr of " : "what ", title_of(plan, input.stage)) +
-                     (input.of_errors ? "" : " writes"),
-             .cut = {.framing = input.framing, .record_max = record_max},
-             .shares = input.share});
+        pump.inputs.push_back({.from = std::move(from),
+                               .name = stream_of(input),
+                               .cut = {.framing = input.framing, .record_max = record_max},
+                               .shares = input.share});
       }
     for (std::size_t i = 0; i < junction.outputs.size(); ++i) {
       auto stage = junction.outputs[i].stage;

@@ -266,29 +266,38 @@ def test_spill_that_is_full_holds_the_others_up(household):
     assert max(link.get("spilled_bytes_max", 0) for link in result.summary["links"]) <= 2 * MIB
 
 
-SPILLING = flow({"source": "seq 3000000", "quick": "cat > quick", "commit": "sleep 1000; cat > /dev/null; touch committed"},
+# It hears no SIGTERM, and reads on once the spill has failed: an end of its input would be a part for the whole.
+COMMIT = "trap '' TERM; while [ ! -e go ]; do sleep 0.01; done; cat > /dev/null; touch committed"
+SPILLING = flow({"source": "seq 3000000", "quick": "cat > /dev/null", "commit": COMMIT},
                 ["source -> quick", {"link": "source -> commit", "slow": {"spill": "1G"}}])
+
+
+def finish_after_failure(household, process):
+    """Lets the reader go on as soon as the failure is told."""
+    first = process.stderr.readline()
+    (household.folder / "go").touch()
+    result = household.finish(process)
+    assert not (household.folder / "committed").exists()
+    household.assert_clean()
+    return result, first
 
 
 @pytest.mark.skipif(not can_unshare(), reason="no user namespaces: cannot mount a small file system")
 def test_spill_on_a_full_disk_fails_the_flow(household):
     (household.folder / "tmp").mkdir()
-    script = 'mount -t tmpfs -o size=1m none tmp && export TMPDIR=$PWD/tmp && exec "$0" run --grace 200ms "$@"'
-    result = household.run([*UNSHARE, "sh", "-c", script, SLUICE, write(household, SPILLING)])
+    script = 'mount -t tmpfs -o size=1m none tmp && export TMPDIR=$PWD/tmp && exec "$0" run --grace 500ms "$@"'
+    process = household.start([*UNSHARE, "sh", "-c", script, SLUICE, write(household, SPILLING)])
+    result, said = finish_after_failure(household, process)
     assert result.outcome == (125, b""), result
-    assert b"sluice: link 'source -> commit': what waits for a slow reader can't be kept in " in result.stderr
-    assert b"No space left on device; set TMPDIR to a folder with room" in result.stderr
-    assert not (household.folder / "committed").exists()
-    household.assert_clean()
+    assert said.startswith(b"sluice: link 'source -> commit': what waits for a slow reader can't be kept in ")
+    assert said.endswith(b"No space left on device; set TMPDIR to a folder with room\n")
 
 
 def test_spill_beyond_the_limit_of_files_fails_the_flow(household):
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MIB, 8 * MIB))  # noqa: E731
-    text = SPILLING.replace("cat > quick", "cat > /dev/null")
-    result = run(household, text, *SHORT_GRACE, before_exec=limit)
+    result, said = finish_after_failure(household, start(household, SPILLING, "--grace", "500ms", before_exec=limit))
     assert result.outcome == (125, b""), result
-    assert b"can't be kept in /tmp: File too large" in result.stderr
-    household.assert_clean()
+    assert b"can't be kept in /tmp: File too large" in said
 
 
 def test_spill_without_a_folder_starts_nothing(household):
@@ -438,7 +447,8 @@ def test_timeout_ends_every_branch(household):
 
 
 def test_record_that_is_too_long_names_its_stage(household):
-    text = flow({"a": "seq 3; head -c 2000 /dev/zero", "b": "seq 3", "c": "cat; touch committed"}, ["a -> c", "b -> c"])
+    text = flow({"a": "seq 3; head -c 2000 /dev/zero", "b": "seq 3", "c": "trap '' TERM; cat; touch committed"},
+                ["a -> c", "b -> c"])
     result = run(household, text, "--max-record", "1K", *SHORT_GRACE)
     assert result.returncode == 125
     # How much of it is read at once is a matter of chance.
