@@ -4,6 +4,7 @@
 #include "flow/flow_drawing.h"
 #include "flow/flow_file.h"
 #include "flow/flow_file_graph.h"
+#include "flow/flow_file_row.h"
 
 namespace sluice::cli {
 namespace {

@@ -15,7 +15,4 @@ namespace sluice::flow {
 /// Errors: what is not there yet, all of it, in the order of its places.
 std::expected<FlowGraph, std::vector<FileMistake>> graph_of(const FlowFile& file);
 
-/// What of the file is more than one row of stages, which is all that runs over hosts.
-std::vector<FileMistake> beyond_a_row(const FlowFile& file);
-
 }  // namespace sluice::flow

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "flow/flow_drawing.h"
+#include "flow/flow_file_row.h"
 
 namespace sluice::flow {
 namespace {

@@ -10,6 +10,7 @@
 #include "flow/flow_drawing.h"
 #include "flow/flow_file.h"
 #include "flow/flow_file_graph.h"
+#include "flow/flow_file_row.h"
 #include "flow/graph_wiring.h"
 #include "require.h"
 
