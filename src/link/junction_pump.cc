@@ -159,7 +159,7 @@ class JunctionPumper final {
       for (std::size_t i = 0; i < inputs_.size() && !end_; ++i) moved = read(i) || moved;
       if (!end_) close_what_is_over();
       if (!end_ && junction_->finished()) finish();
-      if (!end_ && !moved && !wait(stop)) end_ = RecordStreamEnd{.kind = Kind::reader_gone, .why = {}};
+      if (!end_ && !(moved ? goes_on(stop) : wait(stop))) end_ = RecordStreamEnd{.kind = Kind::reader_gone, .why = {}};
     }
     return *end_;
   }
@@ -182,6 +182,7 @@ class JunctionPumper final {
     bool told_over = false;
   };
   using Delivery = RecordJunction::Delivery;
+  static constexpr std::uint64_t kTurnsUnasked = 64;
 
   bool fail(std::string why) {
     end_ = RecordStreamEnd{.kind = Kind::failed, .why = std::move(why)};
@@ -361,6 +362,13 @@ class JunctionPumper final {
       if (output.into && (!output.pace || output.pace->is_quick())) output.into.enlarge(size);
   }
 
+  // Without waiting, asked now and then. False: told to stop.
+  bool goes_on(int stop) {
+    if (++turns_ % kTurnsUnasked != 0) return true;
+    pollfd look{.fd = stop, .events = POLLIN, .revents = 0};
+    return ::poll(&look, 1, 0) == 0;
+  }
+
   // False: told to stop. What has nothing to write is watched for the end of its reader.
   bool wait(int stop) {
     polled_.assign(1, {.fd = stop, .events = POLLIN, .revents = 0});
@@ -396,6 +404,7 @@ class JunctionPumper final {
   std::function<void(std::size_t)> on_over_;
   PumpCounts& counts_;
   std::uint64_t moved_bytes_ = 0;
+  std::uint64_t turns_ = 0;
   bool enlarged_ = false;
   std::vector<pollfd> polled_;
   std::optional<RecordStreamEnd> end_;

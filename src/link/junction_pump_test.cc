@@ -229,6 +229,17 @@ TEST_F(JunctionPumps, SpillHoldsWhatTheSlowOneCannotTake) {
   EXPECT_GT(pump.counts(0).spilled_most, 1u << 20);
 }
 
+TEST_F(JunctionPumps, StopsThoughItNeverWaits) {
+  plan_.inputs.push_back({.from = UniqueFd(::open("/dev/zero", O_RDONLY | O_CLOEXEC)), .name = "zeros"});
+  plan_.outputs.push_back({.into = UniqueFd(::open("/dev/null", O_WRONLY | O_CLOEXEC)), .name = "null"});
+  link(0, 0);
+  {
+    JunctionPump pump = start();
+    while (pump.bytes_read(0) < 10 << 20) std::this_thread::yield();
+  }
+  EXPECT_EQ(wait().kind, Kind::reader_gone);
+}
+
 TEST_F(JunctionPumps, FailureIsToldAndKeepsTheReadersWaiting) {
   UniqueFd from = input({.from = {}, .name = {}, .cut = {.record_max = 10}});
   UniqueFd other = input();

@@ -412,6 +412,18 @@ def test_killed_branch_fails_the_flow_and_the_others_have_all(household):
     household.assert_clean()
 
 
+@pytest.mark.parametrize("victim", ["source", "join"])
+def test_death_of_the_first_or_the_last_ends_all_between(household, victim):
+    stages = {"source": "yes", "left": "cat", "right": {"run": "cat", "workers": 2}, "join": "cat > /dev/null"}
+    stages[victim] = f"echo $$ > victim; exec {stages[victim]}"
+    process = start(household, flow(stages, ["source -> left -> join", "source -> right -> join"]))
+    os.kill(number_in(household, "victim"), signal.SIGKILL)
+    result = household.finish(process)
+    assert result.outcome == (137, b""), result
+    assert result.stderr.decode().startswith(f"sluice: stage '{victim}' ") and result.stderr.count(b"\n") == 1
+    household.assert_clean()
+
+
 COMMITTING = flow({"a": "yes", "b": "cat", "c": "cat", "commit": "echo $$ > commit; cat > /dev/null; touch committed",
                    "also": "cat > /dev/null; touch committed"},
                   ["a -> b -> commit", "a -> c -> commit", "a -> also"])
