@@ -332,6 +332,16 @@ def test_stderr_of_many_workers_and_of_jobs_is_whole_lines(household):
     assert result.stdout.split() == [b"900", b"2", b"500"]
 
 
+def test_stderr_that_nobody_can_take_may_be_dropped(household):
+    text = flow({"a": {"run": "seq 1000000 >&2; touch done", "stderr": {"to": "log", "slow": "drop"}},
+                 "log": "until [ -e done ]; do sleep 0.01; done; wc -l"}, [])
+    result = run(household, text)
+    assert result.returncode == 0
+    said = re.fullmatch(rb"sluice: the link 'stderr of a -> log' dropped (\d+) records, which 'log' was too slow for; "
+                        rb"(\d+) went on\n", result.stderr)
+    assert said and result.stdout == said[2] + b"\n" and int(said[1]) + int(said[2]) == 1_000_000, result
+
+
 def test_stderr_may_join_stdout(household):
     text = flow({"a": {"run": "echo out; echo err >&2", "stderr": "b"}, "b": "sort"}, ["a -> b"])
     assert run(household, text).outcome == (0, b"err\nout\n")
