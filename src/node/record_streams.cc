@@ -77,6 +77,7 @@ struct RecordStreams::Impl {
   // The tap is the first stage that takes records. A link leads on to a later stage.
   std::optional<double> rate_of(std::size_t stage) const {
     if (plan.stages[stage].records_per_second) return plan.stages[stage].records_per_second;
+    if (!settings.rate) return std::nullopt;
     std::vector<bool> leads_here(plan.stages.size());
     leads_here[stage] = true;
     for (std::size_t before = stage + 1; before-- > 0;) {
