@@ -12,7 +12,7 @@
 #include "exec/program_lookup.h"
 #include "flow/flow_drawing.h"
 #include "flow/flow_file.h"
-#include "flow/flow_file_chain.h"
+#include "flow/flow_file_graph.h"
 #include "flow/shell.h"
 
 namespace sluice::cli {
@@ -48,10 +48,10 @@ int check(const Arguments& arguments) {
   if (auto read = options.read(arguments); !read) return read.error().status;
   auto file = read_file("flow check", operands[0], settings);
   if (!file) return file.error();
-  auto chain = flow::chain_of(*file);
+  auto runnable = flow::graph_of(*file);
   std::string answer = fmt::format("{}: {}", shown_name(operands[0]), flow::count_of_parts(*file));
-  if (!chain) {
-    const flow::FileMistake& first = chain.error().front();
+  if (!runnable) {
+    const flow::FileMistake& first = runnable.error().front();
     answer += fmt::format("; it is right, and can't run yet: line {}: {}", first.place.line, first.message);
   }
   return print(answer + "\n");
@@ -80,8 +80,8 @@ int graph(const Arguments& arguments) {
   if (!file) return file.error();
   if (format == "dot") return print(flow::draw_as_dot(*file));
   if (format == "text") return print(flow::draw_as_text(*file));
-  auto chain = flow::chain_of(*file);
-  return print(flow::draw_as_json(*file, chain ? std::vector<flow::FileMistake>{} : chain.error()) + "\n");
+  auto runnable = flow::graph_of(*file);
+  return print(flow::draw_as_json(*file, runnable ? std::vector<flow::FileMistake>{} : runnable.error()) + "\n");
 }
 
 constexpr SubVerb kSubVerbs[] = {

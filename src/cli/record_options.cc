@@ -8,6 +8,7 @@
 
 #include "base/quantity.h"
 #include "base/spelling.h"
+#include "flow/graph_wiring.h"
 
 namespace sluice::cli {
 namespace {
@@ -105,7 +106,9 @@ std::optional<std::string> without_use(const RecordOptions& options, const flow:
   if (options.given.empty()) return std::nullopt;
   bool records =
       std::ranges::any_of(graph.stages, [](const flow::Stage& stage) { return flow::takes_records(stage.words); });
-  if (!records)
+  // Where links of a file meet, its stages' records are told apart.
+  bool length_alone = options.given.size() == 1 && options.given.front() == "--max-record";
+  if (!records && !(length_alone && !flow::wire(graph).junctions.empty()))
     return fmt::format("run: {}: no stage takes records, as those of @x4, @map and @each do; leave it out",
                        options.given.front());
   auto given = [&](const char* name) { return std::ranges::find(options.given, name) != options.given.end(); };

@@ -3,7 +3,8 @@
 #include "cli/flow_file_input.h"
 #include "flow/flow_drawing.h"
 #include "flow/flow_file.h"
-#include "flow/flow_file_chain.h"
+#include "flow/flow_file_graph.h"
+#include "flow/flow_file_row.h"
 
 namespace sluice::cli {
 namespace {
@@ -21,15 +22,14 @@ std::string flow_file_of(const RunOptions& options) {
   return !options.command && names_flow_file(options.text) ? options.text : std::string();
 }
 
-std::expected<flow::FlowGraph, int> graph_of_flow_file(const std::string& text, RunOptions& options,
-                                                       flow::ShellDialect dialect) {
+std::expected<FileFlow, int> read_file_flow(const std::string& text, RunOptions& options, flow::ShellDialect dialect) {
   std::string name = flow_file_of(options);
   auto file = flow::read_flow_file(text, dialect);
   if (!file) {
     say_mistakes(name, file.error());
     return std::unexpected(options.dry_run ? kFailed : node::kRefused);
   }
-  auto graph = flow::chain_of(*file);
+  auto graph = flow::graph_of(*file);
   if (!graph) {
     int status = options.dry_run ? show_graph(*file, graph.error(), options.json) : node::kRefused;
     say_mistakes(name, graph.error());
@@ -37,7 +37,7 @@ std::expected<flow::FlowGraph, int> graph_of_flow_file(const std::string& text, 
   }
   options.text = shown_name(name);
   if (options.name.empty()) options.name = file->name;
-  return *std::move(graph);
+  return FileFlow{.graph = *std::move(graph), .not_over_hosts = flow::beyond_a_row(*file)};
 }
 
 }  // namespace sluice::cli

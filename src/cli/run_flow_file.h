@@ -2,8 +2,10 @@
 // `sluice run` of a flow file.
 #include <expected>
 #include <string>
+#include <vector>
 
 #include "cli/run_options.h"
+#include "flow/file_mistake.h"
 #include "flow/graph.h"
 #include "flow/shell_text.h"
 
@@ -12,10 +14,14 @@ namespace sluice::cli {
 /// The flow file that the command names, or nothing.
 std::string flow_file_of(const RunOptions& options);
 
-/// The graph of it, if this version can run that. `text` is what stands in the file; its name for the flow holds unless
+struct FileFlow {
+  flow::FlowGraph graph;
+  std::vector<flow::FileMistake> not_over_hosts;  // what of the file runs on one machine alone
+};
+
+/// The flow of it, if this version can run that. `text` is what stands in the file; its name for the flow holds unless
 /// the command gives another.
 /// Errors: what to exit with; why was said, or the plan was shown.
-std::expected<flow::FlowGraph, int> graph_of_flow_file(const std::string& text, RunOptions& options,
-                                                       flow::ShellDialect dialect);
+std::expected<FileFlow, int> read_file_flow(const std::string& text, RunOptions& options, flow::ShellDialect dialect);
 
 }  // namespace sluice::cli

@@ -144,10 +144,12 @@ int run_verb(const Arguments& arguments) {
   bool cluster = cluster_can_be_found(options);
   flow::ShellDialect dialect = flow::shell_dialect(*shell, environment);
   std::expected<flow::FlowGraph, std::string> graph;
+  std::vector<flow::FileMistake> not_over_hosts;
   if (!file.empty()) {
-    auto read_graph = graph_of_flow_file(*file_text, options, dialect);
-    if (!read_graph) return read_graph.error();
-    graph = *std::move(read_graph);
+    auto read_flow = read_file_flow(*file_text, options, dialect);
+    if (!read_flow) return read_flow.error();
+    graph = std::move(read_flow->graph);
+    not_over_hosts = std::move(read_flow->not_over_hosts);
   } else if (options.command) {
     graph = flow::single_command(*options.command);
   } else {
@@ -160,6 +162,10 @@ int run_verb(const Arguments& arguments) {
                   "`sluice start` starts one");
   if (auto idle = without_use(options.records, *graph)) return refuse(refused, *idle);
   if (options.background || (cluster && node::needs_cluster(*graph, names_a_node(options)))) {
+    if (!not_over_hosts.empty()) {
+      say_mistakes(file, not_over_hosts);
+      return refused;
+    }
     if (auto problem = not_yet_runnable(*graph)) return refuse(refused, *problem);
     return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), entry);
   }

@@ -16,18 +16,6 @@ constexpr std::size_t kWordColumns = 40;
 // A branch within a branch is set in further; deeper ones are drawn below, or lines would grow without bounds.
 constexpr std::size_t kDepthMax = 24;
 
-std::string slow_text(const SlowPolicy& slow) {
-  switch (slow.kind) {
-    case SlowPolicy::Kind::block:
-      return {};
-    case SlowPolicy::Kind::drop:
-      return "drop";
-    case SlowPolicy::Kind::spill:
-      return "spill " + format_bytes(slow.spill_max);
-  }
-  return {};
-}
-
 std::string link_text(const FileLink& link) {
   std::string text = link.of_errors ? "stderr" : "";
   std::string slow = slow_text(link.slow);
@@ -39,6 +27,7 @@ std::string properties_of(const FileStage& stage, std::size_t arriving) {
   std::vector<std::string> found;
   if (arriving > 1) found.push_back(fmt::format("of {} links", arriving));
   if (stage.worker) found.emplace_back("worker");
+  if (stage.reads_stdin) found.emplace_back("stdin");
   for (const std::string& word : stage.stage.words.written) found.push_back(on_one_line(word, kWordColumns));
   if (stage.concurrency) found.push_back(fmt::format("concurrency {}", *stage.concurrency));
   if (stage.records_per_second) found.push_back(fmt::format("{} records/s", *stage.records_per_second));

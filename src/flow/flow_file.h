@@ -3,7 +3,7 @@
 //
 // This is what the file says, read and judged by itself: names are known, values have their types and ranges, every
 // stage is linked, and no cycle is without a spill. Whether this build can run it is another question, which
-// flow_file_chain.h answers for now.
+// flow_file_graph.h answers.
 // Invariants: the stages of a link exist; `FileStage::stage` has the command, and the words that the keys stand for.
 // Threading: pure functions.
 #include <cstddef>
@@ -16,19 +16,11 @@
 #include <utility>
 #include <vector>
 
-#include "base/quantity.h"
 #include "flow/file_mistake.h"
 #include "flow/graph.h"
 #include "flow/shell_text.h"
 
 namespace sluice::flow {
-
-/// What a branch that is slow does to those beside it.
-struct SlowPolicy {
-  enum class Kind { block, drop, spill };
-  Kind kind = Kind::block;
-  ByteCount spill_max;  // of `spill`: what is kept on disk
-};
 
 /// Whether a worker that has ended is started anew.
 enum class Restart { never, on_failure, always };
@@ -44,6 +36,7 @@ struct FileStage {
   std::optional<double> records_per_second;  // at most
   Restart restart = Restart::never;
   bool share = false;                                  // its links share the records, which are copied otherwise
+  bool reads_stdin = false;                            // of the stages that no link leads to
   std::map<std::string, TextPlace, std::less<>> keys;  // where each stands that was given
 };
 

@@ -29,6 +29,7 @@ Json to_json(const FileStage& stage) {
   if (stage.records_per_second) json["records_per_second"] = *stage.records_per_second;
   if (stage.restart != Restart::never) json["restart"] = stage.restart == Restart::always ? "always" : "on-failure";
   if (stage.share) json["share"] = true;
+  if (stage.reads_stdin) json["stdin"] = true;
   return json;
 }
 

@@ -149,6 +149,8 @@ void LinkReader::judge_graph() {
   if (!complete_) return;
   judge_lonely();
   judge_share();
+  judge_shared_links();
+  judge_stdin();
   judge_cycles();
 }
 
@@ -172,6 +174,34 @@ void LinkReader::judge_share() {
           stages_[i].keys.find("share")->second,
           fmt::format("'share' has nothing to share between: {} leaves stage '{}'; leave it out, or add a link",
                       leaving[i] == 0 ? "no link" : "one link", stages_[i].name));
+}
+
+void LinkReader::judge_shared_links() {
+  for (const FileLink& link : links_)
+    if (stages_[link.from].share && !link.of_errors && link.slow.kind != SlowPolicy::Kind::block)
+      mistakes_.add(
+          link.place,
+          fmt::format("'slow' means nothing where stage '{}' shares its records: a slow reader is given fewer; "
+                      "leave it out",
+                      stages_[link.from].name));
+}
+
+void LinkReader::judge_stdin() {
+  std::vector<bool> follows(stages_.size());
+  for (const FileLink& link : links_) follows[link.to] = true;
+  const FileStage* first = nullptr;
+  for (std::size_t i = 0; i < stages_.size(); ++i) {
+    const FileStage& stage = stages_[i];
+    if (!stage.reads_stdin) continue;
+    TextPlace place = stage.keys.find("stdin")->second;
+    if (follows[i])
+      mistakes_.add(place,
+                    fmt::format("stage '{}' reads what its links bring; 'stdin' is for a stage that no link leads to",
+                                stage.name));
+    else if (first != nullptr)
+      mistakes_.add(place, fmt::format("stage '{}' reads stdin already; one stage does", first->name));
+    first = &stage;
+  }
 }
 
 void LinkReader::judge_cycles() {

@@ -38,6 +38,8 @@ class LinkReader final {
   void refuse(TextPlace place, std::string message);
   void judge_lonely();
   void judge_share();
+  void judge_shared_links();
+  void judge_stdin();
   void judge_cycles();
 
   const std::vector<FileStage>& stages_;

@@ -112,6 +112,7 @@ class StageReader final {
   void ordered(const KeyedValue& value) { word_if(value, "@ordered"); }
   void sandbox(const KeyedValue& value) { word_if(value, "@sandbox"); }
   void share(const KeyedValue& value) { stage().share = values_.flag(value).value_or(false); }
+  void reads_stdin(const KeyedValue& value) { stage().reads_stdin = values_.flag(value).value_or(false); }
 
   void word_if(const KeyedValue& value, const char* word) {
     if (values_.flag(value).value_or(false)) words_.emplace_back(word);
@@ -240,15 +241,25 @@ class StageReader final {
 
 std::span<const StageReader::Key> StageReader::keys() {
   static constexpr Key kKeys[] = {
-      {"run", &StageReader::run},         {"worker", &StageReader::worker},
-      {"workers", &StageReader::workers}, {"concurrency", &StageReader::concurrency},
-      {"map", &StageReader::map},         {"each", &StageReader::each},
-      {"framing", &StageReader::framing}, {"ordered", &StageReader::ordered},
-      {"by", &StageReader::by},           {"on", &StageReader::on},
-      {"env", &StageReader::env},         {"retries", &StageReader::retries},
-      {"rate", &StageReader::rate},       {"restart", &StageReader::restart},
-      {"share", &StageReader::share},     {"stderr", &StageReader::errors},
-      {"sandbox", &StageReader::sandbox}, {"image", &StageReader::image},
+      {"run", &StageReader::run},
+      {"worker", &StageReader::worker},
+      {"workers", &StageReader::workers},
+      {"concurrency", &StageReader::concurrency},
+      {"map", &StageReader::map},
+      {"each", &StageReader::each},
+      {"framing", &StageReader::framing},
+      {"ordered", &StageReader::ordered},
+      {"by", &StageReader::by},
+      {"on", &StageReader::on},
+      {"env", &StageReader::env},
+      {"retries", &StageReader::retries},
+      {"rate", &StageReader::rate},
+      {"restart", &StageReader::restart},
+      {"share", &StageReader::share},
+      {"stderr", &StageReader::errors},
+      {"sandbox", &StageReader::sandbox},
+      {"image", &StageReader::image},
+      {"stdin", &StageReader::reads_stdin},
   };
   return kKeys;
 }

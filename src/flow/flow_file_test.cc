@@ -109,16 +109,32 @@ TEST(FlowFile, ACommandIsOneStage) {
 
 TEST(FlowFile, ReadsLinksWithPolicies) {
   FlowFile file = read(
-      "name: f\nstages:\n  a: { run: ls, stderr: c, share: true }\n  b: { run: ls, stderr: { to: c, slow: drop } }\n"
+      "name: f\nstages:\n  a: { run: ls, stderr: c }\n  b: { run: ls, stderr: { to: c, slow: drop } }\n"
       "  c: { run: cat }\n  d: { run: cat }\n"
       "links:\n  - { link: a -> b, slow: drop }\n  - { link: a -> d -> c, slow: { spill: 100M } }\n");
   EXPECT_EQ(file.name, "f");
-  EXPECT_TRUE(file.stages[0].share);
   EXPECT_EQ(links_of(file), "a b, a d, d c, a! c, b! c");
   EXPECT_EQ(file.links[0].slow.kind, SlowPolicy::Kind::drop);
   EXPECT_EQ(file.links[1].slow.spill_max.value, std::uint64_t{100} << 20);
   EXPECT_EQ(file.links[2].slow.kind, SlowPolicy::Kind::spill);
   EXPECT_EQ(file.links[4].slow.kind, SlowPolicy::Kind::drop);
+}
+
+TEST(FlowFile, SharesAndReadsStdin) {
+  FlowFile file = read(
+      "stages:\n  a: { run: cat, share: true, stdin: true }\n  b: { run: ls }\n  c: { run: cat }\n  d: { run: cat }\n"
+      "links: [ a -> c, a -> d, b -> d ]\n");
+  EXPECT_TRUE(file.stages[0].share);
+  EXPECT_TRUE(file.stages[0].reads_stdin);
+  std::string stages =
+      "stages: { a: { run: ls, share: true, stdin: true }, b: { run: cat, stdin: true }, c: { run: wc } }\n";
+  EXPECT_EQ(
+      mistakes(stages + "links: [ a -> b, { link: a -> c, slow: drop } ]\n"),
+      "f:1:68: stage 'b' reads what its links bring; 'stdin' is for a stage that no link leads to\n"
+      "f:2:31: 'slow' means nothing where stage 'a' shares its records: a slow reader is given fewer; leave it out\n");
+  EXPECT_EQ(mistakes("stages: { a: { run: ls, stdin: true }, b: { run: ls, stdin: true }, c: { run: cat } }\n"
+                     "links: [ a -> c, b -> c ]\n"),
+            "f:1:54: stage 'a' reads stdin already; one stage does\n");
 }
 
 TEST(FlowFile, TellsEveryMistakeAtOnce) {

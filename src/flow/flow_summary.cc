@@ -72,6 +72,7 @@ Json workers_json(const std::vector<WorkerSummary>& workers) {
 Json stage_json(const StageSummary& stage, std::size_t number) {
   Json json;
   json["stage"] = number;
+  if (!stage.name.empty()) json["name"] = stage.name;
   json["command"] = stage.command;
   json["host"] = stage.host.empty() ? Json() : Json(stage.host);
   json["pid"] = stage.pid != 0 ? Json(stage.pid) : Json();
@@ -93,11 +94,24 @@ Json stage_json(const StageSummary& stage, std::size_t number) {
   return json;
 }
 
+Json link_json(const LinkSummary& link) {
+  Json json;
+  json["from"] = link.from;
+  json["to"] = link.to.empty() ? Json() : Json(link.to);
+  json["stderr"] = link.of_errors;
+  json["bytes"] = link.bytes;
+  json["records"] = link.records ? Json(*link.records) : Json();
+  if (link.slow == SlowPolicy::Kind::drop) json["records_dropped"] = link.dropped;
+  if (link.slow == SlowPolicy::Kind::spill) json["spilled_bytes_max"] = link.spilled_most;
+  return json;
+}
+
 }  // namespace
 
 FlowSummary not_started(const std::string& name, const Plan& plan, int status) {
   FlowSummary summary{.name = name, .status = status, .end = FlowEnd::not_started};
-  for (const PlannedStage& stage : plan.stages) summary.stages.push_back({.command = stage.command});
+  for (const PlannedStage& stage : plan.stages)
+    summary.stages.push_back({.name = stage.name, .command = stage.command});
   return summary;
 }
 
@@ -111,6 +125,9 @@ std::string to_json(const FlowSummary& summary) {
   json["stages"] = Json::array();
   for (std::size_t i = 0; i < summary.stages.size(); ++i)
     json["stages"].push_back(stage_json(summary.stages[i], i + 1));
+  if (summary.links.empty()) return line(json);
+  json["links"] = Json::array();
+  for (const LinkSummary& link : summary.links) json["links"].push_back(link_json(link));
   return line(json);
 }
 
@@ -124,6 +141,7 @@ std::string to_json(const ProgressReport& report, const FlowSummary& flow) {
     const StageProgress& stage = report.stages[i];
     Json entry;
     entry["stage"] = i + 1;
+    if (!flow.stages[i].name.empty()) entry["name"] = flow.stages[i].name;
     entry["command"] = flow.stages[i].command;
     entry["running"] = stage.running;
     entry["io_read_bytes"] = stage.read.value;
@@ -187,19 +205,19 @@ std::vector<std::string> failure_sentences(const FlowSummary& summary) {
     bool counts = summary.rule != PipefailRule::last || i + 1 == summary.stages.size();
     if (!counts) continue;
     for (const Alike& alike : failures(stage, summary.rule))
-      sentences.push_back(fmt::format("stage {} `{}`{} {}", i + 1, on_one_line(stage.command, kCommandColumns),
-                                      alike.where(), alike.how));
+      sentences.push_back(fmt::format("{} `{}`{} {}", title_of_stage(stage.name, i),
+                                      on_one_line(stage.command, kCommandColumns), alike.where(), alike.how));
   }
   return sentences;
 }
 
 bool was_lost(const StageEnd& end) { return end.status.by_signal() && failed(end, PipefailRule::lenient); }
 
-std::string loss_sentence(const WorkerSummary& worker, std::size_t stage) {
+std::string loss_sentence(const WorkerSummary& worker, std::string_view title) {
   return fmt::format(
-      "worker {} of stage {} was lost by signal {}{}: it had been given {} records and had written {}; at most what it "
+      "worker {} of {} was lost by signal {}{}: it had been given {} records and had written {}; at most what it "
       "had not answered is lost",
-      worker.number, stage + 1, worker.end->status.signal(), worker.host.empty() ? ", or with its host" : "",
+      worker.number, title, worker.end->status.signal(), worker.host.empty() ? ", or with its host" : "",
       worker.records_given.value_or(0), worker.records_written.value_or(0));
 }
 
@@ -207,8 +225,20 @@ std::vector<std::string> dead_letter_sentences(const FlowSummary& summary, const
   std::vector<std::string> sentences;
   for (std::size_t i = 0; i < summary.stages.size(); ++i)
     if (const auto& jobs = summary.stages[i].jobs; jobs && jobs->dead_letters > 0)
-      sentences.push_back(fmt::format("stage {}: {} record{} failed for good and went to the dead letters in {}", i + 1,
-                                      jobs->dead_letters, jobs->dead_letters == 1 ? "" : "s", file));
+      sentences.push_back(fmt::format("{}: {} record{} failed for good and went to the dead letters in {}",
+                                      title_of_stage(summary.stages[i].name, i), jobs->dead_letters,
+                                      jobs->dead_letters == 1 ? "" : "s", file));
+  return sentences;
+}
+
+std::vector<std::string> drop_sentences(const FlowSummary& summary) {
+  std::vector<std::string> sentences;
+  for (const LinkSummary& link : summary.links)
+    if (link.dropped > 0)
+      sentences.push_back(
+          fmt::format("the link '{}{} -> {}' dropped {} record{}, which '{}' was too slow for; {} went on",
+                      link.of_errors ? "stderr of " : "", link.from, link.to, link.dropped,
+                      link.dropped == 1 ? "" : "s", link.to, link.records.value_or(0)));
   return sentences;
 }
 

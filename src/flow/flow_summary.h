@@ -33,6 +33,7 @@ struct JobSummary {
 };
 
 struct StageSummary {
+  std::string name;  // of a flow file's
   std::string command;
   std::string host;
   bool elsewhere = false;              // than where `sluice` was called: failures name the host
@@ -49,6 +50,18 @@ struct StageSummary {
   Duration duration{};
 };
 
+/// A link at a junction.
+struct LinkSummary {
+  std::string from;  // the name of a stage, or its number
+  std::string to;    // likewise; empty: the flow's stdout
+  bool of_errors = false;
+  SlowPolicy::Kind slow = SlowPolicy::Kind::block;
+  std::uint64_t bytes = 0;               // that went on
+  std::optional<std::uint64_t> records;  // likewise; nothing if they were not told apart
+  std::uint64_t dropped = 0;             // records
+  std::uint64_t spilled_most = 0;        // bytes that were on the disk at once
+};
+
 struct FlowSummary {
   std::string name;
   int status = 0;
@@ -57,6 +70,7 @@ struct FlowSummary {
   Duration duration{};
   PipefailRule rule = PipefailRule::lenient;
   std::vector<StageSummary> stages;
+  std::vector<LinkSummary> links;
 };
 
 /// The summary of a flow of which nothing was started.
@@ -70,10 +84,12 @@ std::string to_json(const ProgressReport& report, const FlowSummary& flow);
 
 /// It was ended by a signal, with records in its hands.
 bool was_lost(const StageEnd& end);
-/// Of a worker that was lost where that is allowed. `stage`: its place in the flow.
-std::string loss_sentence(const WorkerSummary& worker, std::size_t stage);
+/// Of a worker that was lost where that is allowed. `title`: of its stage.
+std::string loss_sentence(const WorkerSummary& worker, std::string_view title);
 /// One for each stage of which records went to the dead letters in `file`.
 std::vector<std::string> dead_letter_sentences(const FlowSummary& summary, const std::string& file);
+/// One sentence for each link that has dropped records.
+std::vector<std::string> drop_sentences(const FlowSummary& summary);
 
 /// "stage 2 `grep x` on db1 exited with status 2": one sentence for each stage that made the flow fail, and for each way
 /// in which workers of @all did.

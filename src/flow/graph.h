@@ -4,14 +4,17 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/quantity.h"
 #include "flow/shell_text.h"
 #include "flow/stage_words.h"
 
 namespace sluice::flow {
 
 struct Stage {
+  std::string name;     // in a flow file; empty: it has a number only
   std::string command;  // what the user wrote, without its @ words: for people
   StageWords words;
   // The words to execute, when no shell would change them; `shell_text` says the same for a shell.
@@ -25,11 +28,28 @@ struct Stage {
   // In place of what holds for the whole flow:
   std::optional<std::uint32_t> retries;      // of a record that failed
   std::optional<double> records_per_second;  // at most
+  bool share = false;                        // its links share the records, which are copied otherwise
+  bool reads_stdin = false;                  // it is the one that does, said so
 };
+
+/// "stage 3", or "stage 'merger'" of a flow file.
+std::string title_of_stage(std::string_view name, std::size_t index);
+
+/// What a branch that is slow does to those beside it.
+struct SlowPolicy {
+  enum class Kind { block, drop, spill };
+  Kind kind = Kind::block;
+  ByteCount spill_max;  // of `spill`: what is kept on disk
+};
+
+/// "drop", "spill 100 MiB"; empty if it blocks.
+std::string slow_text(const SlowPolicy& slow);
 
 struct Link {
   std::size_t from = 0;  // stage
   std::size_t to = 0;
+  bool of_errors = false;  // from its stderr
+  SlowPolicy slow{};
 };
 
 struct FlowGraph {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "flow/plan_links.h"
 #include "flow/quoting.h"
 
 namespace sluice::flow {
@@ -24,25 +25,30 @@ void take_record_words(const StageWords& words, PlannedStage& stage) {
     if (auto key = RecordKey::read(*words.by)) stage.by = *std::move(key);  // read_stage_words has judged it
 }
 
-void place(const FlowGraph& graph, std::size_t first_stage, Plan& plan) {
+std::string neighbour_of(const FlowGraph& graph, std::size_t stage) {
+  auto link = std::ranges::find(graph.links, stage, &Link::to);
+  if (link == graph.links.end()) return "the client";
+  return title_of_stage(graph.stages[link->from].name, link->from);
+}
+
+void place(const FlowGraph& graph, Plan& plan) {
+  Wiring wiring = wire(graph);
   for (std::size_t i = 0; i < graph.stages.size(); ++i) {
     const StageWords& words = graph.stages[i].words;
     PlannedStage& stage = plan.stages[i];
     auto reason = needs_cluster(words);
-    if (!reason) reason = not_yet_runnable(words);
+    if (!reason) reason = wiring.output_at_junction(i) ? not_yet_built(words) : not_yet_runnable(words);
     if (reason) {
       stage.place = "?";
       stage.place_reason = fmt::format("{}", fmt::join(words.written, " "));
       stage.how = "?";
-      plan.problems.push_back({first_stage + i, 125, fmt::format("stage {}: {}", first_stage + i + 1, *reason)});
+      plan.problems.push_back({plan.first_stage + i, 125, fmt::format("{}: {}", title_of(plan, i), *reason)});
       continue;
     }
     stage.place = kHere;
     take_record_words(words, stage);
-    if (words.where.kind == Whereabouts::Kind::here)
-      stage.place_reason = "@here";
-    else
-      stage.place_reason = i == 0 ? "beside the client" : fmt::format("beside stage {}", i);
+    bool named = words.where.kind == Whereabouts::Kind::here;
+    stage.place_reason = named ? "@here" : "beside " + neighbour_of(graph, i);
   }
 }
 
@@ -55,69 +61,10 @@ void take(ResolvedStage resolved, const StageWords& words, std::size_t index, co
   auto text = resolved.in_shell ? std::optional(stage.program.arguments.size() - 1) : std::nullopt;
   stage.record_command = RecordCommand(stage.program.arguments, text);
   if (stage.record_command.takes_argument() && resolved.in_shell && shell.kind == ShellKind::other)
-    problems.push_back(
-        {index, 125,
-         fmt::format("stage {}: '{{}}' can't be put into a text for {}, whose quotes are not known here; "
-                     "leave --shell out, or read the record from stdin",
-                     index + 1, shell.path)});
-}
-
-LinkCarrier carrier_of(const PlannedStage& from, const PlannedStage& to, bool exact) {
-  if (from.workers > 0 || to.workers > 0) return LinkCarrier::records;
-  return exact ? LinkCarrier::relay : LinkCarrier::kernel_pipe;
-}
-
-// What leads through us is guarded: if we die, the reader is ended before its stdin closes.
-void pass_input(PlannedStage& stage) {
-  if (runs_by_job(stage)) return;  // its streams are the jobs'
-  stage.program.input = exec::Stream::passed;
-  stage.program.guarded_input = true;
-}
-
-void pass_output(PlannedStage& stage) {
-  if (!runs_by_job(stage)) stage.program.output = exec::Stream::passed;
-}
-
-void join(const FlowGraph& graph, bool exact, Plan& plan) {
-  for (const Link& link : graph.links) {
-    PlannedStage &from = plan.stages[link.from], &to = plan.stages[link.to];
-    LinkCarrier carrier = carrier_of(from, to, exact);
-    plan.links.push_back({link, carrier});
-    if (carrier == LinkCarrier::kernel_pipe) {
-      from.program.output = exec::Stream::neighbour;
-      to.program.input = exec::Stream::neighbour;
-    } else {
-      pass_output(from);
-      pass_input(to);
-    }
-  }
-  for (PlannedStage& stage : plan.stages) stage.program.by_job = runs_by_job(stage);
-  if (plan.stages.front().workers > 0) pass_input(plan.stages.front());
-  if (plan.stages.back().workers > 0) pass_output(plan.stages.back());
-}
-
-std::string_view arrow(LinkCarrier carrier) {
-  switch (carrier) {
-    case LinkCarrier::kernel_pipe:
-      return "->";
-    case LinkCarrier::relay:
-      return "=relay=>";
-    case LinkCarrier::records:
-      return "=records=>";
-  }
-  return "->";
-}
-
-std::string describe_links(const Plan& plan) {
-  bool spread_first = plan.stages.front().workers > 0, spread_last = plan.stages.back().workers > 0;
-  std::string text =
-      fmt::format("links: stdin {} 1", arrow(spread_first ? LinkCarrier::records : LinkCarrier::kernel_pipe));
-  for (const PlannedLink& link : plan.links) text += fmt::format(" {} {}", arrow(link.carrier), link.link.to + 1);
-  text += fmt::format(" {} stdout", arrow(spread_last ? LinkCarrier::records : LinkCarrier::kernel_pipe));
-  bool pipes_alone =
-      std::ranges::all_of(plan.links, [](const PlannedLink& link) { return link.carrier == LinkCarrier::kernel_pipe; });
-  if (!plan.links.empty() && pipes_alone) text += ", by kernel pipes";
-  return text + "\n";
+    problems.push_back({index, 125,
+                        fmt::format("{}: '{{}}' can't be put into a text for {}, whose quotes are not known here; "
+                                    "leave --shell out, or read the record from stdin",
+                                    title_of_stage(stage.name, index), shell.path)});
 }
 
 // What each stage promises, the weakest first.
@@ -204,13 +151,16 @@ std::string promise_of(const std::vector<PromisedStage>& stages, const PromiseCo
 }
 
 Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
-  Plan plan{.losses_allowed = context.losses_allowed, .has_dead_letters = context.has_dead_letters};
+  Plan plan{.losses_allowed = context.losses_allowed,
+            .has_dead_letters = context.has_dead_letters,
+            .first_stage = context.first_stage};
   for (const Stage& stage : graph.stages)
-    plan.stages.push_back(PlannedStage{.command = stage.command,
+    plan.stages.push_back(PlannedStage{.name = stage.name,
+                                       .command = stage.command,
                                        .at_words = stage.words.written,
                                        .retries = stage.retries,
                                        .records_per_second = stage.records_per_second});
-  place(graph, context.first_stage, plan);
+  place(graph, plan);
   Resolver resolver(context);
   for (std::size_t i = 0; i < graph.stages.size(); ++i) {
     std::size_t index = context.first_stage + i;
@@ -224,24 +174,25 @@ Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
 }
 
 std::string describe_plan(const Plan& plan) {
-  std::size_t place = 5, reason = 3, how = 3;
+  std::size_t name = 5, place = 5, reason = 3, how = 3;
   for (const PlannedStage& stage : plan.stages) {
+    name = std::max(name, stage.name.size());
     place = std::max(place, stage.place.size());
     reason = std::max(reason, stage.place_reason.size());
     how = std::max(how, stage.how.size());
   }
-  std::string text =
-      fmt::format("{:>5}  {:{}}  {:{}}  {:{}}  {}\n", "STAGE", "WHERE", place, "WHY", reason, "HOW", how, "COMMAND");
+  std::string text = fmt::format("{:>{}}  {:{}}  {:{}}  {:{}}  {}\n", "STAGE", name, "WHERE", place, "WHY", reason,
+                                 "HOW", how, "COMMAND");
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     const PlannedStage& stage = plan.stages[i];
-    text += fmt::format("{:>5}  {:{}}  {:{}}  {:{}}  {}\n", i + 1, stage.place, place, stage.place_reason, reason,
-                        stage.how, how, on_one_line(stage.command, kCommandColumns));
+    text += fmt::format("{:>{}}  {:{}}  {:{}}  {:{}}  {}\n", label_of(plan, i), name, stage.place, place,
+                        stage.place_reason, reason, stage.how, how, on_one_line(stage.command, kCommandColumns));
   }
   text += describe_links(plan);
   bool all_here = std::ranges::all_of(plan.stages, [](const PlannedStage& stage) { return stage.place == kHere; });
   text += all_here ? "ships: nothing; every stage runs on this machine\n"
                    : "ships: not known before every stage has a place\n";
-  text += fmt::format("promise: {}\n", describe_promise(plan));
+  text += fmt::format("promise: {}{}\n", describe_promise(plan), describe_exceptions(plan));
   return text;
 }
 

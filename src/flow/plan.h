@@ -15,6 +15,7 @@
 #include "exec/environment.h"
 #include "exec/spawn_protocol.h"
 #include "flow/graph.h"
+#include "flow/graph_wiring.h"
 #include "flow/record_command.h"
 #include "flow/record_key.h"
 #include "flow/resolve.h"
@@ -25,6 +26,7 @@ enum class LinkCarrier {
   kernel_pipe,  // the two programs share it; no byte passes through us
   relay,        // two pipes with a splicing relay between them that counts (--exact)
   records,      // whole records, to or from a stage of many workers
+  junction,     // it meets other links, or does not block: see the wiring
 };
 
 struct PlannedLink {
@@ -41,6 +43,7 @@ enum class RecordMode {
 };
 
 struct PlannedStage {
+  std::string name{};  // of a flow file's
   std::string command;
   std::vector<std::string> at_words;
   std::string place;         // "here"
@@ -61,6 +64,8 @@ struct PlannedStage {
 struct Plan {
   std::vector<PlannedStage> stages;
   std::vector<PlannedLink> links;
+  Wiring wiring{  std::size_t first_stage = 0;  // of the flow, if this is a part of it
+};
   std::vector<PlanProblem> problems;
   bool losses_allowed = false;  // --on-loss=continue
   bool has_dead_letters = false;
@@ -90,6 +95,22 @@ RecordMode mode_of(const StageWords& words);
 std::string describe_workers(const StageWords& words);
 
 Plan make_plan(const FlowGraph& graph, const PlanContext& context);
+
+/// "stage 3", or "stage 'merger'".
+inline std::string title_of(const Plan& plan, std::size_t stage) {
+  return title_of_stage(plan.stages[stage].name, plan.first_stage + stage);
+}
+
+/// "3", or "merger".
+inline std::string label_of(const Plan& plan, std::size_t stage) {
+  const std::string& name = plan.stages[stage].name;
+  return name.empty() ? std::to_string(stage + 1) : name;
+}
+
+/// Where a link leaves it: "merger", or "stderr of merger".
+inline std::string source_of(const Plan& plan, std::size_t stage, bool of_errors) {
+  return (of_errors ? "stderr of " : "") + label_of(plan, stage);
+}
 
 /// The plan for a person. The last line is a line, too.
 std::string describe_plan(const Plan& plan);

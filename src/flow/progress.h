@@ -27,7 +27,8 @@ struct StageSample {
 struct ProgressSample {
   TimePoint at;
   std::vector<StageSample> stages;
-  std::vector<std::optional<double>> link_fill;  // 0 empty, 1 full; nothing if unknown or the link has ended
+  // Of what leads into the second stage, the third and so on: 0 empty, 1 full; nothing if unknown or over.
+  std::vector<std::optional<double>> link_fill;
 };
 
 struct StageProgress {

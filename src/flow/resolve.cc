@@ -10,13 +10,15 @@ namespace {
 constexpr int kNotExecutable = 126;  // POSIX XCU 2.8.2
 constexpr int kNotFound = 127;
 
-PlanProblem lookup_problem(std::size_t index, const std::string& name, exec::LookupError error) {
+PlanProblem lookup_problem(const Stage& stage, std::size_t index, exec::LookupError error) {
+  const std::string& name = stage.plain_words->front();
+  std::string title = title_of_stage(stage.name, index);
   bool is_path = name.find('/') != std::string::npos;
   if (error == exec::LookupError::not_executable)
     return {index, kNotExecutable,
-            fmt::format("stage {}: {}: found, but it may not be executed; nothing was started", index + 1, name)};
+            fmt::format("{}: {}: found, but it may not be executed; nothing was started", title, name)};
   return {index, kNotFound,
-          fmt::format("stage {}: {}: {}; nothing was started", index + 1, name,
+          fmt::format("{}: {}: {}; nothing was started", title, name,
                       is_path ? "no such file" : "command not found in PATH")};
 }
 
@@ -53,7 +55,7 @@ ResolvedStage Resolver::resolve(const Stage& stage, std::size_t index) const {
     return resolved;
   }
   resolved.how = "exec ?";
-  resolved.problem = lookup_problem(index, name, path.error());
+  resolved.problem = lookup_problem(stage, index, path.error());
   return resolved;
 }
 

@@ -234,10 +234,15 @@ std::optional<std::string> needs_cluster(const StageWords& words) {
   return std::nullopt;
 }
 
-std::optional<std::string> not_yet_runnable(const StageWords& words) {
+std::optional<std::string> not_yet_built(const StageWords& words) {
   if (words.function) return needs("@fn", "functions");
   if (words.sandbox) return needs("@sandbox", "sandboxes");
   if (words.image) return needs("@image=" + *words.image, "containers");
+  return std::nullopt;
+}
+
+std::optional<std::string> not_yet_runnable(const StageWords& words) {
+  if (auto reason = not_yet_built(words)) return reason;
   for (const std::string& word : words.written)
     if (is_framing(word) && !takes_records(words))
       return fmt::format(

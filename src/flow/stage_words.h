@@ -71,6 +71,8 @@ std::span<const StageWordHelp> stage_word_help();
 std::span<const std::string> plain_stage_words();
 
 /// Why this build cannot run a stage with these words yet, or nothing. It names the word.
+std::optional<std::string> not_yet_built(const StageWords& words);
+/// The same, or that a word means nothing to a stage whose neighbours take its bytes as they come.
 std::optional<std::string> not_yet_runnable(const StageWords& words);
 /// Why a flow on this machine alone cannot run it, beyond that: the word that needs a cluster.
 std::optional<std::string> needs_cluster(const StageWords& words);

@@ -110,7 +110,11 @@ class EachRunner final {
   }
 
   /// The program has ended.
-  void close_jobs() { jobs_.close(); }
+  // Whoever reads their stderr learns the end of it.
+  void close_jobs() {
+    jobs_.close();
+    error_.reset();
+  }
 
   void stop_starting() { stopped_ = true; }
 

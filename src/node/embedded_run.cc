@@ -60,6 +60,7 @@ class EmbeddedRun final {
     std::string host = host_name();
     for (const flow::PlannedStage& stage : request_.plan.stages) {
       flow::StageSummary& summary = summary_.stages.emplace_back();
+      summary.name = stage.name;
       summary.command = stage.command;
       summary.host = host;
       for (std::uint32_t worker = 1; worker <= stage.workers; ++worker)
@@ -86,6 +87,7 @@ class EmbeddedRun final {
     }
     exec::Launch launch;
     std::vector<UniqueFd> passed;
+    if (progress_.active()) streams_.watch_inputs();
     auto programs = streams_.connect(passed);
     if (!programs) {
       refuse(fmt::format("cannot make the pipes of {} stages: {}; raise the limit (ulimit -n)",
@@ -157,12 +159,13 @@ class EmbeddedRun final {
 
   void handle(InputOver& over) { spawner_.send(exec::ReleaseInput{over.program}); }
   void handle(RelayFailed& failure) {
-    output_.say(fmt::format("the relay behind stage {} failed: {}; the stage behind it gets no more input",
-                            failure.stage + 1, std::strerror(failure.error)));
+    output_.say(fmt::format("the relay behind {} failed: {}; the stage behind it gets no more input",
+                            title_of(request_.plan, failure.stage), std::strerror(failure.error)));
   }
   void handle(RecordsFailed& failure) {
-    break_flow(failure.status, fmt::format("stage {}: {}", failure.stage + 1, failure.why));
+    break_flow(failure.status, fmt::format("{}: {}", title_of(request_.plan, failure.stage), failure.why));
   }
+  void handle(JunctionFailed& failure) { break_flow(kRefused, failure.why); }
 
   // The first reason counts.
   void break_flow(int status, const std::string& why) {
@@ -195,6 +198,7 @@ class EmbeddedRun final {
     std::vector<link::PipeObserver> observers;
     for (std::uint32_t i = 0; i < started.observers; ++i) observers.emplace_back(spawner_.take_descriptor());
     samples_.watch(request_.plan, std::move(observers));
+    for (auto& [stage, observer] : streams_.take_input_observers()) samples_.watch_input(stage, std::move(observer));
     streams_.start();
     release_standard_streams();
   }
@@ -217,7 +221,7 @@ class EmbeddedRun final {
     if (failure.error == EMFILE || failure.error == ENFILE) why += "; raise the limit (ulimit -n)";
     if (failure.error == EAGAIN) why += "; raise the limit (ulimit -u)";
     const std::string& what = executing ? stage.program.path : stage.command;
-    refuse(fmt::format("stage {}: cannot {} {}: {}; nothing is left running", index + 1, failure.action,
+    refuse(fmt::format("{}: cannot {} {}: {}; nothing is left running", title_of(request_.plan, index), failure.action,
                        flow::on_one_line(what, 60), why));
     if (executing) status_ = failure.error == ENOENT ? 127 : 126;  // as bash has it, also for a missing interpreter
   }
@@ -250,10 +254,10 @@ class EmbeddedRun final {
     summary_.stages[seat.stage].workers[seat.worker - 1].end = end;
     if (!flow::was_lost(end) || request_.plan.losses_allowed || flow_.end() != flow::FlowEnd::completed) return;
     break_flow(end.status.shell_status(),
-               fmt::format("worker {} of stage {} `{}` was ended by signal {}: what it had been given is lost, and the "
+               fmt::format("worker {} of {} `{}` was ended by signal {}: what it had been given is lost, and the "
                            "flow is ended (--on-loss=continue goes on)",
-                           seat.worker, seat.stage + 1, flow::on_one_line(request_.plan.stages[seat.stage].command, 60),
-                           end.status.signal()));
+                           seat.worker, title_of(request_.plan, seat.stage),
+                           flow::on_one_line(request_.plan.stages[seat.stage].command, 60), end.status.signal()));
   }
 
   // Where the pipe can't be asked, SIGPIPE itself is the witness that nobody read it any more.
@@ -350,9 +354,9 @@ class EmbeddedRun final {
   int await_records() {
     move_streams();
     while (!lost_ && !failed_to_start_ && flow_.end() == flow::FlowEnd::completed && !streams_.records_over()) {
-      pollfd polled[] = {{.fd = streams_.descriptor(), .events = POLLIN, .revents = 0},
-                         {.fd = signals_.descriptor(), .events = POLLIN, .revents = 0}};
-      ::poll(polled, 2, -1);
+      polled_.assign(1, {.fd = signals_.descriptor(), .events = POLLIN, .revents = 0});
+      streams_.add_waits_for_records(polled_);
+      ::poll(polled_.data(), polled_.size(), -1);
       move_streams();
       if (broken_status_) return 0;
       while (auto signal = signals_.next())
@@ -432,6 +436,7 @@ class EmbeddedRun final {
       for (const std::string& sentence : failure_sentences(summary_)) inform(sentence);
     report_losses();
     report_dead_letters();
+    for (const std::string& sentence : drop_sentences(summary_)) output_.say(sentence);
     if (request_.json_summary) output_.put(to_json(summary_) + "\n");
   }
 
@@ -439,7 +444,8 @@ class EmbeddedRun final {
     if (!request_.plan.losses_allowed || summary_.end != flow::FlowEnd::completed) return;
     for (std::size_t i = 0; i < summary_.stages.size(); ++i)
       for (const flow::WorkerSummary& worker : summary_.stages[i].workers)
-        if (worker.end && flow::was_lost(*worker.end)) output_.say(flow::loss_sentence(worker, i));
+        if (worker.end && flow::was_lost(*worker.end))
+          output_.say(flow::loss_sentence(worker, title_of(request_.plan, i)));
   }
 
   void report_dead_letters() {

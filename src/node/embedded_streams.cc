@@ -41,7 +41,8 @@ struct EmbeddedStreams::Impl {
         options(to_options),
         marks(to_marks),
         far(far_stages),
-        records(plan, options.records, options.flow) {
+        records(plan, options.records, options.flow),
+        junctions(plan, options.records) {
     for (std::size_t stage = 0; stage < plan.stages.size(); ++stage) {
       if (far.contains(stage)) {
         first_program.push_back(static_cast<exec::ProgramIndex>(seats.size()));
@@ -77,12 +78,16 @@ struct EmbeddedStreams::Impl {
     return ours;
   }
 
-  std::expected<std::vector<UniqueFd>, int> make_outputs(std::size_t stage) {
+  // What a stage writes to us: the ends for its programs, one for all processes of a stage of jobs.
+  using Ends = std::map<std::size_t, std::vector<UniqueFd>>;
+
+  // A pipe out of each program of the stage, which has its end in `theirs`; our ends of them.
+  std::expected<std::vector<UniqueFd>, int> make_sources(std::size_t stage, Ends& theirs) {
     std::vector<UniqueFd> ours;
     for (std::size_t i = 0; i < programs_of(stage); ++i) {
       auto pipe = make_pipe();
       if (!pipe) return std::unexpected(pipe.error());
-      outputs[stage].push_back(std::move(pipe->write_end));
+      theirs[stage].push_back(std::move(pipe->write_end));
       ours.push_back(std::move(pipe->read_end));
     }
     return ours;
@@ -90,9 +95,10 @@ struct EmbeddedStreams::Impl {
 
   std::expected<void, int> connect_link(const flow::PlannedLink& planned) {
     std::size_t from = planned.link.from, to = planned.link.to;
-    if (planned.carrier == flow::LinkCarrier::kernel_pipe) return {};
+    if (planned.carrier == flow::LinkCarrier::junction) return {};
+    if (planned.carrier == flow::LinkCarrier::kernel_pipe) return connect_pipe(from, to);
     if (planned.carrier == flow::LinkCarrier::records) return connect_records(from, to);
-    auto sources = make_outputs(from);
+    auto sources = make_sources(from, outputs);
     if (!sources) return std::unexpected(sources.error());
     auto sinks = make_inputs(to);
     if (!sinks) return std::unexpected(sinks.error());
@@ -102,11 +108,74 @@ struct EmbeddedStreams::Impl {
     return {};
   }
 
+  // The spawner makes the pipes between neighbours.
+  std::expected<void, int> connect_pipe(std::size_t from, std::size_t to) {
+    if (plan.stages[to].program.input == exec::Stream::neighbour) return {};
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    outputs[from].push_back(std::move(pipe->write_end));
+    inputs[to].ends.push_back(std::move(pipe->read_end));
+    return {};
+  }
+
+  std::expected<void, int> connect_junction(const flow::Junction& junction) {
+    std::vector<std::vector<UniqueFd>> from;
+    for (const flow::Junction::Input& input : junction.inputs) {
+      auto sources = input.of_errors ? make_sources(input.stage, errors) : lead_to_junction(input.stage);
+      if (!sources) return std::unexpected(sources.error());
+      from.push_back(*std::move(sources));
+    }
+    std::vector<JunctionStreams::Output> into;
+    for (const flow::Junction::Output& output : junction.outputs) {
+      auto sink = output.stage ? lead_from_junction(*output.stage) : flow_output();
+      if (!sink) return std::unexpected(sink.error());
+      into.push_back(*std::move(sink));
+    }
+    junctions.add(std::move(from), std::move(into));
+    return {};
+  }
+
+  std::expected<std::vector<UniqueFd>, int> lead_to_junction(std::size_t stage) {
+    if (is_one_program(stage)) return make_sources(stage, outputs);
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    auto led = lead_out_of(stage, {.stream = std::move(pipe->write_end)}, std::nullopt);
+    if (!led) return std::unexpected(led.error());
+    std::vector<UniqueFd> ours;
+    ours.push_back(std::move(pipe->read_end));
+    return ours;
+  }
+
+  std::expected<JunctionStreams::Output, int> lead_from_junction(std::size_t stage) {
+    if (is_one_program(stage)) {
+      auto sinks = make_inputs(stage);
+      if (!sinks) return std::unexpected(sinks.error());
+      watch_input(stage, sinks->front());
+      return JunctionStreams::Output{.into = {.stream = std::move(sinks->front())}, .reader = first_program[stage]};
+    }
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    watch_input(stage, pipe->write_end);
+    if (auto led = lead_into(stage, {.stream = std::move(pipe->read_end)}); !led) return std::unexpected(led.error());
+    return JunctionStreams::Output{.into = {.stream = std::move(pipe->write_end)}, .reader = std::nullopt};
+  }
+
+  void watch_input(std::size_t stage, const UniqueFd& pipe) {
+    if (watches_inputs) observers.emplace_back(stage, link::PipeObserver::watch(pipe.get()));
+  }
+
+  std::expected<JunctionStreams::Output, int> flow_output() {
+    if (around.output) return JunctionStreams::Output{.into = {.stream = std::move(around.output)}, .reader = {}};
+    UniqueFd output = duplicate(STDOUT_FILENO);
+    if (!output) return std::unexpected(errno);
+    return JunctionStreams::Output{.into = {.stream = std::move(output), .ours = false}, .reader = std::nullopt};
+  }
+
   // Where neither side is one program, a pipe of ours lies between the two streams of records.
   std::expected<void, int> connect_records(std::size_t from, std::size_t to) {
     UniqueFd read_end, write_end;
     if (is_one_program(from)) {
-      auto sources = make_outputs(from);
+      auto sources = make_sources(from, outputs);
       if (!sources) return std::unexpected(sources.error());
       read_end = std::move(sources->front());
     } else if (is_one_program(to)) {
@@ -148,33 +217,25 @@ struct EmbeddedStreams::Impl {
       job_ends[stage].reader = reader;
       return {};
     }
-    auto sources = make_outputs(stage);
+    auto sources = make_sources(stage, outputs);
     if (!sources) return std::unexpected(sources.error());
     records.add_gather(stage, *std::move(sources), std::move(into), reader);
     return {};
   }
 
-  // The first stage shares our stdin, the last our stdout, unless they have others here.
+  // One stage may share our stdin, and one our stdout; others that no link leads to have an empty input.
   std::expected<void, int> connect_ends() {
-    std::size_t last = plan.stages.size() - 1;
-    if (!is_one_program(0)) {
-      bool ours = static_cast<bool>(around.input);
-      UniqueFd input = ours ? std::move(around.input) : duplicate(STDIN_FILENO);
-      around.input_guard.reset();
-      if (!input) return std::unexpected(errno);
-      if (auto led = lead_into(0, {.stream = std::move(input), .ours = ours}); !led) return led;
+    std::vector<bool> follows(plan.stages.size());
+    for (const flow::PlannedLink& planned : plan.links) follows[planned.link.to] = true;
+    for (std::size_t stage = 0; stage < plan.stages.size(); ++stage)
+      if (!follows[stage])
+        if (auto connected = connect_source(stage); !connected) return connected;
+    if (auto stage = plan.wiring.writes_stdout; stage && !is_one_program(*stage)) {
+      auto output = flow_output();
+      if (!output) return std::unexpected(output.error());
+      return lead_out_of(*stage, std::move(output->into), std::nullopt);
     }
-    if (!is_one_program(last)) {
-      bool ours = static_cast<bool>(around.output);
-      UniqueFd output = ours ? std::move(around.output) : duplicate(STDOUT_FILENO);
-      if (!output) return std::unexpected(errno);
-      if (auto led = lead_out_of(last, {.stream = std::move(output), .ours = ours}, std::nullopt); !led) return led;
-    }
-    if (around.input) {
-      inputs[0].ends.push_back(std::move(around.input));
-      inputs[0].guards.push_back(std::move(around.input_guard));
-    }
-    if (around.output) outputs[last].push_back(std::move(around.output));
+    if (around.output) outputs[plan.stages.size() - 1].push_back(std::move(around.output));
     return {};
   }
 
@@ -196,6 +257,29 @@ struct EmbeddedStreams::Impl {
   bool moves_records_itself(std::size_t stage) const {
     return far.contains(stage) || flow::runs_by_job(plan.stages[stage]);
   }
+
+  // A part of a flow over hosts: what its first stage reads comes from elsewhere.
+  std::expected<void, int> connect_given_source(std::size_t stage) {
+    if (is_one_program(stage)) {
+      inputs[stage].ends.push_back(std::move(around.input));
+      inputs[stage].guards.push_back(std::move(around.input_guard));
+      return {};
+    }
+    around.input_guard.reset();
+    return lead_into(stage, {.stream = std::move(around.input)});
+  }
+
+  std::expected<void, int> connect_source(std::size_t stage) {
+    bool reads_stdin = plan.wiring.reads_stdin == stage;
+    if (reads_stdin && around.input) return connect_given_source(stage);
+    if (reads_stdin && is_one_program(stage)) return {};
+    UniqueFd input = reads_stdin ? duplicate(STDIN_FILENO) : UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!input) return std::unexpected(errno);
+    if (!is_one_program(stage)) return lead_into(stage, {.stream = std::move(input), .ours = false});
+    inputs[stage].ends.push_back(std::move(input));
+    return {};
+  }
+
   bool is_one_program(std::size_t stage) const { return plan.stages[stage].mode == flow::RecordMode::none; }
   std::size_t programs_of(std::size_t stage) const {
     bool many = plan.stages[stage].mode == flow::RecordMode::spread;
@@ -213,20 +297,26 @@ struct EmbeddedStreams::Impl {
   std::expected<UniqueFd, int> marked_error(const ProgramSeat& seat, const exec::Program& program) {
     auto pipe = make_pipe();
     if (!pipe) return std::unexpected(pipe.error());
-    std::string number = fmt::format("{}", seat.stage + 1);
-    if (seat.worker > 0) number += fmt::format(".{}", seat.worker);
-    marks.add(std::move(pipe->read_end),
-              fmt::format("[{} {}] ", number, flow::on_one_line(program.arguments.front(), kMarkColumns)));
+    std::string mark = label_of(plan, seat.stage);
+    if (seat.worker > 0) mark += fmt::format(".{}", seat.worker);
+    if (plan.stages[seat.stage].name.empty()) mark += " " + flow::on_one_line(program.arguments.front(), kMarkColumns);
+    marks.add(std::move(pipe->read_end), fmt::format("[{}] ", mark));
     return std::move(pipe->write_end);
   }
 
   std::expected<exec::Program, int> program_of_jobs(const ProgramSeat& seat, std::vector<UniqueFd>& passed) {
     exec::Program program = plan.stages[seat.stage].program;
-    auto error = error_end(seat, program);
-    if (!error) return std::unexpected(error.error());
+    UniqueFd error;
+    if (auto linked = errors.find(seat.stage); linked != errors.end()) {
+      error = std::move(linked->second.front());
+    } else {
+      auto end = error_end(seat, program);
+      if (!end) return std::unexpected(end.error());
+      error = *std::move(end);
+    }
     JobEnds& ends = job_ends[seat.stage];
     auto socket =
-        records.add_jobs(seat.stage, std::move(ends.from), std::move(ends.into), *std::move(error), ends.reader);
+        records.add_jobs(seat.stage, std::move(ends.from), std::move(ends.into), std::move(error), ends.reader);
     if (!socket) return std::unexpected(socket.error());
     passed.push_back(*std::move(socket));
     return program;
@@ -240,9 +330,11 @@ struct EmbeddedStreams::Impl {
     Inputs& into = inputs[seat.stage];
     if (program.input == exec::Stream::passed) passed.push_back(std::move(into.ends[index]));
     if (program.output == exec::Stream::passed) passed.push_back(std::move(outputs[seat.stage][index]));
-    auto error = error_end(seat, program);
-    if (!error) return std::unexpected(error.error());
-    if (*error) {
+    if (program.error == exec::Stream::passed) {
+      passed.push_back(std::move(errors[seat.stage][index]));
+    } else if (auto error = error_end(seat, program); !error) {
+      return std::unexpected(error.error());
+    } else if (*error) {
       program.error = exec::Stream::passed;
       passed.push_back(*std::move(error));
     }
@@ -267,11 +359,14 @@ struct EmbeddedStreams::Impl {
   std::vector<ProgramSeat> seats;
   std::vector<exec::ProgramIndex> first_program;  // of each stage
   std::map<std::size_t, Inputs> inputs;           // by stage, until they are passed
-  std::map<std::size_t, std::vector<UniqueFd>> outputs;
+  Ends outputs, errors;
   std::vector<Relay> relays;
   std::map<std::size_t, JobEnds> job_ends;  // by stage, until they are added
+  bool watches_inputs = false;
+  std::vector<std::pair<std::size_t, link::PipeObserver>> observers;  // of pipes from junctions, by their reader
   std::deque<StreamEvent> events;
   RecordStreams records;
+  JunctionStreams junctions;
 };
 
 EmbeddedStreams::EmbeddedStreams(const flow::Plan& plan, const EmbeddedStreamsOptions& options, StderrMarks& marks,
@@ -281,6 +376,12 @@ EmbeddedStreams::~EmbeddedStreams() = default;
 
 const std::vector<ProgramSeat>& EmbeddedStreams::seats() const { return impl_->seats; }
 
+void EmbeddedStreams::watch_inputs() { impl_->watches_inputs = true; }
+
+std::vector<std::pair<std::size_t, link::PipeObserver>> EmbeddedStreams::take_input_observers() {
+  return std::exchange(impl_->observers, {});
+}
+
 std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vector<UniqueFd>& passed,
                                                                         StreamSurroundings surroundings) {
   impl_->around = std::move(surroundings);
@@ -288,6 +389,8 @@ std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vec
   impl_->outputs_given = impl_->around.output && impl_->is_one_program(impl_->plan.stages.size() - 1);
   for (const flow::PlannedLink& link : impl_->plan.links)
     if (auto connected = impl_->connect_link(link); !connected) return std::unexpected(connected.error());
+  for (const flow::Junction& junction : impl_->plan.wiring.junctions)
+    if (auto connected = impl_->connect_junction(junction); !connected) return std::unexpected(connected.error());
   if (auto connected = impl_->connect_ends(); !connected) return std::unexpected(connected.error());
   std::vector<exec::Program> programs;
   for (const ProgramSeat& seat : impl_->seats) {
@@ -298,12 +401,19 @@ std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vec
   for (std::size_t stage : impl_->far)
     if (auto added = impl_->connect_far(stage); !added) return std::unexpected(added.error());
   if (auto prepared = impl_->records.prepare(); !prepared) return std::unexpected(prepared.error());
+  if (auto prepared = impl_->junctions.prepare(); !prepared) return std::unexpected(prepared.error());
   return programs;
 }
 
-std::expected<void, std::string> EmbeddedStreams::open_files() { return impl_->records.open_files(); }
+std::expected<void, std::string> EmbeddedStreams::open_files() {
+  if (auto opened = impl_->records.open_files(); !opened) return opened;
+  return impl_->junctions.open_files();
+}
 
-void EmbeddedStreams::start() { impl_->records.start(); }
+void EmbeddedStreams::start() {
+  impl_->records.start();
+  impl_->junctions.start();
+}
 
 void EmbeddedStreams::stop() { impl_->records.stop(); }
 
@@ -314,7 +424,7 @@ std::optional<exec::ProcessStatus> EmbeddedStreams::status_of(std::size_t stage)
 }
 
 void EmbeddedStreams::add_waits(std::vector<pollfd>& polled) const {
-  polled.push_back({.fd = descriptor(), .events = POLLIN, .revents = 0});
+  add_waits_for_records(polled);
   for (const Relay& each : impl_->relays) {
     auto waits = each.relay.waits();
     if (!waits) continue;
@@ -326,8 +436,10 @@ void EmbeddedStreams::add_waits(std::vector<pollfd>& polled) const {
 void EmbeddedStreams::move() {
   for (Relay& each : impl_->relays) impl_->move(each);
   impl_->records.take_notices();
-  while (auto event = impl_->records.poll_event())
-    std::visit([this](auto& what) { impl_->events.push_back(std::move(what)); }, *event);
+  impl_->junctions.take_notices();
+  auto pass_on = [this](auto& what) { impl_->events.push_back(std::move(what)); };
+  while (auto event = impl_->records.poll_event()) std::visit(pass_on, *event);
+  while (auto event = impl_->junctions.poll_event()) std::visit(pass_on, *event);
 }
 
 std::optional<StreamEvent> EmbeddedStreams::poll_event() {
@@ -337,13 +449,17 @@ std::optional<StreamEvent> EmbeddedStreams::poll_event() {
   return event;
 }
 
-bool EmbeddedStreams::records_over() const { return impl_->records.over(); }
+bool EmbeddedStreams::records_over() const { return impl_->records.over() && impl_->junctions.over(); }
 
-int EmbeddedStreams::descriptor() const { return impl_->records.descriptor(); }
+void EmbeddedStreams::add_waits_for_records(std::vector<pollfd>& polled) const {
+  polled.push_back({.fd = impl_->records.descriptor(), .events = POLLIN, .revents = 0});
+  polled.push_back({.fd = impl_->junctions.descriptor(), .events = POLLIN, .revents = 0});
+}
 
 void EmbeddedStreams::count(flow::FlowSummary& summary, bool exact) const {
   for (const Relay& each : impl_->relays) summary.stages[each.stage].output_bytes = each.relay.moved().value;
   impl_->records.count(summary, exact);
+  impl_->junctions.count(summary, exact);
 }
 
 }  // namespace sluice::node

@@ -1,6 +1,6 @@
 #pragma once
 // The streams of an embedded run that lead through our own process: relays that count (--exact), records that are
-// spread over the workers of a stage and gathered again, and marked error output.
+// spread over the workers of a stage and gathered again, or that meet others at a junction, and marked error output.
 //
 // A stage of many workers is that many programs; one of jobs is one, whatever its workers. `connect` makes the pipes of all programs that do not share one with
 // their neighbour, and gives the spawner's ends in the order in which it takes them (exec/spawn_protocol.h). Records
@@ -17,6 +17,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -24,6 +25,8 @@
 #include "exec/spawn_protocol.h"
 #include "flow/flow_summary.h"
 #include "flow/plan.h"
+#include "link/pipe_observer.h"
+#include "node/junction_streams.h"
 #include "node/record_settings.h"
 #include "node/record_streams.h"
 #include "node/stderr_marks.h"
@@ -57,7 +60,7 @@ struct RelayFailed {
   std::size_t stage = 0;  // behind which it stands
   int error = 0;
 };
-using StreamEvent = std::variant<InputOver, RelayFailed, RecordsFailed>;
+using StreamEvent = std::variant<InputOver, RelayFailed, RecordsFailed, JunctionFailed>;
 
 class EmbeddedStreams final {
  public:
@@ -72,6 +75,10 @@ class EmbeddedStreams final {
   /// One for each program, in the order in which the spawner has them: none for stages whose workers are elsewhere.
   const std::vector<ProgramSeat>& seats() const;
 
+  /// Before `connect`: what leads from junctions into stages is to be watched.
+  void watch_inputs();
+  /// Of those, after it: the stage, and the pipe into it. Once.
+  std::vector<std::pair<std::size_t, link::PipeObserver>> take_input_observers();
   /// The programs of the plan with their streams, and the descriptors that go with them. Errors: errno.
   std::expected<std::vector<exec::Program>, int> connect(std::vector<UniqueFd>& passed,
                                                          StreamSurroundings surroundings = {});
@@ -91,8 +98,8 @@ class EmbeddedStreams final {
   std::optional<StreamEvent> poll_event();
   /// No record is on its way any more.
   bool records_over() const;
-  /// Readable when a stream of records has ended.
-  int descriptor() const;
+  /// For the end of a stream of records.
+  void add_waits_for_records(std::vector<pollfd>& polled) const;
 
   /// What was counted so far.
   void count(flow::FlowSummary& summary, bool exact) const;

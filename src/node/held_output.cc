@@ -1,36 +1,20 @@
 #include "node/held_output.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
+
+#include "base/nameless_file.h"
 
 namespace sluice::node {
 namespace {
 
-std::string temporary_folder() {
-  const char* folder = std::getenv("TMPDIR");
-  return folder != nullptr && *folder != '\0' ? folder : "/tmp";
-}
-
 std::string trouble(int error) {
   return fmt::format("its output can't be kept in {}: {}; set TMPDIR to a folder with room", temporary_folder(),
                      std::strerror(error));
-}
-
-// Not every file system has files without a name (open(2), O_TMPFILE).
-UniqueFd nameless_file() {
-  std::string folder = temporary_folder();
-  UniqueFd file(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  if (file || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT)) return file;
-  std::string name = folder + "/sluice-output-XXXXXX";
-  file.reset(::mkostemp(name.data(), O_CLOEXEC));
-  if (file) ::unlink(name.c_str());
-  return file;
 }
 
 }  // namespace
@@ -47,7 +31,7 @@ std::expected<void, std::string> HeldOutput::append(std::span<const char> bytes)
 }
 
 std::expected<void, std::string> HeldOutput::open_file() {
-  file_ = nameless_file();
+  file_ = nameless_file(temporary_folder());
   if (!file_) return std::unexpected(trouble(errno));
   auto written = write_file(memory_);
   (void)std::exchange(memory_, {});

@@ -21,17 +21,27 @@ flow::StageSample sample_stage(const flow::StageSummary& stage) {
 
 }  // namespace
 
+// The spawner has an observer for the stdout of every program but the last, if that is a pipe.
 void LocalProgress::watch(const flow::Plan& plan, std::vector<link::PipeObserver> observers) {
+  std::map<std::size_t, std::size_t> readers;  // of the pipe that a stage has with another
+  for (const flow::PlannedLink& planned : plan.links)
+    if (planned.carrier == flow::LinkCarrier::kernel_pipe) readers.emplace(planned.link.from, planned.link.to);
   auto next = observers.begin();
-  for (std::size_t i = 0; i < plan.links.size() && next != observers.end(); ++i)
-    if (plan.links[i].carrier == flow::LinkCarrier::kernel_pipe) observers_.emplace(i, std::move(*next++));
+  for (std::size_t i = 0; i + 1 < plan.stages.size(); ++i) {
+    const flow::PlannedStage& stage = plan.stages[i];
+    if (flow::runs_by_job(stage) || stage.program.output == exec::Stream::inherited) continue;
+    std::ptrdiff_t programs = stage.mode == flow::RecordMode::spread ? stage.workers : 1;
+    if (observers.end() - next < programs) return;
+    if (auto reader = readers.find(i); reader != readers.end()) inputs_.emplace(reader->second, std::move(*next));
+    next += programs;
+  }
 }
 
 flow::ProgressSample LocalProgress::sample(TimePoint now, const flow::FlowSummary& flow) const {
   flow::ProgressSample sample{.at = now};
   for (const flow::StageSummary& stage : flow.stages) sample.stages.push_back(sample_stage(stage));
-  for (std::size_t i = 0; i + 1 < flow.stages.size(); ++i)
-    sample.link_fill.push_back(observers_.contains(i) ? fill_of(observers_.at(i)) : std::nullopt);
+  for (std::size_t reader = 1; reader < flow.stages.size(); ++reader)
+    sample.link_fill.push_back(inputs_.contains(reader) ? fill_of(inputs_.at(reader)) : std::nullopt);
   return sample;
 }
 

@@ -112,7 +112,11 @@ class MapRunner final {
 
   void stop_starting() { stopped_ = true; }
   /// The program has ended.
-  void close_jobs() { jobs_.close(); }
+  // Whoever reads their stderr learns the end of it.
+  void close_jobs() {
+    jobs_.close();
+    error_.reset();
+  }
 
   JobStageCounts counts() {
     std::lock_guard lock(counts_mutex_);

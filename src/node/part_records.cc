@@ -271,7 +271,7 @@ void PartRecords::tell_losses(std::size_t stage, flow::StageSummary& counted) {
     if (auto lost = lost_.find({stage, worker.number}); lost != lost_.end()) worker.end = lost->second;
     if (!worker.end || !plan_.losses_allowed) continue;
     v1::HostEvent event;
-    event.mutable_remark()->set_text(flow::loss_sentence(worker, prepare_.stages(static_cast<int>(stage)).index()));
+    event.mutable_remark()->set_text(flow::loss_sentence(worker, title_of(plan_, stage)));
     owner_.emit(std::move(event));
   }
 }

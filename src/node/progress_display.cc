@@ -22,6 +22,10 @@ std::size_t terminal_columns() {
 std::vector<std::string> labels_of(const flow::FlowSummary& flow) {
   std::vector<std::string> labels;
   for (const flow::StageSummary& stage : flow.stages) {
+    if (!stage.name.empty()) {
+      labels.push_back(stage.name);
+      continue;
+    }
     std::string first_word = stage.command.substr(0, stage.command.find_first_of(" \t\n"));
     labels.push_back(std::to_string(labels.size() + 1) + " " + flow::on_one_line(first_word, kLabelColumns));
   }

@@ -79,11 +79,18 @@ struct RecordStreams::Impl {
 
   std::uint32_t retries_of(std::size_t stage) const { return plan.stages[stage].retries.value_or(settings.retries); }
 
-  // The tap is the first stage that takes records.
+  // The tap is the first stage that takes records. A link leads on to a later stage.
   std::optional<double> rate_of(std::size_t stage) const {
     if (plan.stages[stage].records_per_second) return plan.stages[stage].records_per_second;
-    for (std::size_t before = 0; before < stage; ++before)
-      if (plan.stages[before].workers > 0) return std::nullopt;
+    if (!settings.rate) return std::nullopt;
+    std::vector<bool> leads_here(plan.stages.size());
+    leads_here[stage] = true;
+    for (std::size_t before = stage + 1; before-- > 0;) {
+      if (!leads_here[before]) continue;
+      if (before != stage && plan.stages[before].workers > 0) return std::nullopt;
+      for (const flow::PlannedLink& planned : plan.links)
+        if (planned.link.to == before) leads_here[planned.link.from] = true;
+    }
     return settings.rate;
   }
 
@@ -249,7 +256,10 @@ struct RecordStreams::Impl {
 
   // What a stage has read is what the one before it has written, if that is not counted itself.
   void count_source(std::size_t reader, std::uint64_t bytes, flow::FlowSummary& summary) const {
-    if (reader > 0 && plan.stages[reader - 1].workers == 0) summary.stages[reader - 1].output_bytes = bytes;
+    for (const flow::PlannedLink& planned : plan.links) {
+      bool alone = planned.link.to == reader && planned.carrier == flow::LinkCarrier::records;
+      if (alone && plan.stages[planned.link.from].workers == 0) summary.stages[planned.link.from].output_bytes = bytes;
+    }
   }
 
   // How far the output of @ordered may run ahead of its slowest record.

@@ -9,7 +9,9 @@
 
 #include "flow/flow_drawing.h"
 #include "flow/flow_file.h"
-#include "flow/flow_file_chain.h"
+#include "flow/flow_file_graph.h"
+#include "flow/flow_file_row.h"
+#include "flow/graph_wiring.h"
 #include "require.h"
 
 namespace {
@@ -55,11 +57,31 @@ void check_drawings(const FlowFile& file) {
   require(lines <= 2 * file.stages.size() + file.links.size(), "a drawing has each stage and link once");
 }
 
-void check_chain(const FlowFile& file) {
-  auto graph = chain_of(file);
+void check_wiring(const FlowGraph& graph) {
+  Wiring wiring = wire(graph);
+  require(wiring.plain.size() == graph.links.size(), "each link is judged");
+  auto plain = static_cast<std::size_t>(std::ranges::count(wiring.plain, true));
+  std::size_t paths = 0, into_stdout = 0;
+  for (const Junction& junction : wiring.junctions) {
+    paths += junction.paths.size();
+    for (const Junction::Path& path : junction.paths) {
+      require(path.input < junction.inputs.size() && path.output < junction.outputs.size(), "a path has ends");
+      into_stdout += junction.outputs[path.output].stage ? 0 : 1;
+    }
+  }
+  require(plain + paths == graph.links.size() + into_stdout, "each link is plain, or a path of one junction");
+  require(into_stdout == 0 || !wiring.writes_stdout, "stdout is that of one stage, or merged");
+}
+
+void check_graph(const FlowFile& file) {
+  auto graph = graph_of(file);
   if (!graph) return require(!graph.error().empty(), "a refusal has a reason");
-  require(graph->stages.size() == file.stages.size(), "a chain has every stage");
-  require(graph->links.size() + 1 == graph->stages.size(), "a chain is one row");
+  require(graph->stages.size() == file.stages.size(), "a graph has every stage");
+  require(graph->links.size() == file.links.size(), "a graph has every link");
+  for (const Link& link : graph->links) require(link.from < link.to, "a link leads on to a later stage");
+  bool is_row = file.links.size() + 1 == file.stages.size() && wire(*graph).junctions.empty();
+  require(is_row == beyond_a_row(file).empty(), "what is no row is told");
+  check_wiring(*graph);
 }
 
 }  // namespace
@@ -73,6 +95,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   check_file(*file);
   check_drawings(*file);
-  check_chain(*file);
+  check_graph(*file);
   return 0;
 }

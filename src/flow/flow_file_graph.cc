@@ -1,11 +1,14 @@
-#include "flow/flow_file_chain.h"
+#include "flow/flow_file_graph.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <optional>
+#include <queue>
 
 #include "flow/graph_cycles.h"
+#include "flow/graph_wiring.h"
 #include "flow/quoting.h"
 
 namespace sluice::flow {
@@ -41,10 +44,7 @@ class Refusals final {
 
   std::vector<FileMistake> find() {
     for (const FileStage& stage : file_.stages) refuse_keys(stage);
-    std::vector<std::size_t> leaving(file_.stages.size()), arriving(file_.stages.size());
-    for (const FileLink& link : file_.links) refuse_link(link, leaving, arriving);
     refuse_cycles();
-    if (found_.empty()) refuse_parallel(arriving);
     return found_.take();
   }
 
@@ -69,25 +69,8 @@ class Refusals final {
                    fmt::format("'{}' of stage '{}' has no records to go by; add 'each: true' or 'map: true'", name,
                                stage.name));
     }
-    if (auto reason = not_yet_runnable(stage.stage.words))
+    if (auto reason = not_yet_built(stage.stage.words))
       found_.add(place_of_word(stage, *reason), fmt::format("stage '{}': {}", stage.name, *reason));
-  }
-
-  void refuse_link(const FileLink& link, std::vector<std::size_t>& leaving, std::vector<std::size_t>& arriving) {
-    const FileStage &from = file_.stages[link.from], &to = file_.stages[link.to];
-    if (link.of_errors)
-      refuse(link.place, fmt::format("the link '{} -> {}' from stderr", from.name, to.name),
-             "links beside that of stdout");
-    else if (++leaving[link.from] == 2)
-      refuse(link.place, fmt::format("the second link that leaves '{}'", from.name),
-             from.share ? "links that share records" : "links that copy records");
-    if (++arriving[link.to] == 2)
-      refuse(link.place, fmt::format("the second link into '{}'", to.name), "links that merge");
-    if (link.slow.kind != SlowPolicy::Kind::block)
-      refuse(link.place,
-             fmt::format("'slow: {}' of the link '{} -> {}'",
-                         link.slow.kind == SlowPolicy::Kind::drop ? "drop" : "spill", from.name, to.name),
-             "links that do not wait");
   }
 
   void refuse_cycles() {
@@ -95,21 +78,11 @@ class Refusals final {
     for (const FileLink& link : file_.links) links.push_back({link.from, link.to});
     for (const Cycle& cycle : find_cycles(file_.stages.size(), links)) {
       const FileLink& closing = file_.links[cycle.closing_link];
-      refuse(closing.place,
-             fmt::format("the link '{} -> {}', which closes a cycle,", file_.stages[closing.from].name,
-                         file_.stages[closing.to].name),
-             "flows that go round");
+      found_.add(closing.place,
+                 fmt::format("the link '{} -> {}' closes a cycle, which this version can't run: a program does not say "
+                             "when it holds no record any more, so nobody could tell when the flow has ended",
+                             file_.stages[closing.from].name, file_.stages[closing.to].name));
     }
-  }
-
-  // Without branches and cycles, every stage that no link leads to begins a row of its own.
-  void refuse_parallel(const std::vector<std::size_t>& arriving) {
-    std::size_t rows = 0;
-    for (std::size_t i = 0; i < arriving.size(); ++i)
-      if (arriving[i] == 0 && ++rows == 2)
-        refuse(file_.stages[i].place,
-               fmt::format("stage '{}', which begins a second row of stages,", file_.stages[i].name),
-               "flows of several rows");
   }
 
   const FlowFile& file_;
@@ -119,6 +92,9 @@ class Refusals final {
 // Variables are set by the shell of the stage: the programs of a flow have one environment in common, here and elsewhere.
 Stage with_environment(const FileStage& file_stage) {
   Stage stage = file_stage.stage;
+  stage.name = file_stage.name;
+  stage.share = file_stage.share;
+  stage.reads_stdin = file_stage.reads_stdin;
   stage.retries = file_stage.retries;
   stage.records_per_second = file_stage.records_per_second;
   if (file_stage.environment.empty()) return stage;
@@ -132,23 +108,58 @@ Stage with_environment(const FileStage& file_stage) {
   return stage;
 }
 
+// By place in the order of the graph: the stage of the file. Requires: no cycle.
+std::vector<std::size_t> order_of(const FlowFile& file) {
+  std::vector<std::vector<std::size_t>> leaving(file.stages.size());
+  std::vector<std::size_t> awaited(file.stages.size());
+  for (const FileLink& link : file.links) {
+    leaving[link.from].push_back(link.to);
+    ++awaited[link.to];
+  }
+  std::priority_queue<std::size_t, std::vector<std::size_t>, std::greater<>> ready;
+  for (std::size_t i = 0; i < awaited.size(); ++i)
+    if (awaited[i] == 0) ready.push(i);
+  std::vector<std::size_t> order;
+  while (!ready.empty()) {
+    order.push_back(ready.top());
+    ready.pop();
+    for (std::size_t next : leaving[order.back()])
+      if (--awaited[next] == 0) ready.push(next);
+  }
+  return order;
+}
+
+// Only a stage whose records meet others' says with `framing` where they end; that is known of the whole graph.
+std::vector<FileMistake> judge_framings(const FlowFile& file, const FlowGraph& graph,
+                                        const std::vector<std::size_t>& order) {
+  FileMistakes found;
+  Wiring wiring = wire(graph);
+  for (std::size_t i = 0; i < graph.stages.size(); ++i) {
+    auto reason = not_yet_runnable(graph.stages[i].words);
+    const FileStage& stage = file.stages[order[i]];
+    if (reason && !wiring.output_at_junction(i))
+      found.add(place_of_word(stage, *reason), fmt::format("stage '{}': {}", stage.name, *reason));
+  }
+  return found.take();
+}
+
 }  // namespace
 
-std::expected<FlowGraph, std::vector<FileMistake>> chain_of(const FlowFile& file) {
+std::expected<FlowGraph, std::vector<FileMistake>> graph_of(const FlowFile& file) {
   auto refusals = Refusals(file).find();
   if (!refusals.empty()) return std::unexpected(std::move(refusals));
-  std::vector<std::optional<std::size_t>> next(file.stages.size());
-  std::vector<bool> follows(file.stages.size());
-  for (const FileLink& link : file.links) {
-    next[link.from] = link.to;
-    follows[link.to] = true;
-  }
+  std::vector<std::size_t> order = order_of(file), place(file.stages.size());
   FlowGraph graph;
-  auto first = static_cast<std::size_t>(std::ranges::find(follows, false) - follows.begin());
-  for (std::optional<std::size_t> stage = first; stage; stage = next[*stage]) {
-    if (!graph.stages.empty()) graph.links.push_back({graph.stages.size() - 1, graph.stages.size()});
-    graph.stages.push_back(with_environment(file.stages[*stage]));
+  for (std::size_t stage : order) {
+    place[stage] = graph.stages.size();
+    graph.stages.push_back(with_environment(file.stages[stage]));
   }
+  for (const FileLink& link : file.links)
+    graph.links.push_back(
+        {.from = place[link.from], .to = place[link.to], .of_errors = link.of_errors, .slow = link.slow});
+  std::ranges::stable_sort(graph.links, {}, &Link::from);
+  if (auto framings = judge_framings(file, graph, order); !framings.empty())
+    return std::unexpected(std::move(framings));
   return graph;
 }
 

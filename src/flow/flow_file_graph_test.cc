@@ -1,8 +1,9 @@
-#include "flow/flow_file_chain.h"
+#include "flow/flow_file_graph.h"
 
 #include <gmock/gmock.h>
 
 #include "flow/flow_drawing.h"
+#include "flow/flow_file_row.h"
 
 namespace sluice::flow {
 namespace {
@@ -16,15 +17,15 @@ FlowFile read(std::string_view text) {
 }
 
 std::string refusals(const std::string& stages, const std::string& links) {
-  auto graph = chain_of(read("stages: " + stages + "\nlinks: " + links + "\n"));
+  auto graph = graph_of(read("stages: " + stages + "\nlinks: " + links + "\n"));
   return graph ? "" : describe_mistakes("f", graph.error());
 }
 
 constexpr const char* kThree = "{ a: { run: ls }, b: { run: cat }, c: { run: wc } }";
 
-TEST(FlowFileChain, IsInTheOrderOfItsLinks) {
+TEST(FlowFileGraph, IsInTheOrderOfItsLinks) {
   auto graph =
-      chain_of(read("stages: { c: { run: wc }, a: { run: ls }, b: { run: sort, workers: 2 } }\n"
+      graph_of(read("stages: { c: { run: wc }, a: { run: ls }, b: { run: sort, workers: 2 } }\n"
                     "links: [ b -> c, a -> b ]\n"));
   ASSERT_TRUE(graph);
   ASSERT_EQ(graph->stages.size(), 3u);
@@ -35,9 +36,9 @@ TEST(FlowFileChain, IsInTheOrderOfItsLinks) {
   EXPECT_EQ(graph->links[1].to, 2u);
 }
 
-TEST(FlowFileChain, SetsVariablesInTheShellOfTheStage) {
+TEST(FlowFileGraph, SetsVariablesInTheShellOfTheStage) {
   auto first = [](const std::string& keys) {
-    auto graph = chain_of(read("stages: { a: { " + keys + " } }\n"));
+    auto graph = graph_of(read("stages: { a: { " + keys + " } }\n"));
     return graph ? graph->stages.front() : Stage{};
   };
   Stage stage = first("run: printenv A, env: { A: \"it's\", B: '' }");
@@ -47,24 +48,48 @@ TEST(FlowFileChain, SetsVariablesInTheShellOfTheStage) {
   EXPECT_EQ(first("run: [echo, a b], env: { A: 1 }").shell_text, "export A=1; exec echo 'a b'");
 }
 
-TEST(FlowFileChain, NamesWhatIsNotThereYet) {
+TEST(FlowFileGraph, NamesWhatIsNotThereYet) {
   EXPECT_EQ(
       refusals("{ a: { worker: ./a.js, retries: 2 }, b: { run: cat, retries: 1, restart: never } }", "[ a -> b ]"),
       "f:1:16: 'worker' of stage 'a' needs workers that are linked with the library, which this version does not have "
       "yet\n"
       "f:1:61: 'retries' of stage 'b' has no records to go by; add 'each: true' or 'map: true'\n");
-  EXPECT_THAT(refusals(kThree, "[ a -> b, a -> c ]"),
-              HasSubstr("the second link that leaves 'a' needs links that copy"));
-  EXPECT_THAT(refusals(kThree, "[ a -> c, b -> c ]"), HasSubstr("the second link into 'c' needs links that merge"));
-  EXPECT_THAT(refusals(kThree, "[ { link: a -> b -> c, slow: drop } ]"),
-              HasSubstr("'slow: drop' of the link 'a -> b'"));
-  EXPECT_THAT(refusals("{ a: { run: ls, stderr: b }, b: { run: wc } }", "[]"),
-              HasSubstr("the link 'a -> b' from stderr"));
-  EXPECT_THAT(refusals("{ a: { run: ls }, b: { run: wc }, c: { run: ls }, d: { run: wc } }", "[ a -> b, c -> d ]"),
-              HasSubstr("stage 'c', which begins a second row of stages, needs flows of several rows"));
   EXPECT_THAT(refusals(kThree, "[ a -> b -> c, { link: c -> a, slow: { spill: 1M } } ]"),
-              HasSubstr("the link 'c -> a', which closes a cycle, needs flows that go round"));
+              HasSubstr("the link 'c -> a' closes a cycle, which this version can't run"));
   EXPECT_THAT(refusals("{ a: { run: ls, framing: json } }", "[]"), HasSubstr("f:1:25: stage 'a': '@json' says how"));
+}
+
+std::string over_hosts(const std::string& stages, const std::string& links) {
+  return describe_mistakes("f", beyond_a_row(read("stages: " + stages + "\nlinks: " + links + "\n")));
+}
+
+TEST(FlowFileGraph, NamesWhatIsMoreThanARow) {
+  EXPECT_EQ(over_hosts(kThree, "[ a -> b -> c ]"), "");
+  EXPECT_THAT(over_hosts(kThree, "[ a -> b, a -> c ]"), HasSubstr("f:2:23: the second link that leaves 'a' runs on one machine"));
+  EXPECT_THAT(over_hosts(kThree, "[ a -> c, b -> c ]"), HasSubstr("the second link into 'c'"));
+  EXPECT_THAT(over_hosts(kThree, "[ { link: a -> b -> c, slow: drop } ]"), HasSubstr("'slow' of the link 'a -> b'"));
+  EXPECT_THAT(over_hosts("{ a: { run: ls, stderr: b }, b: { run: wc } }", "[]"),
+              HasSubstr("the link 'a -> b' from stderr"));
+  EXPECT_THAT(over_hosts("{ a: { run: ls }, b: { run: wc }, c: { run: ls }, d: { run: wc } }", "[ a -> b, c -> d ]"),
+              HasSubstr("stage 'c', which begins a second row of stages,"));
+}
+
+TEST(FlowFileGraph, EveryLinkLeadsOnToALaterStage) {
+  auto graph =
+      graph_of(read("stages: { d: { run: d }, a: { run: a }, c: { run: c, stderr: d }, b: { run: b } }\n"
+                    "links: [ a -> b -> d, a -> c -> d ]\n"));
+  ASSERT_TRUE(graph);
+  std::string order;
+  for (const Stage& stage : graph->stages) order += stage.name;
+  EXPECT_EQ(order, "acbd");
+  EXPECT_EQ(graph->links.size(), 5u);
+  for (const Link& link : graph->links) EXPECT_LT(link.from, link.to);
+}
+
+TEST(FlowFileGraph, FramingIsForRecordsThatMeetOthers) {
+  std::string stages = "{ a: { run: ls, framing: json }, b: { run: cat }, c: { run: wc } }";
+  EXPECT_EQ(refusals(stages, "[ a -> b, a -> c ]"), "");
+  EXPECT_THAT(refusals(stages, "[ a -> b -> c ]"), HasSubstr("f:1:25: stage 'a': '@json' says how"));
 }
 
 constexpr const char* kUsers = R"(name: users

@@ -1,0 +1,18 @@
+#pragma once
+// The graph of a flow file, for the engine. What a file can say and this version can't run is refused by name here, and
+// stops being refused when the engine has it.
+// Threading: pure functions.
+#include <expected>
+#include <vector>
+
+#include "flow/flow_file.h"
+#include "flow/graph.h"
+
+namespace sluice::flow {
+
+/// The stages so that every link leads on to a later one, and else in the order of the file; the rightmost of those that
+/// fail is then the furthest down the flow. A stage's variables become a part of its command.
+/// Errors: what is not there yet, all of it, in the order of its places.
+std::expected<FlowGraph, std::vector<FileMistake>> graph_of(const FlowFile& file);
+
+}  // namespace sluice::flow

@@ -1,0 +1,124 @@
+#include "flow/graph_wiring.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+namespace sluice::flow {
+namespace {
+
+// Where a link begins (stdout or stderr of a stage) or ends (stdin of a stage, or the flow's stdout), by number.
+class Ports final {
+ public:
+  explicit Ports(std::size_t stages) : stages_(stages), parent_(3 * stages + 1), links_(3 * stages + 1) {
+    std::iota(parent_.begin(), parent_.end(), std::size_t{0});
+  }
+
+  std::size_t output(std::size_t stage, bool of_errors) const { return 2 * stage + (of_errors ? 1 : 0); }
+  std::size_t input(std::size_t stage) const { return 2 * stages_ + stage; }
+  std::size_t flow_output() const { return 3 * stages_; }
+
+  void count(std::size_t from, std::size_t to) {
+    ++links_[from];
+    ++links_[to];
+  }
+  std::size_t links(std::size_t port) const { return links_[port]; }
+
+  void join(std::size_t one, std::size_t other) { parent_[root(one)] = root(other); }
+  std::size_t root(std::size_t port) {
+    while (parent_[port] != port) port = parent_[port] = parent_[parent_[port]];
+    return port;
+  }
+
+ private:
+  std::size_t stages_;
+  std::vector<std::size_t> parent_;
+  std::vector<std::size_t> links_;
+};
+
+class WiringWork final {
+ public:
+  explicit WiringWork(const FlowGraph& graph) : graph_(graph), ports_(graph.stages.size()) {}
+
+  Wiring run() {
+    find_flow_ends();
+    for (const Link& link : graph_.links) ports_.count(output_of(link), ports_.input(link.to));
+    for (const Link& link : graph_.links) {
+      bool alone = ports_.links(output_of(link)) == 1 && ports_.links(ports_.input(link.to)) == 1;
+      wiring_.plain.push_back(alone && !link.of_errors && link.slow.kind == SlowPolicy::Kind::block);
+      if (!wiring_.plain.back()) ports_.join(output_of(link), ports_.input(link.to));
+    }
+    for (std::size_t stage : merged_into_stdout_) ports_.join(ports_.output(stage, false), ports_.flow_output());
+    make_junctions();
+    return std::move(wiring_);
+  }
+
+ private:
+  std::size_t output_of(const Link& link) const { return ports_.output(link.from, link.of_errors); }
+
+  void find_flow_ends() {
+    std::vector<bool> follows(graph_.stages.size()), leads_on(graph_.stages.size());
+    for (const Link& link : graph_.links) {
+      follows[link.to] = true;
+      if (!link.of_errors) leads_on[link.from] = true;
+    }
+    std::size_t first = static_cast<std::size_t>(std::ranges::find(follows, false) - follows.begin());
+    if (std::ranges::count(follows, false) == 1) wiring_.reads_stdin = first;
+    for (std::size_t i = 0; i < graph_.stages.size(); ++i)
+      if (graph_.stages[i].reads_stdin) wiring_.reads_stdin = i;
+    for (std::size_t i = 0; i < leads_on.size(); ++i)
+      if (!leads_on[i]) merged_into_stdout_.push_back(i);
+    if (merged_into_stdout_.size() != 1) return;
+    wiring_.writes_stdout = merged_into_stdout_.front();
+    merged_into_stdout_.clear();
+  }
+
+  void make_junctions() {
+    for (std::size_t i = 0; i < graph_.links.size(); ++i) {
+      const Link& link = graph_.links[i];
+      if (!wiring_.plain[i]) add(link.from, link.of_errors, link.to, link.slow);
+    }
+    for (std::size_t stage : merged_into_stdout_) add(stage, false, std::nullopt, {});
+  }
+
+  void add(std::size_t from, bool of_errors, std::optional<std::size_t> to, const SlowPolicy& slow) {
+    std::size_t output = ports_.output(from, of_errors);
+    auto [number, is_new] = junction_of_root_.try_emplace(ports_.root(output), wiring_.junctions.size());
+    if (is_new) wiring_.junctions.emplace_back();
+    Junction& junction = wiring_.junctions[number->second];
+    auto [input, first_from] = place_.try_emplace(output, junction.inputs.size());
+    if (first_from) junction.inputs.push_back(input_of(from, of_errors));
+    auto [into, first_into] =
+        place_.try_emplace(to ? ports_.input(*to) : ports_.flow_output(), junction.outputs.size());
+    if (first_into) junction.outputs.push_back({.stage = to});
+    junction.paths.push_back({.input = input->second, .output = into->second, .slow = slow});
+  }
+
+  Junction::Input input_of(std::size_t stage, bool of_errors) const {
+    Junction::Input input{.stage = stage, .of_errors = of_errors};
+    if (of_errors) return input;  // messages are lines, and everybody is to have them
+    input.share = graph_.stages[stage].share;
+    input.framing = graph_.stages[stage].words.framing.value_or(RecordFraming::lines);
+    return input;
+  }
+
+  const FlowGraph& graph_;
+  Ports ports_;
+  Wiring wiring_;
+  std::vector<std::size_t> merged_into_stdout_;
+  std::map<std::size_t, std::size_t> junction_of_root_;
+  std::map<std::size_t, std::size_t> place_;  // of a port in its junction
+};
+
+}  // namespace
+
+bool Wiring::output_at_junction(std::size_t stage) const {
+  return std::ranges::any_of(junctions, [&](const Junction& junction) {
+    return std::ranges::any_of(junction.inputs,
+                               [&](const auto& input) { return input.stage == stage && !input.of_errors; });
+  });
+}
+
+Wiring wire(const FlowGraph& graph) { return WiringWork(graph).run(); }
+
+}  // namespace sluice::flow
