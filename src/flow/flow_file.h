@@ -30,9 +30,6 @@ struct SlowPolicy {
   ByteCount spill_max;  // of `spill`: what is kept on disk
 };
 
-/// Whether a worker that has ended is started anew.
-enum class Restart { never, on_failure, always };
-
 struct FileStage {
   std::string name;
   TextPlace place;

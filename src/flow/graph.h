@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "flow/restart.h"
 #include "flow/shell_text.h"
 #include "flow/stage_words.h"
 
@@ -25,6 +26,9 @@ struct Stage {
   // In place of what holds for the whole flow:
   std::optional<std::uint32_t> retries;      // of a record that failed
   std::optional<double> records_per_second;  // at most
+  // Of a worker:
+  std::uint32_t concurrency = 0;  // records that it works on at a time; 0: as many as it wishes
+  Restart restart = Restart::never;
 };
 
 struct Link {

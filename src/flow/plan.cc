@@ -12,9 +12,12 @@ namespace {
 // Columns of a command in the table.
 constexpr std::size_t kCommandColumns = 60;
 constexpr const char* kHere = "here";
+// Tells a worker that its stdin is the socket of its stage (docs/protocol-workers.md).
+constexpr const char* kWorkerVariable = "SLUICE_WORKER_FD=0";
 
 void take_record_words(const StageWords& words, PlannedStage& stage) {
-  stage.mode = words.each      ? RecordMode::each
+  stage.mode = words.worker    ? RecordMode::worker
+               : words.each    ? RecordMode::each
                : words.map     ? RecordMode::map
                : words.workers ? RecordMode::spread
                                : RecordMode::none;
@@ -58,6 +61,8 @@ std::string workers_of(const PlannedStage& stage) {
       return workers + ": ";
     case RecordMode::map:
       return workers + ", a record out for each in: ";
+    case RecordMode::worker:
+      return workers + " of the library: ";
     case RecordMode::each:
       break;
   }
@@ -111,7 +116,10 @@ void join(const FlowGraph& graph, bool exact, Plan& plan) {
       pass_input(to);
     }
   }
-  for (PlannedStage& stage : plan.stages) stage.program.by_job = runs_by_job(stage);
+  for (PlannedStage& stage : plan.stages) {
+    stage.program.by_job = runs_by_job(stage);
+    if (stage.mode == RecordMode::worker) stage.program.variables.emplace_back(kWorkerVariable);
+  }
   if (plan.stages.front().workers > 0) pass_input(plan.stages.front());
   if (plan.stages.back().workers > 0) pass_output(plan.stages.back());
 }
@@ -141,7 +149,7 @@ std::string describe_links(const Plan& plan) {
 }
 
 // What each stage promises, the weakest first.
-enum class Promise { spread_with_losses, spread, filter, each, map };
+enum class Promise { spread_with_losses, spread, filter, each, worker, map };
 
 Promise promise_of(const PlannedStage& stage, bool losses_allowed) {
   switch (stage.mode) {
@@ -151,6 +159,8 @@ Promise promise_of(const PlannedStage& stage, bool losses_allowed) {
       return losses_allowed ? Promise::spread_with_losses : Promise::spread;
     case RecordMode::map:
       return Promise::map;
+    case RecordMode::worker:
+      return Promise::worker;
     case RecordMode::each:
       break;
   }
@@ -182,6 +192,11 @@ std::string describe_promise(const Plan& plan) {
           "every record answered once, {}; what a worker that dies has not answered runs again; what "
           "fails for good {}",
           order, failed);
+    case Promise::worker:
+      return fmt::format(
+          "what a worker wrote for a record goes on once, {}, when it says that the record is done; what one that dies "
+          "has not said that of runs again; what fails for good {}",
+          order, failed);
     case Promise::each:
       break;
   }
@@ -198,6 +213,8 @@ Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
   for (const Stage& stage : graph.stages)
     plan.stages.push_back(PlannedStage{.command = stage.command,
                                        .at_words = stage.words.written,
+                                       .concurrency = stage.concurrency,
+                                       .restart = stage.restart,
                                        .retries = stage.retries,
                                        .records_per_second = stage.records_per_second});
   place(graph, plan);

@@ -243,7 +243,10 @@ std::optional<std::string> not_yet_runnable(const StageWords& words) {
 
 std::optional<std::string> not_yet_over_hosts(const StageWords& words) {
   if (!takes_records(words)) return std::nullopt;
-  std::string word = words.each ? "@each" : words.map ? "@map" : fmt::format("@x{}", words.workers.value_or(1));
+  std::string word = words.worker ? "worker"
+                     : words.each ? "@each"
+                     : words.map  ? "@map"
+                                  : fmt::format("@x{}", words.workers.value_or(1));
   return fmt::format(
       "'{}' runs on this machine alone, in a text without a place; over hosts it needs records on "
       "links between them, which this version does not have yet",

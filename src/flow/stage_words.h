@@ -28,6 +28,7 @@ struct StageWords {
   Whereabouts where;
   std::optional<std::uint32_t> workers;  // @x8
   bool map = false;
+  bool worker = false;                // of a flow file: it is linked with the library
   std::optional<std::uint32_t> each;  // records a process; @each is 1
   std::optional<RecordFraming> framing;
   bool ordered = false;
@@ -39,7 +40,7 @@ struct StageWords {
 };
 
 /// It takes records, and not bytes.
-inline bool takes_records(const StageWords& words) { return words.workers || words.map || words.each; }
+inline bool takes_records(const StageWords& words) { return words.workers || words.map || words.each || words.worker; }
 
 /// Workers of one stage at most: each is a process.
 inline constexpr std::uint32_t kWorkersMax = 10'000;

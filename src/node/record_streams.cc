@@ -16,6 +16,7 @@
 #include "node/each_stage.h"
 #include "node/job_log.h"
 #include "node/map_stage.h"
+#include "node/worker_stage.h"
 
 namespace sluice::node {
 namespace {
@@ -121,7 +122,9 @@ struct RecordStreams::Impl {
       job_ends.put(index, std::move(end));
       tell();
     };
-    auto error = planned.mode == flow::RecordMode::each ? start_each(stream, on_end) : start_map(stream, on_end);
+    auto error = planned.mode == flow::RecordMode::each     ? start_each(stream, on_end)
+                 : planned.mode == flow::RecordMode::worker ? start_worker(stream, on_end)
+                                                            : start_map(stream, on_end);
     if (!error) return;
     if (*error == EPIPE)
       return on_end({.kind = JobStageEnd::Kind::reader_gone, .status = exec::ProcessStatus::ended_by(SIGPIPE)});
@@ -166,6 +169,22 @@ struct RecordStreams::Impl {
                                      .buries = letters.has_value()},
                             .ordered = planned.ordered};
     auto running = start_map_stage(std::move(stream.streams), std::move(options), std::move(on_end));
+    if (!running) return running.error();
+    stream.running = *std::move(running);
+    return std::nullopt;
+  }
+
+  std::optional<int> start_worker(JobStream& stream, std::function<void(JobStageEnd)> on_end) {
+    const flow::PlannedStage& planned = plan.stages[stream.stage];
+    WorkerStageOptions options{.stage = options_of(stream.stage),
+                               .work = {.workers = planned.workers,
+                                        .lanes = planned.by.has_value(),
+                                        .concurrency = planned.concurrency,
+                                        .retries = retries_of(stream.stage),
+                                        .buries = letters.has_value(),
+                                        .restart = planned.restart},
+                               .ordered = planned.ordered};
+    auto running = start_worker_stage(std::move(stream.streams), std::move(options), std::move(on_end));
     if (!running) return running.error();
     stream.running = *std::move(running);
     return std::nullopt;
