@@ -441,6 +441,11 @@ struct Worker::Impl {
     say_hello();
     while (!over) {
       hand_over();
+      while (on_idle && !over && in_work.load() > 0) {
+        on_idle();
+        if (!may_hand_over()) break;
+        hand_over();
+      }
       if (over || (ended && queue.empty() && in_work.load() == 0)) break;
       {
         Guard guard(mutex);
@@ -510,7 +515,7 @@ struct Worker::Impl {
 
   Worker& worker;
   std::function<void(std::string_view, Input)> on_data;
-  std::function<void()> on_end;
+  std::function<void()> on_idle, on_end;
   int socket = -1;
   int wake[2] = {-1, -1};
   std::thread::id thread;
@@ -581,6 +586,7 @@ void Worker::concurrency(std::uint32_t records) {
 }
 
 void Worker::on_data(std::function<void(std::string_view, Input)> handler) { impl_->on_data = std::move(handler); }
+void Worker::on_idle(std::function<void()> handler) { impl_->on_idle = std::move(handler); }
 void Worker::on_end(std::function<void()> handler) { impl_->on_end = std::move(handler); }
 
 int Worker::run() {

@@ -29,6 +29,11 @@ export interface WorkerOptions {
 export interface WorkerEvents {
   /** A record. A listener that throws, or whose promise is rejected, has failed it. */
   data: [record: any, input: Input];
+  /**
+   * Nothing more can be handed over now, and records are in hand: the moment to commit, and to settle, what was gathered
+   * from several.
+   */
+  idle: [];
   /** The input has ended and every record is settled; worker.write() still works. Nothing is taken later. */
   end: [];
   /** What was written has gone. */
@@ -39,7 +44,7 @@ export class Worker extends EventEmitter {
   constructor(options?: WorkerOptions);
 
   on(event: 'data', listener: (record: any, input: Input) => void | Promise<void>): this;
-  on(event: 'end' | 'drain', listener: () => void): this;
+  on(event: 'idle' | 'end' | 'drain', listener: () => void): this;
 
   /** The number of this worker in its stage, from 1; 0 before it is known. */
   readonly number: number;

@@ -68,6 +68,9 @@ class Worker {
 
   /// Called for each record. `record` is valid until it returns.
   void on_data(std::function<void(std::string_view record, Input input)> handler);
+  /// Called when nothing more can be handed over now, and records are in hand: the moment to commit, and to settle, what
+  /// was gathered from several.
+  void on_idle(std::function<void()> handler);
   /// Called once, when the input has ended and every record is settled. It may write().
   void on_end(std::function<void()> handler);
 

@@ -47,12 +47,26 @@ TEST(FlowFileChain, SetsVariablesInTheShellOfTheStage) {
   EXPECT_EQ(first("run: [echo, a b], env: { A: 1 }").shell_text, "export A=1; exec echo 'a b'");
 }
 
+TEST(FlowFileChain, AWorkerHasItsOwnSettings) {
+  auto graph =
+      chain_of(read("stages: { a: { worker: ./a, concurrency: 9, retries: 2, restart: on-failure, ordered: true, "
+                    "framing: len } }\n"));
+  ASSERT_TRUE(graph);
+  const Stage& stage = graph->stages.front();
+  EXPECT_TRUE(stage.words.worker);
+  EXPECT_TRUE(stage.words.ordered);
+  EXPECT_EQ(stage.words.framing, RecordFraming::len);
+  EXPECT_EQ(stage.concurrency, 9u);
+  EXPECT_EQ(stage.retries, 2u);
+  EXPECT_EQ(stage.restart, Restart::on_failure);
+}
+
 TEST(FlowFileChain, NamesWhatIsNotThereYet) {
   EXPECT_EQ(
       refusals("{ a: { worker: ./a.js, retries: 2 }, b: { run: cat, retries: 1, restart: never } }", "[ a -> b ]"),
-      "f:1:16: 'worker' of stage 'a' needs workers that are linked with the library, which this version does not have "
-      "yet\n"
       "f:1:61: 'retries' of stage 'b' has no records to go by; add 'each: true' or 'map: true'\n");
+  EXPECT_THAT(refusals("{ a: { run: cat, restart: always } }", "[]"),
+              HasSubstr("'restart' of stage 'a' needs stages that are started anew"));
   EXPECT_THAT(refusals(kThree, "[ a -> b, a -> c ]"),
               HasSubstr("the second link that leaves 'a' needs links that copy"));
   EXPECT_THAT(refusals(kThree, "[ a -> c, b -> c ]"), HasSubstr("the second link into 'c' needs links that merge"));

@@ -75,14 +75,31 @@ bool WorkerHand::settle(RecordId first, std::uint32_t count) {
   return true;
 }
 
+// What was before it and behind it become batches of their own: it may come back into the same hand.
 std::optional<RecordBatch> WorkerHand::take(RecordId id) {
   if (!has(id)) return std::nullopt;
   auto found = holding(id);
-  RecordBatch copy = found->second.batch;
-  if (id > found->first) copy.drop_front(static_cast<std::uint32_t>(id - found->first));
-  RecordBatch record = copy.take_front(1);
-  settle(id, 1);
+  RecordId first = found->first;
+  Given whole = std::move(found->second);
+  batches_.erase(found);
+  count_ -= whole.left;
+  bytes_ -= whole.batch.size();
+  auto at = static_cast<std::ptrdiff_t>(id - first);
+  RecordBatch rest = std::move(whole.batch);
+  if (at > 0) put_back(rest.take_front(static_cast<std::uint32_t>(at)), whole.settled.begin());
+  RecordBatch record = rest.take_front(1);
+  if (!rest.empty()) put_back(std::move(rest), whole.settled.begin() + at + 1);
   return record;
+}
+
+void WorkerHand::put_back(RecordBatch batch, std::vector<bool>::const_iterator settled) {
+  std::vector<bool> bits(settled, settled + batch.count());
+  auto left = static_cast<std::uint32_t>(std::ranges::count(bits, false));
+  if (left == 0) return;
+  count_ += left;
+  bytes_ += batch.size();
+  RecordId first = batch.first();
+  batches_.emplace(first, Given{std::move(batch), std::move(bits), left});
 }
 
 std::vector<RecordBatch> WorkerHand::take_all() {

@@ -40,6 +40,7 @@ class WorkerHand final {
   Batches::iterator holding(link::RecordId id);
   Batches::const_iterator holding(link::RecordId id) const;
   bool has_all(link::RecordId first, std::uint32_t count) const;
+  void put_back(link::RecordBatch batch, std::vector<bool>::const_iterator settled);
 
   Batches batches_;  // by their first id
   std::uint64_t count_ = 0;

@@ -168,6 +168,14 @@ def test_records_are_settled_in_any_order(start):
     stage.finish()
 
 
+def test_what_is_gathered_is_settled_when_nothing_more_can_be_handed_over(start):
+    stage = start().begin(concurrency=10)
+    ids = stage.give(*[f"batch:{number}" for number in range(25)])
+    stage.end()
+    assert stage.exit_status() == 0 and stage.finished, stage.described()
+    assert outputs(stage, ids) == [b"%d" % number for number in range(25)]
+
+
 def test_what_is_settled_later_is_said_at_once(start):
     stage = start().begin()
     ids = stage.give("later:50:a")

@@ -225,19 +225,23 @@ class Worker extends EventEmitter {
     if (this.#handing || this.#over) return;
     this.#handing = true;
     const listeners = this.listeners('data');
-    while (this.#queue.length > 0) {
-      const batch = this.#queue[0];
-      while (batch.left > 0) {
-        if (this.#paused || this.#full || this.#working >= this.#concurrency) {
-          this.#handing = false;
-          return;
-        }
-        this.#call(listeners, batch);
-      }
-      this.#queue.shift();
-    }
+    do {
+      this.#handOverQueued(listeners);
+    } while (this.#working > 0 && this.emit('idle') && this.#mayHandOver());
     this.#handing = false;
-    if (this.#ended && this.#working === 0) this.#whenFinished();
+    if (this.#ended && this.#queue.length === 0 && this.#working === 0) this.#whenFinished();
+  }
+
+  #mayHandOver() {
+    return this.#queue.length > 0 && !this.#paused && !this.#full && this.#working < this.#concurrency;
+  }
+
+  #handOverQueued(listeners) {
+    while (this.#mayHandOver()) {
+      const batch = this.#queue[0];
+      while (batch.left > 0 && this.#mayHandOver()) this.#call(listeners, batch);
+      if (batch.left === 0) this.#queue.shift();
+    }
   }
 
   #call(listeners, batch) {

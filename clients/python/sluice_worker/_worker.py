@@ -93,7 +93,7 @@ class Worker:
     def __init__(self, concurrency=1, threads=False):
         self._concurrency = max(1, int(concurrency))
         self._threads = threads
-        self._on_data = self._on_end = None
+        self._on_data = self._on_idle = self._on_end = None
         self._socket = None
         self._wake_read = self._wake_write = -1
         self._thread = 0
@@ -115,6 +115,12 @@ class Worker:
     def on_data(self, handler):
         """The handler of a record: handler(record, item), with the record as bytes. Works as a decorator."""
         self._on_data = handler
+        return handler
+
+    def on_idle(self, handler):
+        """Called when nothing more can be handed over now, and records are in hand: the moment to commit, and to settle,
+        what was gathered from several. Works as a decorator."""
+        self._on_idle = handler
         return handler
 
     def on_end(self, handler):
@@ -243,6 +249,11 @@ class Worker:
         poller.register(self._wake_read, select.POLLIN)
         while True:
             self._hand_over(call)
+            while self._on_idle and self._working() > 0:
+                self._on_idle()
+                if not self._may_hand_over():
+                    break
+                self._hand_over(call)
             if self._ended and not self._queue and self._working() == 0:
                 break
             self.flush()

@@ -65,6 +65,7 @@ int main(int count, char** arguments) {
   if (const char* records = option(count, arguments, "--concurrency"))
     worker.concurrency(static_cast<std::uint32_t>(std::stoul(records)));
   std::vector<sluice::Input> held;
+  std::vector<std::pair<sluice::Input, std::string>> batch;
   worker.on_data([&](std::string_view record, sluice::Input input) {
     auto [verb, argument] = split(record);
     if (verb == "echo") {
@@ -90,6 +91,8 @@ int main(int count, char** arguments) {
     } else if (verb == "release") {
       for (; !held.empty(); held.pop_back()) answer(held.back(), "released");
       input.done();
+    } else if (verb == "batch") {
+      batch.emplace_back(input, std::string(argument));
     } else if (verb == "later") {
       auto [milliseconds, output] = split(argument);
       later(milliseconds, [input, text = std::string(output)] { answer(input, text); });
@@ -109,6 +112,10 @@ int main(int count, char** arguments) {
     } else {
       answer(input, record);
     }
+  });
+  worker.on_idle([&] {
+    for (auto& [input, output] : batch) answer(input, output);
+    batch.clear();
   });
   if (has(count, arguments, "--last-words")) worker.on_end([&] { worker.write("last words"); });
   return worker.run();

@@ -12,6 +12,7 @@ const option = (name) => {
 const count = option('--source');
 const worker = new Worker({ concurrency: Number(option('--concurrency') ?? 1), source: count !== undefined });
 const held = [];
+const batch = [];
 
 function answer(input, ...outputs) {
   for (const output of outputs) input.write(output);
@@ -48,6 +49,7 @@ const verbs = {
     while (held.length > 0) answer(held.pop(), 'released');
     input.done();
   },
+  batch: (input, argument) => batch.push([input, argument]),
   later: (input, argument) => {
     const [milliseconds, output] = split(argument);
     setTimeout(() => answer(input, output), Number(milliseconds));
@@ -75,6 +77,10 @@ worker.on('data', (record, input) => {
   const [verb, argument] = split(record);
   if (Object.hasOwn(verbs, verb)) verbs[verb](input, argument, record);
   else answer(input, record);
+});
+
+worker.on('idle', () => {
+  for (const [input, output] of batch.splice(0)) answer(input, output);
 });
 
 if (process.argv.includes('--last-words')) worker.on('end', () => worker.write('last words'));

@@ -39,6 +39,7 @@ def numbers(count):
 
 worker = Worker(concurrency=int(option("--concurrency", 1)))
 held = []
+batch = []
 
 
 @worker.on_data
@@ -71,6 +72,8 @@ def data(record, item):
         while held:
             answer(held.pop(), b"released")
         item.done()
+    elif verb == b"batch":
+        batch.append((item, argument))
     elif verb == b"later":
         milliseconds, _, output = argument.partition(b":")
         later(milliseconds, lambda: answer(item, output))
@@ -89,6 +92,13 @@ def data(record, item):
         item.done()
     else:
         answer(item, record)
+
+
+@worker.on_idle
+def commit():
+    for item, output in batch:
+        answer(item, output)
+    batch.clear()
 
 
 if "--last-words" in sys.argv:
