@@ -50,7 +50,7 @@ struct WorkerWorkOptions {
   std::size_t hand_bytes_max = std::size_t{4} << 20;   // of one worker, whatever it grants
   std::size_t give_bytes_max = std::size_t{64} << 10;  // at once
   std::uint32_t part_max = 64;                         // suspects that are given at once
-  std::uint32_t endings_max = 3;                       // in a row, of a seat with nothing in hand or settled
+  std::uint32_t endings_max = 5;                       // in a row, of a seat with nothing in hand or settled
   Duration hello_wait = std::chrono::seconds(30);
   Duration backoff_first = std::chrono::milliseconds(100);
   Duration backoff_max = std::chrono::seconds(10);

@@ -405,10 +405,10 @@ TEST_F(WorkerWorkTest, AWorkerThatFailsIsReplacedAfterARestThatGrows) {
 
 TEST_F(WorkerWorkTest, ProcessesThatEndWithoutDoingAnythingBreakTheStage) {
   with({.restart = Restart::always});
-  for (int ending = 1; ending <= 4; ++ending) {
+  for (int ending = 1; ending <= 6; ++ending) {
     EXPECT_EQ(poll(0).kind, ActionKind::start);
     ended(0, EndKind::failed);
-    EXPECT_EQ(work_->broken().has_value(), ending == 4);
+    EXPECT_EQ(work_->broken().has_value(), ending == 6);
     rest();
   }
   EXPECT_EQ(work_->broken()->why, Why::idle_endings);

@@ -12,7 +12,7 @@ from stage import Stage
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORKERS = ROOT / "tests/conformance/workers"
-LIBRARIES = ["cpp", "node", "python"]
+LIBRARIES = ["cpp", "node", "python", "python-coroutine"]
 
 
 def pytest_addoption(parser):
@@ -44,8 +44,8 @@ def worker(request):
         if node is None:
             pytest.skip("node is not installed")
         return [node, str(WORKERS / "conformance.js")]
-    if request.param == "python":
-        return ["/usr/bin/python3", str(WORKERS / "conformance.py")]
+    if request.param.startswith("python"):
+        return ["/usr/bin/python3", str(WORKERS / "conformance.py"), *(["--coroutine"] if "-" in request.param else [])]
     return shlex.split(request.param)
 
 

@@ -89,12 +89,18 @@ class Reader:
 
     def __init__(self):
         self.record_max = 64 << 20
-        self._buffer = b""
+        self._pieces = []  # of a frame that is not whole
+        self._missing = 0  # so many bytes at least
 
     def frames(self, data):
         """The frames that are whole now, as (kind, body)."""
-        buffer = self._buffer + data if self._buffer else data
+        self._pieces.append(data)
+        self._missing -= len(data)
+        if self._missing > 0:
+            return
+        buffer = data if len(self._pieces) == 1 else b"".join(self._pieces)
         at = 0
+        wanted = HEADER.size
         try:
             while len(buffer) - at >= HEADER.size:
                 size, kind, *zeros = _HEADER_READ.unpack_from(buffer, at)
@@ -102,12 +108,16 @@ class Reader:
                     raise ProtocolError(f"what it sent is no header of a frame: {bytes(buffer[at:at + 8])!r}")
                 if size > (max(self.record_max + 64, BATCH_MAX) if kind == RECORDS else BODY_MAX):
                     raise ProtocolError(f"it sent a frame that is too long: {size} bytes")
-                if len(buffer) - at - HEADER.size < size:
+                wanted = HEADER.size + size
+                if len(buffer) - at < wanted:
                     break
-                at += HEADER.size + size
+                at += wanted
+                wanted = HEADER.size
                 yield kind, buffer[at - size:at]
         finally:
-            self._buffer = buffer[at:]
+            rest = buffer[at:]
+            self._pieces = [rest] if rest else []
+            self._missing = wanted - len(rest)
 
 
 def welcome(body):

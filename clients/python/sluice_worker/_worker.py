@@ -64,10 +64,12 @@ class Input:
         self._settled = True
         worker = self._worker
         worker._done.append(self.id)
-        if get_ident() == worker._thread:
-            worker._settled += 1
-        else:
+        if get_ident() != worker._thread:
             worker._settled_elsewhere()
+            return
+        worker._settled += 1
+        if worker._soon:
+            worker._soon()
 
     def fail(self, reason=""):
         """It could not be done. What was written for it is dropped; `reason` is for people."""
@@ -76,10 +78,12 @@ class Input:
         self._settled = True
         worker = self._worker
         worker._control.append(_wire.fail(self.id, str(reason)))
-        if get_ident() == worker._thread:
-            worker._settled += 1
-        else:
+        if get_ident() != worker._thread:
             worker._settled_elsewhere()
+            return
+        worker._settled += 1
+        if worker._soon:
+            worker._soon()
 
 
 class Worker:
@@ -87,7 +91,7 @@ class Worker:
 
     concurrency: how many records are worked on at a time; `concurrency` in the flow file goes first.
     threads: each of these gets a thread of its own, for handlers that wait. A handler that is a coroutine function is run
-    by an event loop, and needs none.
+    by an event loop, and needs none; it and all that it calls are on one thread.
     """
 
     def __init__(self, concurrency=1, threads=False):
@@ -107,7 +111,8 @@ class Worker:
         self._outputs, self._done, self._control = [], [], []
         self._size = 0
         self._paused = self._leaving = self._ended = self._closed = self._waiting = self._source = False
-        self._executor = self._loop = None
+        self._executor = None
+        self._soon = None  # of an event loop: sends and hands over when its callbacks have returned
         self.number = 0  # of this worker in its stage, from 1; known once a record has come
 
     # --- what it is to do -----------------------------------------------------------------------------------------
@@ -235,33 +240,78 @@ class Worker:
         self.flush()
 
     def _run(self):
-        handler = self._on_data
+        if inspect.iscoroutinefunction(self._on_data):
+            asyncio.run(self._run_in_loop())
+            self._finish()
+            return
         call = self._call
-        if inspect.iscoroutinefunction(handler):
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, daemon=True).start()
-            call = self._call_coroutine
-        elif self._threads:
+        if self._threads:
             self._executor = ThreadPoolExecutor(max_workers=1000)
             call = self._call_in_thread
         poller = select.poll()
         poller.register(self._socket, select.POLLIN)
         poller.register(self._wake_read, select.POLLIN)
         while True:
-            self._hand_over(call)
-            while self._on_idle and self._working() > 0:
-                self._on_idle()
-                if not self._may_hand_over():
-                    break
-                self._hand_over(call)
-            if self._ended and not self._queue and self._working() == 0:
+            if self._turn(call):
                 break
-            self.flush()
             self._wait(poller)
-        self.flush()  # what was said up to here goes before the last words
-        if self._on_end:
-            self._on_end()
         self._finish()
+
+    async def _run_in_loop(self):
+        loop = asyncio.get_running_loop()
+        finished = loop.create_future()
+        tasks = set()
+        awaited = False
+
+        def call(record, item):
+            task = loop.create_task(self._call_coroutine(record, item))
+            tasks.add(task)
+            task.add_done_callback(lambda _: (tasks.discard(task), soon()))
+
+        def turn():
+            nonlocal awaited
+            awaited = False
+            if self._turn(call) and not finished.done():
+                finished.set_result(None)
+
+        def soon():
+            nonlocal awaited
+            if not awaited:
+                awaited = True
+                loop.call_soon(turn)
+
+        def receive():
+            try:
+                self._receive()
+                soon()
+            except Exception as error:
+                loop.remove_reader(self._socket)
+                if not finished.done():
+                    finished.set_exception(error)
+
+        self._soon = soon
+        loop.add_reader(self._socket, receive)
+        loop.add_reader(self._wake_read, lambda: (os.read(self._wake_read, 4096), soon()))
+        self._waiting = True  # for other threads
+        try:
+            await finished
+        finally:
+            self._soon = None
+            loop.remove_reader(self._socket)
+            loop.remove_reader(self._wake_read)
+            for task in tasks:
+                task.cancel()
+
+    def _turn(self, call):
+        """Hands over what may be, and sends what there is. True: the input has ended, and everything is settled."""
+        self._hand_over(call)
+        while self._on_idle and self._working() > 0:
+            self._on_idle()
+            if not self._may_hand_over():
+                break
+            self._hand_over(call)
+        self.flush()
+        return self._at_end()
 
     def _run_source(self, records):
         while not self.number:
@@ -287,6 +337,8 @@ class Worker:
         self._finish()
 
     def _finish(self):
+        if self._on_end:
+            self._on_end()
         self._control.append(_wire.frame(_wire.FINISHED))
         self.flush()
         while self._closed:
@@ -295,7 +347,7 @@ class Worker:
 
     def _wait(self, poller):
         self._waiting = True
-        ready = self._may_hand_over() or (self._ended and not self._queue and self._working() == 0)
+        ready = self._may_hand_over() or self._at_end()
         events = [] if ready else poller.poll()
         self._waiting = False
         for descriptor, _ in events:
@@ -341,6 +393,9 @@ class Worker:
     def _working(self):
         return self._started - self._settled - self._others_settled
 
+    def _at_end(self):
+        return self._ended and not self._queue and self._working() == 0
+
     def _may_hand_over(self):
         return bool(self._queue) and not self._paused and self._working() < self._concurrency
 
@@ -367,14 +422,11 @@ class Worker:
     def _call_in_thread(self, record, item):
         self._executor.submit(self._call, record, item)
 
-    def _call_coroutine(self, record, item):
-        async def call():
-            try:
-                await self._on_data(record, item)
-            except Exception as error:
-                self._fail(item, error)
-
-        asyncio.run_coroutine_threadsafe(call(), self._loop)
+    async def _call_coroutine(self, record, item):
+        try:
+            await self._on_data(record, item)
+        except Exception as error:
+            self._fail(item, error)
 
     @staticmethod
     def _fail(item, error):
@@ -401,6 +453,8 @@ class Worker:
         self._size += len(record) + 12
         if self._size >= _FLUSH_AT:
             self.flush()
+        elif self._soon:
+            self._soon()
 
     def _settled_elsewhere(self):
         with self._settle_lock:
@@ -414,6 +468,8 @@ class Worker:
         self._control.append(_wire.credit(self._concurrency, records, _AHEAD_BYTES))
         if get_ident() != self._thread:
             self._send_now()
+        elif self._soon:
+            self._soon()
 
     def _send_now(self):
         self.flush()

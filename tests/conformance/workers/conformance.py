@@ -94,6 +94,13 @@ def data(record, item):
         answer(item, record)
 
 
+if "--coroutine" in sys.argv:
+
+    @worker.on_data
+    async def in_loop(record, item):
+        data(record, item)
+
+
 @worker.on_idle
 def commit():
     for item, output in batch:
