@@ -67,6 +67,7 @@ WorkerWork::Outcome WorkerWork::on_credit(Worker worker, const link::WorkerCredi
   Seat& seat = seats_[worker];
   if (!speaks(seat)) return Refusal("it granted credit before it said hello");
   seat.credit = credit;
+  seat.granted = true;
   if (credit.concurrency > 0) seat.concurrency = credit.concurrency;
   return {};
 }
@@ -92,8 +93,7 @@ WorkerWork::Outcome WorkerWork::on_failed(Worker worker, const link::WorkerFailu
   std::uint32_t failures = ++failures_[failure.record];
   if (failures > options_.retries) {
     failures_.erase(failure.record);
-    AttemptEnd end{
-        .kind = AttemptEnd::Kind::refused, .status = exec::ProcessStatus::exited(1), .why = failure.reason};
+    AttemptEnd end{.kind = AttemptEnd::Kind::refused, .status = exec::ProcessStatus::exited(1), .why = failure.reason};
     condemn(worker, *std::move(record), failures + record->attempt(), end, Broken::Why::record_failed);
     return {};
   }
@@ -210,7 +210,7 @@ WorkerWork::Action WorkerWork::poll(Worker worker, RecordId limit, TimePoint now
       if (now < seat.rests_until || !wants_start(seat, lane_of(worker))) return nothing();
       seat.state = State::starting;
       seat.fresh = false;
-      seat.said_hello = seat.leaves = seat.finished = seat.alone = seat.careful = seat.draining = false;
+      seat.said_hello = seat.granted = seat.leaves = seat.finished = seat.alone = seat.careful = seat.draining = false;
       seat.doomed_for.clear();
       seat.credit = {};
       seat.hello_due = now + options_.hello_wait;
@@ -272,7 +272,8 @@ std::uint64_t WorkerWork::share_of(const Seat& seat, const Lane& lane) const {
   if (options_.lanes) return lane.waiting.count();
   std::uint64_t takers = 0, records = lane.waiting.count();
   for (const Seat& each : seats_) {
-    bool takes = each.state == State::starting || (each.state == State::open && !each.careful && room(each) > 0);
+    bool starts = each.state == State::starting || (each.state == State::open && !each.granted);
+    bool takes = starts || (each.state == State::open && !each.careful && room(each) > 0);
     if (!takes) continue;
     ++takers;
     records += each.hand.count();

@@ -164,7 +164,8 @@ class WorkerWork final {
     State state = State::none;
     bool fresh = true;  // it was never started
     bool said_hello = false;
-    bool leaves = false;  // it has asked for the end
+    bool granted = false;  // credit, whatever it is
+    bool leaves = false;   // it has asked for the end
     bool finished = false;
     bool kill = false;      // it is doomed, and that is still to be done
     bool alone = false;     // it was given one suspect, and nothing else

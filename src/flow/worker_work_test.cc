@@ -146,11 +146,13 @@ TEST_F(WorkerWorkTest, CreditForBytesHoldsButForOneRecord) {
 TEST_F(WorkerWorkTest, FewRecordsGoToAllWorkersThoseThatStartIncluded) {
   with({.workers = 4});
   for (WorkerWork::Worker worker = 1; worker < 4; ++worker) EXPECT_EQ(poll(worker).kind, ActionKind::start);
+  ASSERT_TRUE(work_->on_hello(1, {.concurrency = 100, .role = "", .library = ""}));
   start(0, 100);
   work_->on_batch(lines(1, 8));
   EXPECT_EQ(given(0).size(), 2u);
   for (WorkerWork::Worker worker = 1; worker < 4; ++worker) {
-    hello(worker, 100);
+    if (worker > 1) hello(worker, 100);
+    credit(worker, 100, 1000);
     EXPECT_EQ(given(worker).size(), 2u);
   }
 }

@@ -526,6 +526,8 @@ class WorkerRunner final {
     bool moved = false;
     while (auto dead = work_.poll_dead()) {
       moved = true;
+      JobStderr& error = seats_[dead->worker].error;
+      error.pump(error_to());  // what it said of the record came before its failure, in another stream
       std::string record;
       link::append_framed(dead->record, tap_.framing(), record);
       DeadLetter letter{.flow = options_.stage.flow,
@@ -534,7 +536,7 @@ class WorkerRunner final {
                         .number = dead->record.first(),
                         .attempts = dead->attempts,
                         .end = dead->end,
-                        .stderr_tail = seats_[dead->worker].error.tail(),
+                        .stderr_tail = error.tail(),
                         .record = std::move(record)};
       if (auto buried = options_.stage.letters->bury(letter); !buried) {
         breaks(125, buried.error());

@@ -14,7 +14,8 @@ namespace {
 std::string account(std::string_view record, const std::string& network) {
   std::string_view name = field(record, "name");
   std::string account;
-  for (char c : name.substr(0, name.find(' '))) account += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (char c : name.substr(0, name.find(' ')))
+    account += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return account.append(".").append(field(record, "id")).append("@").append(network);
 }
 
