@@ -4,7 +4,14 @@
 #include <span>
 #include <utility>
 
+#include "link/large_pipes.h"
+
 namespace sluice::node {
+namespace {
+
+constexpr std::size_t kPipes = 16;  // of a flow, which share what a user has for them
+
+}  // namespace
 
 using link::LocalStream;
 using link::RecordFraming;
@@ -56,6 +63,10 @@ LocalStream::Outcome RecordOutflow::write_some() {
   at_ += outcome.bytes;
   waiting_ -= outcome.bytes;
   written_ += outcome.bytes;
+  if (!enlarged_ && written_ > link::kMuch) {
+    into_.enlarge(link::large_pipe(kPipes));
+    enlarged_ = true;
+  }
   if (at_ < first.size()) return outcome;
   at_ = 0;
   if (first.capacity() <= 2 * kBlock) spare_ = std::move(first);

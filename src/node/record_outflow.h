@@ -51,6 +51,7 @@ class RecordOutflow final {
   std::size_t waiting_ = 0;
   std::size_t block_size_ = 0;  // of the last one, as it was counted
   std::uint64_t written_ = 0;
+  bool enlarged_ = false;
 };
 
 }  // namespace sluice::node
