@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,23 +21,22 @@ namespace sluice::flow {
 
 class UnsettledOutputs final {
  public:
-  /// Of all that is held.
+  /// Of all that is held, and of what holding it takes.
   std::size_t bytes() const { return bytes_; }
   bool empty() const { return fresh_.empty() && kept_.empty(); }
 
   /// `record` stays valid until keep().
   void put(link::RecordId id, std::string_view record) {
     fresh_.push_back({id, record});
-    bytes_ += record.size();
+    bytes_ += size_of(record);
   }
   /// Takes out what was written for the records of these ranges, which lie one behind the other, and calls
-  /// `take(id, record)` for each, in the order in which it was written.
+  /// `take(id, record)` for each: for one record in the order in which it was written.
   template <class Take>
   void settle(std::span<const link::WorkerRange> ranges, Take&& take) {
-    remove(
-        kept_, [](const Kept& kept) { return std::string_view(kept.record); }, ranges, take);
-    remove(
-        fresh_, [](const Fresh& fresh) { return fresh.record; }, ranges, take);
+    if (!kept_.empty())
+      for (const link::WorkerRange& range : ranges) settle_kept(range, take);
+    settle_fresh(ranges, take);
   }
   void drop(link::RecordId id) {
     link::WorkerRange range{.first = id, .count = 1};
@@ -45,7 +44,7 @@ class UnsettledOutputs final {
   }
   /// The buffer of what was put will be used again.
   void keep() {
-    for (const Fresh& fresh : fresh_) kept_.push_back({fresh.id, std::string(fresh.record)});
+    for (const Fresh& fresh : fresh_) kept_[fresh.id].emplace_back(fresh.record);
     fresh_.clear();
   }
   void clear() {
@@ -59,33 +58,41 @@ class UnsettledOutputs final {
     link::RecordId id = 0;
     std::string_view record;
   };
-  struct Kept {
-    link::RecordId id = 0;
-    std::string record;
-  };
+  // Empty ones are kept, too.
+  static std::size_t size_of(std::string_view record) { return record.size() + sizeof(std::string); }
 
   static bool within(link::RecordId id, std::span<const link::WorkerRange> ranges) {
     auto behind = std::ranges::upper_bound(ranges, id, {}, &link::WorkerRange::first);
     return behind != ranges.begin() && id - std::prev(behind)->first < std::prev(behind)->count;
   }
 
-  template <class All, class Show, class Take>
-  void remove(All& all, Show&& show, std::span<const link::WorkerRange> ranges, Take& take) {
-    auto left = all.begin();
-    for (auto each = all.begin(); each != all.end(); ++each) {
-      if (within(each->id, ranges)) {
-        bytes_ -= show(*each).size();
-        take(each->id, show(*each));
-        continue;
+  template <class Take>
+  void settle_kept(const link::WorkerRange& range, Take& take) {
+    auto first = kept_.lower_bound(range.first), each = first;
+    for (; each != kept_.end() && each->first - range.first < range.count; ++each)
+      for (const std::string& record : each->second) {
+        bytes_ -= size_of(record);
+        take(each->first, std::string_view(record));
       }
-      if (left != each) *left = std::move(*each);
-      ++left;
+    kept_.erase(first, each);
+  }
+
+  template <class Take>
+  void settle_fresh(std::span<const link::WorkerRange> ranges, Take& take) {
+    auto left = fresh_.begin();
+    for (const Fresh& fresh : fresh_) {
+      if (within(fresh.id, ranges)) {
+        bytes_ -= size_of(fresh.record);
+        take(fresh.id, fresh.record);
+      } else {
+        *left++ = fresh;
+      }
     }
-    all.erase(left, all.end());
+    fresh_.erase(left, fresh_.end());
   }
 
   std::vector<Fresh> fresh_;
-  std::deque<Kept> kept_;
+  std::map<link::RecordId, std::vector<std::string>> kept_;
   std::size_t bytes_ = 0;
 };
 

@@ -140,6 +140,8 @@ class WorkerFrameReader final {
   void on_bytes(std::size_t size) { end_ += size; }
   /// The next frame; nothing if more bytes are needed. Errors: a sentence; no worker of the protocol sends this.
   std::expected<std::optional<WorkerFrame>, std::string> next();
+  /// Forgets what was put and not cut yet.
+  void drop() { begin_ = end_ = 0; }
   /// The stream may end here.
   bool between_frames() const { return begin_ == end_; }
 

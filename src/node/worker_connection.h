@@ -34,7 +34,8 @@ class WorkerConnection final {
   bool receive();
   /// See WorkerFrameReader.
   auto next() { return reader_.next(); }
-  bool between_frames() const { return reader_.between_frames(); }
+  /// What it has said counts no more.
+  void drop_received() { reader_.drop(); }
 
  private:
   WorkerConnection(UniqueFd socket, std::size_t record_max) : socket_(std::move(socket)), reader_(record_max) {}

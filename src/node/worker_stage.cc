@@ -47,16 +47,20 @@ using namespace std::chrono_literals;
 // Outputs that wait for the reader, those of @ordered that wait for their turn, and those of records that one worker
 // has not settled.
 constexpr std::size_t kOutputMax = std::size_t{512} << 10, kOrderMax = std::size_t{8} << 20;
-constexpr std::size_t kUnsettledMax = std::size_t{64} << 20;
+constexpr std::size_t kUnsettledMax = std::size_t{128} << 20;  // and one longest record
 // Frames that wait for a worker to read them; one record may be longer.
 constexpr std::size_t kUnsentMax = std::size_t{128} << 10;
 // What a process that has ended leaves open is read no longer than that.
 constexpr Duration kOutputLinger = 100ms;
 // Between closing its connection and its end, for a process that did not say that it has finished.
 constexpr Duration kEndWait = 2s;
+// For a worker that was refused, so that it can say why.
+constexpr Duration kRefusalWait = 500ms;
 // For a worker whose outputs nobody wants any more.
 constexpr Duration kCancelWait = 2s;
 constexpr Duration kBackgroundWait = 200ms;
+// A worker that never stops writing must not keep the stage from its other duties.
+constexpr std::uint32_t kReadsAtOnce = 8, kStepsMax = 64;
 constexpr std::size_t kCommandColumns = 60;
 
 // A worker and its process, if it has one.
@@ -91,9 +95,10 @@ class WorkerRunner final {
   }
 
   JobStageEnd run(int stop, int wake) {
-    while (!end_) {
+    for (std::uint32_t steps = 1; !end_; ++steps) {
       bool moved = step();
-      if (!end_ && !moved && !wait(stop, wake)) end_ = JobStageEnd{.kind = Kind::reader_gone};
+      bool looks = !moved || steps % kStepsMax == 0;
+      if (!end_ && looks && !wait(stop, wake, !moved)) end_ = JobStageEnd{.kind = Kind::reader_gone};
     }
     if (end_->kind != Kind::broken) outflow_.close();
     return *end_;
@@ -199,8 +204,8 @@ class WorkerRunner final {
           link::append_worker_frame(seat.connection.outgoing(), WorkerFrameKind::end);
           break;
         case WorkerWork::Action::Kind::kill:
-          jobs_.signal(seat.job, SIGKILL);
           seat.doomed = true;
+          seat.kill_due = now_ + kRefusalWait;
           break;
       }
       moved = true;
@@ -247,7 +252,8 @@ class WorkerRunner final {
   bool hear(Worker worker) {
     Seat& seat = seats_[worker];
     bool moved = false;
-    while (!end_ && hears() && seat.connection.receive()) {
+    for (std::uint32_t reads = 0; reads < kReadsAtOnce; ++reads) {
+      if (end_ || !hears() || !seat.connection.receive()) break;
       moved = true;
       take_frames(worker);
       seat.outputs.keep();
@@ -258,19 +264,17 @@ class WorkerRunner final {
 
   void take_frames(Worker worker) {
     Seat& seat = seats_[worker];
+    if (seat.doomed || reader_gone_) return seat.connection.drop_received();
     while (!end_) {
       auto frame = seat.connection.next();
-      if (seat.doomed || reader_gone_) {
-        if (!frame || !*frame) return;
-        continue;
-      }
       if (!frame) return doom(worker, frame.error());
       if (!*frame) break;
       if (auto taken = take(worker, **frame); !taken) return doom(worker, taken.error());
     }
-    if (seat.outputs.bytes() > std::max(kUnsettledMax, options_.stage.cut.record_max))
-      doom(worker, fmt::format("it has written more than {} MiB for records that it has not said are done",
-                               std::max(kUnsettledMax, options_.stage.cut.record_max) >> 20));
+    std::size_t most = kUnsettledMax + options_.stage.cut.record_max;
+    if (seat.outputs.bytes() > most)
+      doom(worker,
+           fmt::format("it has written more than {} MiB for records that it has not said are done", most >> 20));
   }
 
   WorkerWork::Outcome take(Worker worker, const WorkerFrame& frame) {
@@ -513,7 +517,7 @@ class WorkerRunner final {
       Seat& seat = seats_[worker];
       if (!seat.kill_due || now_ < *seat.kill_due || seat.job == 0 || seat.status) continue;
       seat.kill_due.reset();
-      if (reader_gone_)
+      if (reader_gone_ || seat.doomed)
         jobs_.signal(seat.job, SIGKILL);
       else
         doom(worker, "it closed its connection before it had finished");
@@ -573,8 +577,8 @@ class WorkerRunner final {
 
   // --- waiting ----------------------------------------------------------------------------------------------------
 
-  // False: told to stop.
-  bool wait(int stop, int wake) {
+  // For something to happen, or only looks whether it has. False: told to stop.
+  bool wait(int stop, int wake, bool blocks) {
     bool waits_for_input = reads() && tap_.records().empty();
     short into_events = outflow_.waiting() == 0 ? 0 : POLLOUT;  // without events: only that nobody reads any more
     short jobs_events = static_cast<short>(jobs_.wants_write() ? POLLIN | POLLOUT : POLLIN);
@@ -595,7 +599,7 @@ class WorkerRunner final {
       short events = static_cast<short>((in ? POLLIN : 0) | (out ? POLLOUT : 0));
       polled_.push_back({.fd = events != 0 ? connection.descriptor() : -1, .events = events, .revents = 0});
     }
-    ::poll(polled_.data(), polled_.size(), timeout_ms(in_background));
+    ::poll(polled_.data(), polled_.size(), blocks ? timeout_ms(in_background) : 0);
     now_ = Clock::now();
     if (polled_[0].revents != 0) return false;
     if (polled_[1].revents != 0) drain(wake);

@@ -318,8 +318,9 @@ def test_kills_of_workers_lose_and_repeat_nothing(household, chance, ordered):
     ("exit 3", 3, ["`exit 3` exited with status 3 before it said hello", "linked with a library"]),
     ("kill -9 $$", 137, ["was ended by signal 9 before it said hello"]),
     ("echo garbage >&0; sleep 100", 125, ["does not speak the protocol of workers: 'garbage\\x0a'"]),
+    ("exec yes >&0", 125, ["does not speak the protocol of workers: 'y\\x0ay"]),
     ("exec <&-; sleep 100", 125, ["it closed its connection before it had finished"]),
-], ids=["true", "status", "signal", "garbage", "closed"])
+], ids=["true", "status", "signal", "garbage", "much garbage", "closed"])
 def test_a_program_that_is_no_worker_ends_the_flow(household, command, status, words):
     flow = write_flow(household, "run: 'yes'", f"worker: \"{command}\"")
     result = household.run_sluice("run", flow)
@@ -499,7 +500,7 @@ def test_a_worker_that_writes_without_end_for_one_record_loses_its_seat(househol
     flow = write_flow(household, f"worker: {cpp}")
     result = household.run_sluice("run", flow, input=b"many:3000000:" + b"x" * 100 + b"\n", deadline=60)
     assert result.returncode == 125
-    assert b"it has written more than 64 MiB for records that it has not said are done" in result.stderr
+    assert b"it has written more than 192 MiB for records that it has not said are done" in result.stderr
     household.assert_clean()
 
 
