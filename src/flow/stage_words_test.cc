@@ -85,6 +85,9 @@ TEST(StageWords, SaysWhatCannotRunYet) {
   EXPECT_EQ(not_yet_runnable(*read({"@x8", "@null"})), std::nullopt);
   EXPECT_TRUE(not_yet_over_hosts(*read({"@x8"})).value_or("").contains("@x8"));
   EXPECT_EQ(not_yet_over_hosts(*read({"@db1"})), std::nullopt);
+  StageWords worker;
+  worker.worker = true;
+  EXPECT_TRUE(not_yet_over_hosts(worker).value_or("").contains("'worker' runs on this machine alone"));
 }
 
 TEST(StageWords, SaysWhatNeedsACluster) {
