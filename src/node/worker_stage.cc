@@ -20,14 +20,13 @@
 #include "link/large_pipes.h"
 #include "link/local_stream.h"
 #include "link/rate_limit.h"
-#include "link/record_order.h"
 #include "node/dead_letters.h"
 #include "node/job_stage_thread.h"
 #include "node/job_stderr.h"
 #include "node/job_trouble.h"
-#include "node/record_outflow.h"
 #include "node/record_tap.h"
 #include "node/worker_connection.h"
+#include "node/worker_output.h"
 #include "node/worker_trouble.h"
 
 namespace sluice::node {
@@ -44,9 +43,7 @@ using link::WorkerFrameKind;
 using link::WorkerRange;
 using namespace std::chrono_literals;
 
-// Outputs that wait for the reader, those of @ordered that wait for their turn, and those of records that one worker
-// has not settled.
-constexpr std::size_t kOutputMax = std::size_t{512} << 10, kOrderMax = std::size_t{8} << 20;
+// What one worker has written for records that it has not settled.
 constexpr std::size_t kUnsettledMax = std::size_t{128} << 20;  // and one longest record
 // Frames that wait for a worker to read them; one record may be longer.
 constexpr std::size_t kUnsentMax = std::size_t{128} << 10;
@@ -83,7 +80,7 @@ class WorkerRunner final {
   WorkerRunner(LocalStream from, LocalStream into, JobStageStreams streams, WorkerStageOptions options)
       : options_(std::move(options)),
         tap_(std::move(from), options_.stage.cut),
-        outflow_(std::move(into), options_.stage.cut.framing),
+        output_(std::move(into), options_.stage.cut.framing, options_.ordered),
         error_(std::move(streams.error)),
         jobs_(std::move(streams.jobs)),
         work_(options_.work),
@@ -100,7 +97,7 @@ class WorkerRunner final {
       bool looks = !moved || steps % kStepsMax == 0;
       if (!end_ && looks && !wait(stop, wake, !moved)) end_ = JobStageEnd{.kind = Kind::reader_gone};
     }
-    if (end_->kind != Kind::broken) outflow_.close();
+    if (end_->kind != Kind::broken) output_.stream().close();
     return *end_;
   }
 
@@ -180,8 +177,6 @@ class WorkerRunner final {
 
   // --- workers ----------------------------------------------------------------------------------------------------
 
-  RecordId limit() const { return options_.ordered && order_.bytes() > kOrderMax ? order_.next() : ~RecordId{0}; }
-
   bool drive(Worker worker) {
     Seat& seat = seats_[worker];
     bool moved = hear(worker);
@@ -189,7 +184,7 @@ class WorkerRunner final {
       moved = seat.connection.flush() || moved;
       if (seat.connection.unsent() > kUnsentMax) return moved;
       if (seat.job != 0 && seat.status) return moved;
-      WorkerWork::Action action = work_.poll(worker, limit(), now_);
+      WorkerWork::Action action = work_.poll(worker, output_.limit(), now_);
       switch (action.kind) {
         case WorkerWork::Action::Kind::nothing:
           return moved;
@@ -247,7 +242,7 @@ class WorkerRunner final {
   // --- what a worker says -----------------------------------------------------------------------------------------
 
   // With a reader that is slower than the workers, these are made to wait.
-  bool hears() const { return outflow_.waiting() <= kOutputMax; }
+  bool hears() const { return !output_.full(); }
 
   bool hear(Worker worker) {
     Seat& seat = seats_[worker];
@@ -338,65 +333,22 @@ class WorkerRunner final {
       if (id != last || id == 0) outcome = work_.may_write(worker, last = id);
       if (!outcome) return;
       if (id != 0) return seat.outputs.put(id, record);
-      ++written_[worker];
-      if (!outflow_.put(record)) holds_delimiter(worker);
+      note_passed(worker, output_.put(record));
     });
     return outcome;
   }
 
-  void holds_delimiter(Worker worker) {
-    breaks(125, fmt::format("worker {} {} wrote a record that holds {}, which ends a record of this stage; "
-                            "'framing: len' takes any",
-                            worker + 1, command(),
-                            tap_.framing() == link::RecordFraming::null ? "a zero byte" : "a line end"));
+  void note_passed(Worker worker, const WorkerOutput::Passed& passed) {
+    if (!passed) return breaks(125, fmt::format("worker {} {} {}", worker + 1, command(), passed.error()));
+    written_[worker] += *passed;
   }
 
   WorkerWork::Outcome take_done(Worker worker, std::vector<WorkerRange> ranges) {
     for (const WorkerRange& range : ranges)
       if (auto done = work_.on_done(worker, range, now_); !done) return done;
     std::ranges::sort(ranges, {}, &WorkerRange::first);
-    if (options_.ordered) {
-      put_in_order(worker, ranges);
-    } else {
-      seats_[worker].outputs.settle(ranges, [&](RecordId, std::string_view record) {
-        ++written_[worker];
-        if (!outflow_.put(record)) holds_delimiter(worker);
-      });
-    }
+    note_passed(worker, output_.settle(seats_[worker].outputs, ranges));
     return {};
-  }
-
-  void put_in_order(Worker worker, const std::vector<WorkerRange>& ranges) {
-    std::vector<std::pair<RecordId, std::string_view>> outputs;
-    std::vector<std::string> kept;  // what is taken out may lie in what is freed
-    seats_[worker].outputs.settle(ranges, [&](RecordId id, std::string_view record) {
-      kept.emplace_back(record);
-      outputs.emplace_back(id, std::string_view());
-    });
-    for (std::size_t i = 0; i < kept.size(); ++i) outputs[i].second = kept[i];
-    written_[worker] += outputs.size();
-    std::ranges::stable_sort(outputs, {}, &std::pair<RecordId, std::string_view>::first);
-    auto output = outputs.begin();
-    for (const WorkerRange& range : ranges) {
-      RecordId at = range.first, end = range.first + range.count;
-      while (at < end) {
-        RecordId next = output != outputs.end() ? std::min(output->first, end) : end;
-        if (next > at) order_.skip(at, static_cast<std::uint32_t>(next - at));
-        at = next;
-        if (at == end) break;
-        std::string framed;
-        for (; output != outputs.end() && output->first == at; ++output)
-          if (!outflow_.frame(output->second, framed)) holds_delimiter(worker);
-        auto size = static_cast<std::uint32_t>(framed.size());
-        if (!end_) order_.put(at, RecordBatch::of_sized(at, std::span(&size, 1), framed));
-        ++at;
-      }
-    }
-    put_out_in_order();
-  }
-
-  void put_out_in_order() {
-    while (auto batch = order_.poll()) outflow_.put_framed(batch->bytes());
   }
 
   // It has lost its seat: what it has is run elsewhere once its process is gone.
@@ -418,8 +370,8 @@ class WorkerRunner final {
 
   bool pass_on() {
     bool moved = false;
-    while (outflow_.waiting() > 0 && !reader_gone_ && !end_) {
-      auto outcome = outflow_.write_some();
+    while (output_.stream().waiting() > 0 && !reader_gone_ && !end_) {
+      auto outcome = output_.stream().write_some();
       if (outcome.status == LocalStream::Status::would_block) break;
       moved = true;
       if (outcome.status == LocalStream::Status::failed)
@@ -435,7 +387,7 @@ class WorkerRunner final {
     reader_gone_ = true;
     work_.stop();
     tap_.close();
-    outflow_.drop();
+    output_.stream().drop();
     for (Seat& seat : seats_) {
       if (seat.job == 0) continue;
       link::append_worker_frame(seat.connection.outgoing(), WorkerFrameKind::cancel);
@@ -546,10 +498,7 @@ class WorkerRunner final {
         breaks(125, buried.error());
         return true;
       }
-      if (options_.ordered) {
-        order_.skip(dead->record.first(), 1);
-        put_out_in_order();
-      }
+      output_.skip(dead->record.first());
       count([](JobStageCounts& counts) { ++counts.dead; });
       work_.on_buried();
     }
@@ -559,7 +508,7 @@ class WorkerRunner final {
   void judge() {
     count([&](JobStageCounts& counts) {
       counts.input_bytes = tap_.bytes();
-      counts.output_bytes = outflow_.written();
+      counts.output_bytes = output_.stream().written();
       for (std::size_t i = 0; i < seats_.size(); ++i) counts.workers[i] = {given_[i], written_[i]};
       counts.retried = work_.retried();
     });
@@ -571,7 +520,7 @@ class WorkerRunner final {
     if (ending() && none_runs)
       end_ = JobStageEnd{.kind = reader_gone_ ? Kind::reader_gone : Kind::ended,
                          .status = reader_gone_ ? exec::ProcessStatus::ended_by(SIGPIPE) : worst_};
-    else if (work_.finished() && outflow_.waiting() == 0 && none_runs)
+    else if (work_.finished() && output_.stream().waiting() == 0 && none_runs)
       end_ = JobStageEnd{.kind = Kind::ended, .status = worst_};
   }
 
@@ -580,13 +529,14 @@ class WorkerRunner final {
   // For something to happen, or only looks whether it has. False: told to stop.
   bool wait(int stop, int wake, bool blocks) {
     bool waits_for_input = reads() && tap_.records().empty();
-    short into_events = outflow_.waiting() == 0 ? 0 : POLLOUT;  // without events: only that nobody reads any more
+    short into_events =
+        output_.stream().waiting() == 0 ? 0 : POLLOUT;  // without events: only that nobody reads any more
     short jobs_events = static_cast<short>(jobs_.wants_write() ? POLLIN | POLLOUT : POLLIN);
     polled_.clear();
     polled_.push_back({.fd = stop, .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = wake, .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = jobs_.descriptor(), .events = jobs_events, .revents = 0});
-    polled_.push_back({.fd = reader_gone_ ? -1 : outflow_.descriptor(), .events = into_events, .revents = 0});
+    polled_.push_back({.fd = reader_gone_ ? -1 : output_.stream().descriptor(), .events = into_events, .revents = 0});
     bool in_background = waits_for_input && tap_.in_background();
     polled_.push_back(
         {.fd = waits_for_input && !in_background ? tap_.descriptor() : -1, .events = POLLIN, .revents = 0});
@@ -636,13 +586,12 @@ class WorkerRunner final {
 
   WorkerStageOptions options_;
   RecordTap tap_;
-  RecordOutflow outflow_;
+  WorkerOutput output_;
   UniqueFd error_;
   exec::JobClient jobs_;
   WorkerWork work_;
   std::vector<Seat> seats_;
   std::optional<link::RateLimit> rate_;
-  link::RecordOrder order_;
   exec::JobNumber last_job_ = 0;
   TimePoint now_{};
   std::vector<pollfd> polled_;
