@@ -7,9 +7,10 @@ declare -A packages=(
   [build]="g++ cmake ninja-build libboost1.81-dev libcli11-dev libfmt-dev libprotobuf-dev libspdlog-dev libssl-dev
            libxxhash-dev libyaml-dev nlohmann-json3-dev protobuf-compiler"
   [test]="ccache libgtest-dev libgmock-dev python3 python3-pytest python3-pexpect python3-pytest-xdist
-          bash dash less fzf zsh fish util-linux procps curl iproute2 nftables openssl"
+          bash dash less fzf zsh fish util-linux procps curl iproute2 nftables openssl
+          make nodejs libsqlite3-dev"
   [fuzz]="clang-19 libclang-rt-19-dev"
-  [bench]="bash dash libgtest-dev libzmq3-dev mbuffer netcat-openbsd openssh-client openssh-server openssl parallel procps python3 serf socat"
+  [bench]="bash dash nodejs libgtest-dev libzmq3-dev mbuffer netcat-openbsd openssh-client openssh-server openssl parallel procps python3 serf socat"
   [lint]="clang-tidy-19 clang-format git"
 )
 

@@ -44,6 +44,9 @@ bool has_each(const flow::FlowGraph& graph) {
 bool has_map(const flow::FlowGraph& graph) {
   return std::ranges::any_of(graph.stages, [](const flow::Stage& stage) { return stage.words.map; });
 }
+bool has_worker(const flow::FlowGraph& graph) {
+  return std::ranges::any_of(graph.stages, [](const flow::Stage& stage) { return stage.words.worker; });
+}
 
 }  // namespace
 
@@ -113,9 +116,10 @@ std::optional<std::string> without_use(const RecordOptions& options, const flow:
                        options.given.front());
   auto given = [&](const char* name) { return std::ranges::find(options.given, name) != options.given.end(); };
   for (const char* name : {"--retries", "--dead-letter"})
-    if (given(name) && !has_each(graph) && !has_map(graph))
-      return fmt::format("run: {}: no stage tells which record has failed, as those of @each and @map do; leave it out",
-                         name);
+    if (given(name) && !has_each(graph) && !has_map(graph) && !has_worker(graph))
+      return fmt::format(
+          "run: {}: no stage tells which record has failed, as those of @each, @map and workers do; leave it out",
+          name);
   for (const char* name : {"--joblog", "--resume"})
     if (given(name) && !has_each(graph))
       return fmt::format("run: {}: no stage has a process for each record (@each) that could be logged; leave it out",

@@ -106,9 +106,11 @@ bool may_run_elsewhere(const Arguments& arguments) {
                              [](std::string_view argument) { return argument.find('@') != std::string_view::npos; });
 }
 
-std::optional<std::string> not_yet_runnable(const flow::FlowGraph& graph) {
+std::optional<std::string> not_yet_over_hosts(const flow::FlowGraph& graph) {
   for (std::size_t i = 0; i < graph.stages.size(); ++i)
-    if (auto reason = flow::not_yet_runnable(graph.stages[i].words)) return fmt::format("stage {}: {}", i + 1, *reason);
+    for (auto judge : {flow::not_yet_runnable, flow::not_yet_over_hosts})
+      if (auto reason = judge(graph.stages[i].words))
+        return fmt::format("{}: {}", title_of_stage(graph.stages[i].name, i), *reason);
   return std::nullopt;
 }
 
@@ -166,7 +168,7 @@ int run_verb(const Arguments& arguments) {
       say_mistakes(file, not_over_hosts);
       return refused;
     }
-    if (auto problem = not_yet_runnable(*graph)) return refuse(refused, *problem);
+    if (auto problem = not_yet_over_hosts(*graph)) return refuse(refused, *problem);
     return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), entry);
   }
   for (const std::string& file : options.ship)

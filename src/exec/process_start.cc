@@ -100,6 +100,11 @@ std::expected<pid_t, StartError> start_program(const Program& program, const Sta
   script_arguments.push_back(nullptr);
   std::string own_path = "_=" + program.path;
   std::vector<char*> environment = pointers(options.environment);
+  for (const std::string& variable : program.variables) {
+    std::string_view name = std::string_view(variable).substr(0, variable.find('=') + 1);
+    std::erase_if(environment, [name](const char* other) { return std::string_view(other).starts_with(name); });
+    environment.push_back(const_cast<char*>(variable.c_str()));
+  }
   environment.push_back(own_path.data());
   environment.push_back(nullptr);
 

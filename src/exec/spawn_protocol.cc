@@ -19,7 +19,7 @@ constexpr std::size_t kBufferKept = std::size_t{16} << 10;
 // Each message lists its fields once; the encoder and the decoder both walk that list.
 template <class A>
 void fields(A& a, Program& m) {
-  a(m.path, m.arguments, m.script_shell, m.input, m.output, m.error, m.guarded_input, m.by_job);
+  a(m.path, m.arguments, m.script_shell, m.input, m.output, m.error, m.guarded_input, m.by_job, m.variables);
 }
 template <class A>
 void fields(A& a, OutputName& m) {

@@ -58,6 +58,7 @@ struct Program {
   // Not started with the launch, but as often as its owner asks, on a socket that is the next passed descriptor
   // (`StartJob`). It has ended when the owner has closed that socket and the last job is over. Its streams are the jobs'.
   bool by_job = false;
+  std::vector<std::string> variables;  // NAME=VALUE, in place of what the launch has of that name
 };
 
 /// The user that programs run as, in place of the spawner's own. Only root may change it.
@@ -262,7 +263,7 @@ struct SpawnerEnded {
 };
 
 /// To be raised with every change of the messages that an attached owner and a spawner exchange.
-inline constexpr std::uint32_t kSpawnProtocolVersion = 2;
+inline constexpr std::uint32_t kSpawnProtocolVersion = 3;
 
 using OwnerMessage = std::variant<Launch, SendSignal, ReleaseInput, RequestSurvey, EndAll, Detach, WatchOutput>;
 using SpawnerMessage = std::variant<Hello, Started, LaunchFailed, Exited, Childless, Survey, OutputGrew, OutputDropped>;

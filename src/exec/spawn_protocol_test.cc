@@ -9,7 +9,7 @@ OwnerMessage a_launch() {
   Launch launch;
   launch.programs = {{.path = "/bin/cat", .arguments = {"cat", ""}, .output = Stream::neighbour},
                      {.path = "/bin/sh", .arguments = {"sh"}, .script_shell = "/bin/sh", .guarded_input = true},
-                     {.path = "/bin/tr", .arguments = {"tr"}, .by_job = true}};
+                     {.path = "/bin/tr", .arguments = {"tr"}, .by_job = true, .variables = {"A=1"}}};
   launch.environment = {"A=1", std::string("B=\xff\n", 4)};
   launch.directory = "/tmp";
   launch.process_group = 17;
@@ -147,6 +147,7 @@ TEST(SpawnProtocol, RoundTripsEveryField) {
   EXPECT_TRUE(launch.programs[1].guarded_input);
   EXPECT_EQ(launch.programs[1].script_shell, "/bin/sh");
   EXPECT_TRUE(launch.programs[2].by_job);
+  EXPECT_EQ(launch.programs[2].variables, std::vector<std::string>{"A=1"});
   EXPECT_EQ(launch.environment[1].size(), 4u);
   EXPECT_EQ(launch.process_group, 17);
   ASSERT_TRUE(launch.run_as && launch.keep);

@@ -22,8 +22,6 @@
 
 namespace sluice::flow {
 
-/// Whether a worker that has ended is started anew.
-enum class Restart { never, on_failure, always };
 
 struct FileStage {
   std::string name;

@@ -22,12 +22,11 @@ struct FutureKey {
   const char* needs;
 };
 constexpr FutureKey kFutureKeys[] = {
-    {"worker", "workers that are linked with the library"},
     {"restart", "stages that are started anew"},
 };
 
 bool says_nothing(const FileStage& stage, std::string_view key) {
-  return key == "restart" && stage.restart == Restart::never;
+  return key == "restart" && (stage.restart == Restart::never || stage.worker);
 }
 
 // The key that stands for the @ word with which the reason begins.
@@ -61,10 +60,9 @@ class Refusals final {
     }
     for (const char* name : {"retries", "rate"}) {
       auto key = stage.keys.find(name);
-      bool of_worker = stage.keys.contains("worker");
       bool takes = std::string_view(name) == "rate" ? takes_records(stage.stage.words)
-                                                    : stage.stage.words.map || stage.stage.words.each;
-      if (key != stage.keys.end() && !takes && !of_worker)
+                                                    : stage.stage.words.map || stage.stage.words.each || stage.worker;
+      if (key != stage.keys.end() && !takes)
         found_.add(key->second,
                    fmt::format("'{}' of stage '{}' has no records to go by; add 'each: true' or 'map: true'", name,
                                stage.name));
@@ -97,6 +95,8 @@ Stage with_environment(const FileStage& file_stage) {
   stage.reads_stdin = file_stage.reads_stdin;
   stage.retries = file_stage.retries;
   stage.records_per_second = file_stage.records_per_second;
+  stage.concurrency = file_stage.concurrency.value_or(0);
+  stage.restart = file_stage.restart;
   if (file_stage.environment.empty()) return stage;
   std::string variables = "export";
   for (const auto& [name, value] : file_stage.environment)

@@ -48,12 +48,26 @@ TEST(FlowFileGraph, SetsVariablesInTheShellOfTheStage) {
   EXPECT_EQ(first("run: [echo, a b], env: { A: 1 }").shell_text, "export A=1; exec echo 'a b'");
 }
 
+TEST(FlowFileGraph, AWorkerHasItsOwnSettings) {
+  auto graph =
+      graph_of(read("stages: { a: { worker: ./a, concurrency: 9, retries: 2, restart: on-failure, ordered: true, "
+                    "framing: len } }\n"));
+  ASSERT_TRUE(graph);
+  const Stage& stage = graph->stages.front();
+  EXPECT_TRUE(stage.words.worker);
+  EXPECT_TRUE(stage.words.ordered);
+  EXPECT_EQ(stage.words.framing, RecordFraming::len);
+  EXPECT_EQ(stage.concurrency, 9u);
+  EXPECT_EQ(stage.retries, 2u);
+  EXPECT_EQ(stage.restart, Restart::on_failure);
+}
+
 TEST(FlowFileGraph, NamesWhatIsNotThereYet) {
   EXPECT_EQ(
       refusals("{ a: { worker: ./a.js, retries: 2 }, b: { run: cat, retries: 1, restart: never } }", "[ a -> b ]"),
-      "f:1:16: 'worker' of stage 'a' needs workers that are linked with the library, which this version does not have "
-      "yet\n"
       "f:1:61: 'retries' of stage 'b' has no records to go by; add 'each: true' or 'map: true'\n");
+  EXPECT_THAT(refusals("{ a: { run: cat, restart: always } }", "[]"),
+              HasSubstr("'restart' of stage 'a' needs stages that are started anew"));
   EXPECT_THAT(refusals(kThree, "[ a -> b -> c, { link: c -> a, slow: { spill: 1M } } ]"),
               HasSubstr("the link 'c -> a' closes a cycle, which this version can't run"));
   EXPECT_THAT(refusals("{ a: { run: ls, framing: json } }", "[]"), HasSubstr("f:1:25: stage 'a': '@json' says how"));
@@ -65,7 +79,8 @@ std::string over_hosts(const std::string& stages, const std::string& links) {
 
 TEST(FlowFileGraph, NamesWhatIsMoreThanARow) {
   EXPECT_EQ(over_hosts(kThree, "[ a -> b -> c ]"), "");
-  EXPECT_THAT(over_hosts(kThree, "[ a -> b, a -> c ]"), HasSubstr("f:2:23: the second link that leaves 'a' runs on one machine"));
+  EXPECT_THAT(over_hosts(kThree, "[ a -> b, a -> c ]"),
+              HasSubstr("f:2:23: the second link that leaves 'a' runs on one machine"));
   EXPECT_THAT(over_hosts(kThree, "[ a -> c, b -> c ]"), HasSubstr("the second link into 'c'"));
   EXPECT_THAT(over_hosts(kThree, "[ { link: a -> b -> c, slow: drop } ]"), HasSubstr("'slow' of the link 'a -> b'"));
   EXPECT_THAT(over_hosts("{ a: { run: ls, stderr: b }, b: { run: wc } }", "[]"),

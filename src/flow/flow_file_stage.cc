@@ -221,11 +221,18 @@ class StageReader final {
       mistakes_.add(place_of("concurrency"),
                     "'concurrency' is for a 'worker', which has several records at a time; 'workers' starts several "
                     "programs");
+    // A worker says which output belongs to which input, so its order needs no other word.
+    bool in_order = has("worker") && std::erase(words_, "@ordered") > 0;
     auto words = read_stage_words(words_, kAnyNode);
     if (!words)
       mistakes_.add(stage().place, fmt::format("stage '{}': {}", stage().name, words.error()));
     else
       stage().stage.words = *std::move(words);
+    stage().stage.words.worker = has("worker");
+    if (in_order) {
+      stage().stage.words.ordered = true;
+      stage().stage.words.written.emplace_back("@ordered");
+    }
     if (auto marked = mark_record(stage().stage, dialect_); !marked)
       mistakes_.add(has("run") ? place_of("run") : stage().place,
                     fmt::format("stage '{}': {}", stage().name, marked.error()));

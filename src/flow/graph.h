@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/quantity.h"
+#include "flow/restart.h"
 #include "flow/shell_text.h"
 #include "flow/stage_words.h"
 
@@ -30,6 +31,9 @@ struct Stage {
   std::optional<double> records_per_second;  // at most
   bool share = false;                        // its links share the records, which are copied otherwise
   bool reads_stdin = false;                  // it is the one that does, said so
+  // Of a worker:
+  std::uint32_t concurrency = 0;  // records that it works on at a time; 0: as many as it wishes
+  Restart restart = Restart::never;
 };
 
 /// "stage 3", or "stage 'merger'" of a flow file.

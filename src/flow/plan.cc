@@ -68,7 +68,7 @@ void take(ResolvedStage resolved, const StageWords& words, std::size_t index, co
 }
 
 // What each stage promises, the weakest first.
-enum class Promise { spread_with_losses, spread, filter, each, map };
+enum class Promise { spread_with_losses, spread, filter, each, worker, map };
 
 Promise weight_of(RecordMode mode, bool losses_allowed) {
   switch (mode) {
@@ -78,6 +78,8 @@ Promise weight_of(RecordMode mode, bool losses_allowed) {
       return losses_allowed ? Promise::spread_with_losses : Promise::spread;
     case RecordMode::map:
       return Promise::map;
+    case RecordMode::worker:
+      return Promise::worker;
     case RecordMode::each:
       break;
   }
@@ -93,7 +95,8 @@ std::string describe_promise(const Plan& plan) {
 }  // namespace
 
 RecordMode mode_of(const StageWords& words) {
-  return words.each      ? RecordMode::each
+  return words.worker    ? RecordMode::worker
+         : words.each    ? RecordMode::each
          : words.map     ? RecordMode::map
          : words.workers ? RecordMode::spread
                          : RecordMode::none;
@@ -109,6 +112,8 @@ std::string describe_workers(const StageWords& words) {
       return workers + ": ";
     case RecordMode::map:
       return workers + ", a record out for each in: ";
+    case RecordMode::worker:
+      return workers + " of the library: ";
     case RecordMode::each:
       break;
   }
@@ -141,6 +146,11 @@ std::string promise_of(const std::vector<PromisedStage>& stages, const PromiseCo
           "every record answered once, {}; what a worker that dies{} has not answered runs again; what fails for good "
           "{}",
           order, host, failed);
+    case Promise::worker:
+      return fmt::format(
+          "what a worker wrote for a record goes on once, {}, when it says that the record is done; what one that dies "
+          "has not said that of runs again; what fails for good {}",
+          order, failed);
     case Promise::each:
       break;
   }
@@ -158,6 +168,8 @@ Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
     plan.stages.push_back(PlannedStage{.name = stage.name,
                                        .command = stage.command,
                                        .at_words = stage.words.written,
+                                       .concurrency = stage.concurrency,
+                                       .restart = stage.restart,
                                        .retries = stage.retries,
                                        .records_per_second = stage.records_per_second});
   place(graph, plan);

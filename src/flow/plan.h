@@ -40,6 +40,7 @@ enum class RecordMode {
   spread,  // its workers share the records of its input
   map,     // they answer each with one
   each,    // a fresh process for every record, or every `records_a_process`
+  worker,  // its workers are linked with the library, and say which records are done
 };
 
 struct PlannedStage {
@@ -54,7 +55,9 @@ struct PlannedStage {
   std::uint32_t records_a_process = 1;
   bool ordered = false;
   std::optional<RecordKey> by;
-  RecordCommand record_command;          // of `each`
+  RecordCommand record_command;   // of `each`
+  std::uint32_t concurrency = 0;  // of `worker`, as the next
+  Restart restart = Restart::never;
   std::optional<std::uint32_t> retries;  // in place of the flow's, as the next
   std::optional<double> records_per_second;
   RecordFraming framing = RecordFraming::lines;
@@ -73,7 +76,7 @@ struct Plan {
 
 /// It is one program of the launch that is started by job.
 inline bool runs_by_job(const PlannedStage& stage) {
-  return stage.mode == RecordMode::map || stage.mode == RecordMode::each;
+  return stage.mode == RecordMode::map || stage.mode == RecordMode::each || stage.mode == RecordMode::worker;
 }
 
 /// A stage as a promise sees it.

@@ -9,6 +9,9 @@
 namespace sluice::flow {
 namespace {
 
+// Tells a worker that its stdin is the socket of its stage (docs/protocol-workers.md).
+constexpr const char* kWorkerVariable = "SLUICE_WORKER_FD=0";
+
 LinkCarrier carrier_of(const Plan& plan, const Link& link, bool exact) {
   if (plan.stages[link.from].workers > 0 || plan.stages[link.to].workers > 0) return LinkCarrier::records;
   return exact ? LinkCarrier::relay : LinkCarrier::kernel_pipe;
@@ -157,7 +160,10 @@ void join(const FlowGraph& graph, bool exact, Plan& plan) {
     }
   }
   for (const Junction& junction : plan.wiring.junctions) join_at(junction, plan);
-  for (PlannedStage& stage : plan.stages) stage.program.by_job = runs_by_job(stage);
+  for (PlannedStage& stage : plan.stages) {
+    stage.program.by_job = runs_by_job(stage);
+    if (stage.mode == RecordMode::worker) stage.program.variables.emplace_back(kWorkerVariable);
+  }
   join_flow_ends(graph, plan);
 }
 

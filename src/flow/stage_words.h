@@ -28,6 +28,7 @@ struct StageWords {
   Whereabouts where;
   std::optional<std::uint32_t> workers;  // @x8
   bool map = false;
+  bool worker = false;                // of a flow file: it is linked with the library
   std::optional<std::uint32_t> each;  // records a process; @each is 1
   std::optional<RecordFraming> framing;
   bool ordered = false;
@@ -39,7 +40,7 @@ struct StageWords {
 };
 
 /// It takes records, and not bytes.
-inline bool takes_records(const StageWords& words) { return words.workers || words.map || words.each; }
+inline bool takes_records(const StageWords& words) { return words.workers || words.map || words.each || words.worker; }
 
 /// Workers of one stage at most: each is a process.
 inline constexpr std::uint32_t kWorkersMax = 10'000;
@@ -74,6 +75,8 @@ std::span<const std::string> plain_stage_words();
 std::optional<std::string> not_yet_built(const StageWords& words);
 /// The same, or that a word means nothing to a stage whose neighbours take its bytes as they come.
 std::optional<std::string> not_yet_runnable(const StageWords& words);
+/// The same for a stage of a flow over hosts, beyond that.
+std::optional<std::string> not_yet_over_hosts(const StageWords& words);
 /// Why a flow on this machine alone cannot run it, beyond that: the word that needs a cluster.
 std::optional<std::string> needs_cluster(const StageWords& words);
 

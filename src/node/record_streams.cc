@@ -20,6 +20,7 @@
 #include "node/job_log.h"
 #include "node/map_stage.h"
 #include "node/spread_jobs.h"
+#include "node/worker_stage.h"
 
 namespace sluice::node {
 namespace {
@@ -133,9 +134,21 @@ struct RecordStreams::Impl {
       job_ends.put(index, std::move(end));
       tell();
     };
-    auto error = planned.mode == flow::RecordMode::each  ? start_each(stream, on_end)
-                 : planned.mode == flow::RecordMode::map ? start_map(stream, on_end)
-                                                         : start_spread(stream, on_end);
+    auto start_stage = [&] {
+      switch (planned.mode) {
+        case flow::RecordMode::each:
+          return start_each(stream, on_end);
+        case flow::RecordMode::map:
+          return start_map(stream, on_end);
+        case flow::RecordMode::worker:
+          return start_worker(stream, on_end);
+        case flow::RecordMode::none:
+        case flow::RecordMode::spread:
+          break;
+      }
+      return start_spread(stream, on_end);
+    };
+    auto error = start_stage();
     if (!error) return;
     if (*error == EPIPE)
       return on_end({.kind = JobStageEnd::Kind::reader_gone, .status = exec::ProcessStatus::ended_by(SIGPIPE)});
@@ -189,6 +202,22 @@ struct RecordStreams::Impl {
     SpreadJobsOptions options{.text = plan.stages[stream.stage].command, .losses_allowed = plan.losses_allowed};
     auto running = start_spread_jobs(std::move(stream.streams.jobs), std::exchange(stream.workers, {}),
                                      std::move(options), std::move(on_end));
+    if (!running) return running.error();
+    stream.running = *std::move(running);
+    return std::nullopt;
+  }
+
+  std::optional<int> start_worker(JobStream& stream, std::function<void(JobStageEnd)> on_end) {
+    const flow::PlannedStage& planned = plan.stages[stream.stage];
+    WorkerStageOptions options{.stage = options_of(stream.stage),
+                               .work = {.workers = planned.workers,
+                                        .lanes = planned.by.has_value(),
+                                        .concurrency = planned.concurrency,
+                                        .retries = retries_of(stream.stage),
+                                        .buries = letters.has_value(),
+                                        .restart = planned.restart},
+                               .ordered = planned.ordered};
+    auto running = start_worker_stage(std::move(stream.streams), std::move(options), std::move(on_end));
     if (!running) return running.error();
     stream.running = *std::move(running);
     return std::nullopt;

@@ -225,11 +225,11 @@ def test_plan_is_that_of_the_pipeline(household):
 
 
 def test_what_is_not_there_yet_is_refused_with_its_line(household):
-    write(household, USERS)
+    write(household, "stages:\n  a: { run: cat, restart: always }\n  b: { run: cat, sandbox: true }\nlinks: [ a -> b ]\n")
     said = mistakes(household, "run", "a.flow.yaml", status=125)
-    assert "a.flow.yaml:4:15: 'worker' of stage 'facebook' needs workers that are linked with the library, which this " \
-           "version does not have yet" in said
-    assert any(line.startswith("a.flow.yaml:5:15: 'worker' of stage 'twitter' needs ") for line in said), said
+    assert "a.flow.yaml:2:18: 'restart' of stage 'a' needs stages that are started anew, which this version does not have " \
+           "yet" in said
+    assert any("sandbox" in line for line in said), said
     drawn = household.run_sluice("run", "--dry-run", "a.flow.yaml")
     assert drawn.returncode == 1 and drawn.stderr.decode().splitlines() == said
     assert drawn.stdout == household.run_sluice("flow", "graph", "a.flow.yaml").stdout

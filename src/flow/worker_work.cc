@@ -1,0 +1,404 @@
+#include "flow/worker_work.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/require.h"
+
+namespace sluice::flow {
+namespace {
+
+using link::RecordBatch;
+using link::RecordId;
+using Refusal = std::unexpected<std::string>;
+
+// How many workers that have ended a record has been with, when it becomes suspect, and when it is given alone.
+constexpr std::uint32_t kSuspectAt = 2, kAloneAt = 3;
+// A hand holds what is settled in `kAhead`, measured over `kPeriod`.
+constexpr Duration kAhead = std::chrono::milliseconds(50), kPeriod = std::chrono::milliseconds(20);
+
+}  // namespace
+
+WorkerWork::WorkerWork(const WorkerWorkOptions& options) : options_(options) {
+  REQUIRE(options_.workers >= 1);
+  seats_.resize(options_.workers);
+  lanes_.resize(options_.lanes ? options_.workers : 1);
+}
+
+bool WorkerWork::wants_input() const {
+  if (source_ended_ || broken_ || stopped_ || source_.value_or(true)) return false;
+  std::size_t bytes = 0;
+  for (const Lane& lane : lanes_) bytes += lane.waiting.bytes() + lane.suspects.bytes() + lane.alone.bytes();
+  for (const auto& [due, resting] : resting_) bytes += resting.record.size();
+  return bytes < options_.waiting_bytes_max;
+}
+
+void WorkerWork::on_batch(RecordBatch batch, Worker lane) {
+  REQUIRE(lane < lanes_.size());
+  if (batch.empty()) return;
+  batch.set_attempt(0);
+  lanes_[lane].waiting.put(std::move(batch));
+}
+
+// --- what a worker says -------------------------------------------------------------------------------------------
+
+WorkerWork::Outcome WorkerWork::on_hello(Worker worker, const link::WorkerHello& hello) {
+  Seat& seat = seats_[worker];
+  if (seat.state != State::starting) return Refusal("it said hello twice");
+  if (hello.major != link::kWorkerMajor)
+    return Refusal(
+        fmt::format("it speaks version {} of the protocol of workers, and this sluice speaks {}; use the "
+                    "library that came with it",
+                    hello.major, link::kWorkerMajor));
+  if (source_.value_or(hello.source) != hello.source)
+    return Refusal(hello.source ? "it is a source, and other workers of its stage take records"
+                                : "it takes records, and other workers of its stage are sources");
+  source_ = hello.source;
+  seat.said_hello = true;
+  seat.state = State::open;
+  seat.concurrency = std::max(options_.concurrency > 0 ? options_.concurrency : hello.concurrency, 1u);
+  seat.window = seat.concurrency;
+  return {};
+}
+
+WorkerWork::Outcome WorkerWork::on_credit(Worker worker, const link::WorkerCredit& credit) {
+  Seat& seat = seats_[worker];
+  if (!speaks(seat)) return Refusal("it granted credit before it said hello");
+  seat.credit = credit;
+  seat.granted = true;
+  if (credit.concurrency > 0) seat.concurrency = credit.concurrency;
+  return {};
+}
+
+WorkerWork::Outcome WorkerWork::on_done(Worker worker, const link::WorkerRange& range, TimePoint now) {
+  Seat& seat = seats_[worker];
+  if (!speaks(seat)) return Refusal("it said that records are done before it said hello");
+  if (!seat.hand.settle(range.first, range.count))
+    return Refusal(range.count == 1 ? fmt::format("it said that record {} is done, which it does not have", range.first)
+                                    : fmt::format("it said that the records {} to {} are done, which it does not have",
+                                                  range.first, range.first + range.count - 1));
+  if (!failures_.empty())
+    failures_.erase(failures_.lower_bound(range.first), failures_.lower_bound(range.first + range.count));
+  on_settled(seat, range.count, now);
+  return {};
+}
+
+WorkerWork::Outcome WorkerWork::on_failed(Worker worker, const link::WorkerFailure& failure, TimePoint now) {
+  Seat& seat = seats_[worker];
+  auto record = speaks(seat) ? seat.hand.take(failure.record) : std::nullopt;
+  if (!record) return Refusal(fmt::format("it said that record {} failed, which it does not have", failure.record));
+  on_settled(seat, 1, now);
+  std::uint32_t failures = ++failures_[failure.record];
+  if (failures > options_.retries) {
+    failures_.erase(failure.record);
+    AttemptEnd end{.kind = AttemptEnd::Kind::refused, .status = exec::ProcessStatus::exited(1), .why = failure.reason};
+    condemn(worker, *std::move(record), failures + record->attempt(), end, Broken::Why::record_failed);
+    return {};
+  }
+  ++retried_;
+  ++lane_of(worker).resting;
+  resting_.emplace(now + rest_after(failures), Resting{*std::move(record), lane_number(worker)});
+  return {};
+}
+
+WorkerWork::Outcome WorkerWork::on_leave(Worker worker) {
+  if (!speaks(seats_[worker])) return Refusal("it said that it leaves before it said hello");
+  seats_[worker].leaves = true;
+  return {};
+}
+
+WorkerWork::Outcome WorkerWork::on_finished(Worker worker) {
+  Seat& seat = seats_[worker];
+  if (!seat.hand.empty())
+    return Refusal(fmt::format("it said that it has finished, with {} record{} in hand", seat.hand.count(),
+                               seat.hand.count() == 1 ? "" : "s"));
+  bool may = seat.state == State::closing || (seat.state == State::open && source_.value_or(false));
+  if (!may) return Refusal("it said that it has finished before its input has ended; it leaves first");
+  seat.state = State::closing;
+  seat.finished = true;
+  return {};
+}
+
+WorkerWork::Outcome WorkerWork::may_write(Worker worker, RecordId id) const {
+  const Seat& seat = seats_[worker];
+  if (!speaks(seat)) return Refusal("it wrote before it said hello");
+  if (seat.finished) return Refusal("it wrote after it had said that it has finished");
+  if (id != 0 && !seat.hand.has(id))
+    return Refusal(fmt::format("it wrote an output for record {}, which it does not have", id));
+  return {};
+}
+
+void WorkerWork::doom(Worker worker, std::string why) {
+  Seat& seat = seats_[worker];
+  if (seat.state == State::none || seat.state == State::retired || seat.state == State::doomed) return;
+  seat.state = State::doomed;
+  seat.kill = true;
+  seat.doomed_for = std::move(why);
+}
+
+// --- settling -----------------------------------------------------------------------------------------------------
+
+void WorkerWork::on_settled(Seat& seat, std::uint64_t count, TimePoint now) {
+  seat.endings = 0;
+  seat.in_period += count;
+  if (seat.hand.empty()) {
+    seat.careful = seat.alone = false;
+    seat.starved = true;
+    seat.window = std::min<std::uint64_t>(2 * seat.window, std::max(seat.credit.records, seat.concurrency));
+  }
+  if (now - seat.period < kPeriod) return;
+  if (seat.period != TimePoint{} && !seat.starved) {
+    double ahead = std::chrono::duration<double>(kAhead) / std::chrono::duration<double>(now - seat.period);
+    seat.window = static_cast<std::uint64_t>(ahead * static_cast<double>(seat.in_period));
+  }
+  seat.period = now;
+  seat.in_period = 0;
+  seat.starved = false;
+}
+
+void WorkerWork::condemn(Worker worker, RecordBatch record, std::uint32_t attempts, const AttemptEnd& end,
+                         Broken::Why why) {
+  if (!options_.buries)
+    return break_with({.why = why,
+                       .end = end,
+                       .worker = worker,
+                       .record = record.first(),
+                       .in_hand = 1,
+                       .attempts = attempts,
+                       .said_hello = true});
+  ++burying_;
+  dead_.push_back({.record = std::move(record), .attempts = attempts, .end = end, .worker = worker});
+}
+
+void WorkerWork::break_with(Broken broken) {
+  if (!broken_) broken_ = std::move(broken);
+}
+
+Duration WorkerWork::rest_after(std::uint32_t times) const {
+  Duration rest = options_.backoff_first;
+  for (std::uint32_t i = 1; i < times && rest < options_.backoff_max; ++i) rest *= 2;
+  return std::min(rest, options_.backoff_max);
+}
+
+// --- what to do ---------------------------------------------------------------------------------------------------
+
+void WorkerWork::wake_resting(TimePoint now) {
+  while (!resting_.empty() && resting_.begin()->first <= now) {
+    Resting woken = std::move(resting_.begin()->second);
+    resting_.erase(resting_.begin());
+    --lanes_[woken.lane].resting;
+    lanes_[woken.lane].waiting.put(std::move(woken.record));
+  }
+}
+
+bool WorkerWork::wants_start(const Seat& seat, const Lane& lane) const {
+  return seat.state == State::none && (seat.fresh || !source_ended_ || !lane.empty());
+}
+
+WorkerWork::Action WorkerWork::poll(Worker worker, RecordId limit, TimePoint now) {
+  Seat& seat = seats_[worker];
+  if (seat.kill) {
+    seat.kill = false;
+    return {.kind = Action::Kind::kill};
+  }
+  if (stopped_ || broken_) return nothing();
+  wake_resting(now);
+  switch (seat.state) {
+    case State::none:
+      if (now < seat.rests_until || !wants_start(seat, lane_of(worker))) return nothing();
+      seat.state = State::starting;
+      seat.fresh = false;
+      seat.said_hello = seat.granted = seat.leaves = seat.finished = seat.alone = seat.careful = seat.draining = false;
+      seat.doomed_for.clear();
+      seat.credit = {};
+      seat.hello_due = now + options_.hello_wait;
+      return {.kind = Action::Kind::start};
+    case State::starting:
+      if (now < seat.hello_due) return nothing();
+      doom(worker, fmt::format("it did not say hello within {} s; is it linked with a library of Sluice?",
+                               std::chrono::ceil<std::chrono::seconds>(options_.hello_wait).count()));
+      return poll(worker, limit, now);
+    case State::open:
+      return poll_open(worker, limit);
+    case State::closing:
+    case State::doomed:
+    case State::retired:
+      break;
+  }
+  return nothing();
+}
+
+WorkerWork::Action WorkerWork::poll_open(Worker worker, RecordId limit) {
+  Seat& seat = seats_[worker];
+  Lane& lane = lane_of(worker);
+  // A source ends when it likes. Others may still have records that will come back; a new process takes those.
+  if (seat.leaves || (!source_.value_or(true) && nothing_to_come(lane))) {
+    seat.state = State::closing;
+    return {.kind = Action::Kind::end};
+  }
+  if (seat.careful) return nothing();
+  if (lane.has_suspects()) {
+    if (!seat.hand.empty()) {
+      seat.draining = seat.draining || options_.lanes || !somebody_makes_room(lane);
+      if (seat.draining) return nothing();
+    } else if (lane.first_suspects().first() <= limit && room(seat) > 0) {
+      seat.draining = false;
+      seat.careful = true;
+      seat.alone = &lane.first_suspects() == &lane.alone;
+      return give(seat, lane.first_suspects(), seat.alone ? 1 : std::min<std::uint64_t>(options_.part_max, room(seat)),
+                  limit);
+    }
+  }
+  seat.draining = false;
+  bool held_back = options_.lanes && lane.resting > 0;
+  if (room(seat) == 0 || lane.waiting.empty() || lane.waiting.first() > limit || held_back) return nothing();
+  std::uint64_t most = std::min(room(seat), share_of(seat, lane));
+  if (most == 0) return nothing();
+  return give(seat, lane.waiting, most, limit);
+}
+
+std::uint64_t WorkerWork::room(const Seat& seat) const {
+  std::uint64_t window =
+      std::min<std::uint64_t>(std::max<std::uint64_t>(seat.window, seat.concurrency), seat.credit.records);
+  bool full = seat.hand.count() >= window || seat.hand.bytes() >= options_.hand_bytes_max ||
+              (!seat.hand.empty() && seat.hand.bytes() >= seat.credit.bytes);
+  return full ? 0 : window - seat.hand.count();
+}
+
+// What waits is for all that could take it: a few records must not go to one of many workers. Requires: it has room.
+std::uint64_t WorkerWork::share_of(const Seat& seat, const Lane& lane) const {
+  if (options_.lanes) return lane.waiting.count();
+  std::uint64_t takers = 0, records = lane.waiting.count();
+  for (const Seat& each : seats_) {
+    bool starts = each.state == State::starting || (each.state == State::open && !each.granted);
+    bool takes = starts || (each.state == State::open && !each.careful && room(each) > 0);
+    if (!takes) continue;
+    ++takers;
+    records += each.hand.count();
+  }
+  std::uint64_t fair = (records + takers - 1) / takers;
+  return fair > seat.hand.count() ? fair - seat.hand.count() : 0;
+}
+
+bool WorkerWork::somebody_makes_room(const Lane& lane) const {
+  return std::ranges::any_of(seats_, [&](const Seat& seat) {
+    bool of_lane = !options_.lanes || &lane_of(static_cast<Worker>(&seat - seats_.data())) == &lane;
+    return of_lane && (seat.state == State::starting || (seat.state == State::open && (seat.careful || seat.draining)));
+  });
+}
+
+WorkerWork::Action WorkerWork::give(Seat& seat, link::PendingRecords& from, std::uint64_t count, RecordId limit) {
+  std::uint64_t below = limit - from.first() + 1;
+  if (below != 0) count = std::min(count, below);
+  std::size_t bytes = std::min<std::uint64_t>(options_.give_bytes_max,
+                                              seat.credit.bytes - std::min(seat.credit.bytes, seat.hand.bytes()));
+  if (!seat.hand.empty() && from.front_size() > bytes) return nothing();  // alone it may be longer than any credit
+  constexpr std::uint64_t kTableMax = link::kWorkerBatchMax / (4 * link::kRecordSizeWidth);
+  RecordBatch batch = from.take(static_cast<std::uint32_t>(std::min(count, kTableMax)), bytes);
+  auto failed = failures_.find(batch.first());
+  std::uint32_t failures = failed == failures_.end() ? 0 : failed->second;
+  seat.hand.add(batch);
+  std::uint32_t attempt = batch.attempt() + failures + 1u;
+  return {.kind = Action::Kind::give, .batch = std::move(batch), .attempt = attempt};
+}
+
+std::optional<TimePoint> WorkerWork::poll_deadline() const {
+  std::optional<TimePoint> due;
+  if (stopped_ || broken_) return due;
+  auto consider = [&](TimePoint point) { due = due ? std::min(*due, point) : point; };
+  if (!resting_.empty()) consider(resting_.begin()->first);
+  for (Worker worker = 0; worker < seats_.size(); ++worker) {
+    const Seat& seat = seats_[worker];
+    if (wants_start(seat, lane_of(worker))) consider(seat.rests_until);
+    if (seat.state == State::starting) consider(seat.hello_due);
+  }
+  return due;
+}
+
+std::optional<WorkerWork::Dead> WorkerWork::poll_dead() {
+  if (dead_.empty()) return std::nullopt;
+  Dead dead = std::move(dead_.front());
+  dead_.pop_front();
+  return dead;
+}
+
+// --- the end of a process -----------------------------------------------------------------------------------------
+
+void WorkerWork::on_ended(Worker worker, AttemptEnd end, TimePoint now) {
+  Seat& seat = seats_[worker];
+  REQUIRE(seat.state != State::none && seat.state != State::retired);
+  if (!seat.doomed_for.empty()) {
+    end.kind = AttemptEnd::Kind::lost;
+    end.why = seat.doomed_for;
+  }
+  std::uint64_t in_hand = seat.hand.count();
+  give_back(worker, end);
+  settle_seat(worker, end, in_hand, now);
+}
+
+void WorkerWork::give_back(Worker worker, const AttemptEnd& end) {
+  Seat& seat = seats_[worker];
+  Lane& lane = lane_of(worker);
+  for (RecordBatch& batch : seat.hand.take_all()) {
+    std::uint32_t attempts = batch.attempt() + 1u;
+    if (seat.alone && attempts > options_.losses) {
+      failures_.erase(batch.first());
+      condemn(worker, std::move(batch), attempts, end, Broken::Why::record_died);
+      continue;
+    }
+    retried_ += batch.count();
+    batch.set_attempt(static_cast<std::uint16_t>(std::min<std::uint32_t>(attempts, 0xffff)));
+    bool alone = seat.alone || attempts >= kAloneAt;
+    (alone ? lane.alone : attempts >= kSuspectAt ? lane.suspects : lane.waiting).put(std::move(batch));
+  }
+  seat.alone = seat.careful = seat.draining = false;
+}
+
+// Whether the seat is filled anew.
+void WorkerWork::settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t in_hand, TimePoint now) {
+  Seat& seat = seats_[worker];
+  bool in_order = seat.finished && end.kind == AttemptEnd::Kind::succeeded;
+  bool source = source_.value_or(false);
+  Broken broken{.end = end, .worker = worker, .in_hand = in_hand, .said_hello = seat.said_hello};
+  if (in_order) {
+    // One that was told the end of its input has not chosen to end: it may be needed once more.
+    bool by_itself = seat.leaves || source;
+    seat.state = by_itself && options_.restart != Restart::always ? State::retired : State::none;
+    if (source && seat.state == State::retired) return;
+  } else {
+    seat.state = options_.restart == Restart::never ? State::retired : State::none;
+    if (source && seat.state == State::retired) {
+      broken.why = Broken::Why::source_lost;
+      return break_with(std::move(broken));
+    }
+    ++seat.endings;
+    seat.rests_until = now + rest_after(seat.endings);
+    if (seat.state == State::none && in_hand == 0 && seat.endings > options_.endings_max) {
+      broken.why = Broken::Why::idle_endings;
+      broken.attempts = seat.endings;
+      return break_with(std::move(broken));
+    }
+  }
+  if (seat.state != State::retired) return;
+  bool nobody = std::ranges::all_of(seats_, [](const Seat& each) { return each.state == State::retired; });
+  bool is_over = source_ended_ && lane_of(worker).empty() && resting_.empty();
+  if ((nobody || options_.lanes) && !is_over) break_with(std::move(broken));
+}
+
+std::uint32_t WorkerWork::running() const {
+  return static_cast<std::uint32_t>(std::ranges::count_if(
+      seats_, [](const Seat& seat) { return seat.state != State::none && seat.state != State::retired; }));
+}
+
+bool WorkerWork::finished() const {
+  if (running() > 0 || burying_ > 0 || !resting_.empty()) return false;
+  if (source_.value_or(false))
+    return std::ranges::all_of(seats_, [](const Seat& seat) { return seat.state == State::retired; });
+  bool nothing_waits = std::ranges::all_of(lanes_, [](const Lane& lane) { return lane.empty(); });
+  bool all_began = std::ranges::none_of(seats_, [](const Seat& seat) { return seat.fresh; });
+  return source_ended_ && nothing_waits && all_began;
+}
+
+}  // namespace sluice::flow

@@ -1,0 +1,226 @@
+#pragma once
+// What becomes of the records of a `worker` stage: which worker is given which, what counts as done, and what runs again
+// when one failed or a worker was lost.
+//
+// A worker is a process that speaks the protocol of docs/protocol-workers.md: it says hello, grants credit, and settles
+// each record that it is given, done or failed, in any order. What it has not settled when it ends is given to others,
+// or to a new process in its seat. The first time it may have been the process; what was with one that ended twice is
+// *suspect*: it is given to workers that have nothing else in hand, in small parts, at last alone, so that the record
+// which ends its worker is found and the others are not blamed for it. Only alone is a record condemned.
+//
+//   none -> starting -> open -> closing -> none, retired        of a seat
+//     ^        '--------'---------'---> doomed -> none          its process is to be killed
+//     '-- a process has ended: restart says whether the seat is filled anew, or else retired
+//
+// A worker has in hand at most what it grants; within that, as many as it works on at a time, or what it settles in
+// `kAhead`: little with a slow one, or its last records would be waited for while others have none.
+//
+// With lanes, each worker has records of its own; while one of them rests, those behind it wait.
+// A stage whose workers are sources takes no input: what they write belongs to no record.
+// Invariants: of each record there is one: it waits, rests, is suspect, is in one hand, or is being buried.
+// Order for the shell: after every input ask poll() for every worker, until it says `nothing`.
+// Threading: pure; no clock, no I/O.
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <expected>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "flow/each_work.h"
+#include "flow/restart.h"
+#include "flow/worker_hand.h"
+#include "link/pending_records.h"
+#include "link/worker_frames.h"
+
+namespace sluice::flow {
+
+struct WorkerWorkOptions {
+  std::uint32_t workers = 1;
+  bool lanes = false;
+  std::uint32_t concurrency = 0;  // what the flow says; 0: each worker what it wishes
+  std::uint32_t retries = 0;      // of a record that a worker says has failed
+  std::uint32_t losses = 3;       // of one whose worker has ended
+  bool buries = false;            // what failed for good is buried; else it breaks the stage
+  Restart restart = Restart::never;
+  std::size_t waiting_bytes_max = std::size_t{1} << 20;
+  std::size_t hand_bytes_max = std::size_t{4} << 20;   // of one worker, whatever it grants
+  std::size_t give_bytes_max = std::size_t{64} << 10;  // at once
+  std::uint32_t part_max = 64;                         // suspects that are given at once
+  std::uint32_t endings_max = 5;                       // in a row, of a seat with nothing in hand or settled
+  Duration hello_wait = std::chrono::seconds(30);
+  Duration backoff_first = std::chrono::milliseconds(100);
+  Duration backoff_max = std::chrono::seconds(10);
+};
+
+class WorkerWork final {
+ public:
+  using Worker = std::uint32_t;  // from 0
+  using Outcome = std::expected<void, std::string>;
+
+  explicit WorkerWork(const WorkerWorkOptions& options);
+
+  // --- input ------------------------------------------------------------------------------------------------------
+
+  /// Not before a worker has said that it takes records.
+  bool wants_input() const;
+  /// Requires: ids above all before. `lane`: with lanes only, and then the worker.
+  void on_batch(link::RecordBatch batch, Worker lane = 0);
+  void on_source_end() { source_ended_ = true; }
+
+  // --- what a worker says. Errors: a sentence; it may not say that, and is to be doomed ----------------------------
+
+  Outcome on_hello(Worker worker, const link::WorkerHello& hello);
+  Outcome on_credit(Worker worker, const link::WorkerCredit& credit);
+  Outcome on_done(Worker worker, const link::WorkerRange& range, TimePoint now);
+  Outcome on_failed(Worker worker, const link::WorkerFailure& failure, TimePoint now);
+  /// It wants no more.
+  Outcome on_leave(Worker worker);
+  /// It has nothing more to say.
+  Outcome on_finished(Worker worker);
+  /// It may write an output for that record; 0: for none.
+  Outcome may_write(Worker worker, link::RecordId id) const;
+
+  /// Its process is to be killed, since it does not keep to the protocol.
+  void doom(Worker worker, std::string why);
+  /// Its process has ended, and all that it had said was heard before.
+  void on_ended(Worker worker, AttemptEnd end, TimePoint now);
+
+  // --- what to do -------------------------------------------------------------------------------------------------
+
+  struct Action {
+    enum class Kind {
+      nothing,
+      start,  // a process for this worker
+      give,   // these records to it
+      end,    // tell it that no more come
+      kill,   // its process
+    };
+    Kind kind = Kind::nothing;
+    link::RecordBatch batch;
+    std::uint32_t attempt = 0;  // of the batch, from 1
+  };
+  /// No record above `limit` is given.
+  Action poll(Worker worker, link::RecordId limit, TimePoint now);
+  /// When to ask poll() again although nothing has happened.
+  std::optional<TimePoint> poll_deadline() const;
+
+  struct Dead {
+    link::RecordBatch record;  // one
+    std::uint32_t attempts = 0;
+    AttemptEnd end;
+    Worker worker = 0;
+  };
+  std::optional<Dead> poll_dead();
+  void on_buried() { --burying_; }
+  /// Nothing starts any more, and nothing is given: the flow ends.
+  void stop() { stopped_ = true; }
+
+  // --- how it stands ----------------------------------------------------------------------------------------------
+
+  struct Broken {
+    enum class Why {
+      record_failed,  // a worker says so
+      record_died,    // it has ended every worker that had it
+      nobody_left,    // all workers have ended, or the one that a record belongs to
+      source_lost,
+      idle_endings,  // a seat whose processes end without having done anything
+    };
+    Why why = Why::nobody_left;
+    AttemptEnd end;
+    Worker worker = 0;
+    link::RecordId record = 0;
+    std::uint64_t in_hand = 0;
+    std::uint32_t attempts = 0;
+    bool said_hello = false;
+  };
+  const std::optional<Broken>& broken() const { return broken_; }
+  bool finished() const;
+  std::uint32_t running() const;
+  bool said_hello(Worker worker) const { return seats_[worker].said_hello; }
+  std::uint64_t in_hand(Worker worker) const { return seats_[worker].hand.count(); }
+  std::uint64_t retried() const { return retried_; }
+
+ private:
+  enum class State : std::uint8_t { none, starting, open, closing, doomed, retired };
+  struct Lane {
+    link::PendingRecords waiting;
+    link::PendingRecords suspects;  // to be given in parts
+    link::PendingRecords alone;     // to be given one by one
+    std::uint32_t resting = 0;
+
+    bool has_suspects() const { return !suspects.empty() || !alone.empty(); }
+    bool empty() const { return waiting.empty() && !has_suspects(); }
+    link::PendingRecords& first_suspects() {
+      if (suspects.empty() || alone.empty()) return suspects.empty() ? alone : suspects;
+      return suspects.first() < alone.first() ? suspects : alone;
+    }
+    const link::PendingRecords& first_suspects() const { return const_cast<Lane*>(this)->first_suspects(); }
+  };
+  struct Seat {
+    State state = State::none;
+    bool fresh = true;  // it was never started
+    bool said_hello = false;
+    bool granted = false;  // credit, whatever it is
+    bool leaves = false;   // it has asked for the end
+    bool finished = false;
+    bool kill = false;      // it is doomed, and that is still to be done
+    bool alone = false;     // it was given one suspect, and nothing else
+    bool careful = false;   // it was given suspects, and nothing else
+    bool draining = false;  // it is given nothing, so that it can be given suspects
+    std::string doomed_for;
+    TimePoint hello_due{};
+    WorkerHand hand;
+    std::uint32_t concurrency = 1;
+    link::WorkerCredit credit;
+    std::uint64_t window = 1;
+    std::uint64_t in_period = 0;  // settled
+    TimePoint period{};           // its beginning
+    bool starved = false;         // in this period
+    std::uint32_t endings = 0;    // in a row, without anything settled
+    TimePoint rests_until{};
+  };
+  struct Resting {
+    link::RecordBatch record;
+    Worker lane = 0;
+  };
+
+  Worker lane_number(Worker worker) const { return options_.lanes ? worker : 0; }
+  Lane& lane_of(Worker worker) { return lanes_[lane_number(worker)]; }
+  const Lane& lane_of(Worker worker) const { return lanes_[lane_number(worker)]; }
+  bool speaks(const Seat& seat) const { return seat.state == State::open || seat.state == State::closing; }
+  static Action nothing() { return {}; }
+
+  void wake_resting(TimePoint now);
+  bool wants_start(const Seat& seat, const Lane& lane) const;
+  bool nothing_to_come(const Lane& lane) const { return source_ended_ && lane.empty() && lane.resting == 0; }
+  Action poll_open(Worker worker, link::RecordId limit);
+  std::uint64_t room(const Seat& seat) const;
+  std::uint64_t share_of(const Seat& seat, const Lane& lane) const;
+  bool somebody_makes_room(const Lane& lane) const;
+  Action give(Seat& seat, link::PendingRecords& from, std::uint64_t count, link::RecordId limit);
+  void on_settled(Seat& seat, std::uint64_t count, TimePoint now);
+  void give_back(Worker worker, const AttemptEnd& end);
+  void settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t in_hand, TimePoint now);
+  void condemn(Worker worker, link::RecordBatch record, std::uint32_t attempts, const AttemptEnd& end, Broken::Why why);
+  void break_with(Broken broken);
+  Duration rest_after(std::uint32_t times) const;
+
+  WorkerWorkOptions options_;
+  std::vector<Lane> lanes_;
+  std::vector<Seat> seats_;
+  std::multimap<TimePoint, Resting> resting_;
+  std::map<link::RecordId, std::uint32_t> failures_;  // of records that failed and are not settled
+  std::deque<Dead> dead_;
+  std::size_t burying_ = 0;
+  std::optional<Broken> broken_;
+  std::optional<bool> source_;  // its workers are; nobody has said yet
+  bool source_ended_ = false;
+  bool stopped_ = false;
+  std::uint64_t retried_ = 0;
+};
+
+}  // namespace sluice::flow

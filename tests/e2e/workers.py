@@ -1,0 +1,46 @@
+"""Workers for tests of flows: the conformance workers of the libraries, those of the example, and short ones in Python."""
+
+import pathlib
+import subprocess
+
+from processes import children_of, process_command
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+USERS = ROOT / "examples/users"
+PYTHON = f"/usr/bin/python3 {ROOT}/tests/conformance/workers/conformance.py"
+NODE = f"node {ROOT}/tests/conformance/workers/conformance.js"
+
+_HEAD = f"""#!/usr/bin/python3
+import sys
+sys.path.insert(0, "{ROOT}/clients/python")
+from sluice_worker import Worker
+"""
+
+
+def compile_worker(program, *sources):
+    """Compiles a C++ worker with the library, as a user would."""
+    subprocess.run(["g++", "-std=c++17", "-O1", "-pthread", f"-I{ROOT}/include", *sources,
+                    ROOT / "clients/cpp/worker.cc", "-o", program], check=True)
+    return str(program)
+
+
+def write_worker(path, text):
+    """A worker in Python. `Worker` and `sys` are there."""
+    path.write_text(_HEAD + text)
+    path.chmod(0o755)
+    return path
+
+
+def write_flow(household, *stages, name="a.flow.yaml"):
+    """A flow of stages in a row, each as the inside of its braces; returns the name of its file."""
+    names = [f"s{number}" for number in range(1, len(stages) + 1)]
+    lines = ["stages:"] + [f"  {stage}: {{ {keys} }}" for stage, keys in zip(names, stages)]
+    if len(names) > 1:
+        lines.append(f"links: [ {' -> '.join(names)} ]")
+    (household.folder / name).write_text("\n".join(lines) + "\n")
+    return name
+
+
+def workers_of(process, words):
+    """The numbers of the workers of a running `sluice` whose command has these words in it."""
+    return [pid for spawner in children_of(process.pid) for pid in children_of(spawner) if words in process_command(pid)]
