@@ -104,12 +104,12 @@ def test_kills_of_workers_lose_no_user(users, chance, language):
     users.assert_clean()
 
 
-# Runs as `flow check` only: links that copy and merge are what it needs besides.
 @pytest.mark.parametrize("language", ["cpp", "node", "python"])
-def test_the_example_in_parallel_is_right(users, language):
-    result = users.run_sluice("flow", "check", f"{language}-parallel.flow.yaml")
-    assert result.returncode == 0 and result.stdout.startswith(b"%s-parallel.flow.yaml: 5 stages and 5 links"
-                                                               % language.encode()), result
+def test_the_example_in_parallel_writes_every_user_once_too(users, language):
+    result = users.run_sluice("run", "--json", f"{language}-parallel.flow.yaml", deadline=60)
+    assert result.returncode == 0 and result.stdout == b"", result.stderr
+    assert_every_user_is_there_once(users)
+    users.assert_clean()
 
 
 # --- records ------------------------------------------------------------------------------------------------------
