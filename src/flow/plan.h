@@ -67,11 +67,11 @@ struct PlannedStage {
 struct Plan {
   std::vector<PlannedStage> stages;
   std::vector<PlannedLink> links;
-  Wiring wiring{  std::size_t first_stage = 0;  // of the flow, if this is a part of it
-};
+  Wiring wiring{};
   std::vector<PlanProblem> problems;
   bool losses_allowed = false;  // --on-loss=continue
   bool has_dead_letters = false;
+  std::size_t first_stage = 0;  // of the flow, if this is a part of it
 };
 
 /// It is one program of the launch that is started by job.

@@ -415,6 +415,8 @@ void EmbeddedStreams::start() {
   impl_->junctions.start();
 }
 
+int EmbeddedStreams::records_descriptor() const { return impl_->records.descriptor(); }
+
 void EmbeddedStreams::stop() { impl_->records.stop(); }
 
 void EmbeddedStreams::stop_jobs() { impl_->records.stop_jobs(); }

@@ -85,6 +85,8 @@ class EmbeddedStreams final {
   /// The programs run: records begin to move.
   void start();
 
+  /// Readable when a stage that takes records has something to say.
+  int records_descriptor() const;
   void add_waits(std::vector<pollfd>& polled) const;
   /// The flow ends: no job is started any more.
   void stop_jobs();

@@ -134,7 +134,7 @@ struct PartRecords::Watch {
 
 Awaitable<void> PartRecords::watch() {
   auto self = shared_from_this();
-  Watch watch{asio::posix::stream_descriptor(surroundings_.executor(), duplicate(streams_.descriptor()).release())};
+  Watch watch{asio::posix::stream_descriptor(surroundings_.executor(), duplicate(streams_.records_descriptor()).release())};
   watch_ = &watch;
   while (!over()) {
     move();

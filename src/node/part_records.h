@@ -80,6 +80,7 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
   void handle(const InputOver& over);
   void handle(const RecordsFailed& failed);
   void handle(const RelayFailed&) {}
+  void handle(const JunctionFailed&) {}  // a part is a row of stages
   void tell_far_ends();
   void tell_end(std::size_t stage, exec::Exited exited);
   void tell_losses(std::size_t stage, flow::StageSummary& counted);
