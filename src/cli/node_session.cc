@@ -291,11 +291,15 @@ struct NodeSession::Impl {
   std::string where;
 };
 
-bool NodeSession::can_be_found(const NodeOptions& options) {
+bool NodeSession::is_named(const NodeOptions& options) {
   if (!options.node.empty() || options.settings.find("node") != nullptr) return true;
   if (!options.discover.empty() || options.settings.find("discover") != nullptr) return true;
   auto contexts = read_contexts();
-  if (contexts && !contexts->current.empty()) return true;
+  return contexts && !contexts->current.empty();
+}
+
+bool NodeSession::can_be_found(const NodeOptions& options) {
+  if (is_named(options)) return true;
   for (const std::string& directory : local_data_directories(options.settings))
     if (::access(node::socket_path(directory).c_str(), F_OK) == 0) return true;
   return false;

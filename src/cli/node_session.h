@@ -42,7 +42,9 @@ struct Failure {
 
 class NodeSession final : public node::NodeAccess {
  public:
-  /// Whether any node was named, by an option, a variable or the context, or runs on this host.
+  /// Whether a node was named, by an option, a variable or the context.
+  static bool is_named(const NodeOptions& options);
+  /// ... or one runs on this host.
   static bool can_be_found(const NodeOptions& options);
 
   /// Connects within three seconds. Errors: every node that was tried, and why each did not do.

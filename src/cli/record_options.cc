@@ -95,6 +95,15 @@ std::expected<RecordOptions, std::string> RecordOptionReader::read(const CLI::Ap
   return options;
 }
 
+node::RecordSettings record_settings(const RecordOptions& options) {
+  return {.record_max = options.record_bytes_max,
+          .rate = options.rate,
+          .retries = options.retries,
+          .dead_letters = options.dead_letters,
+          .job_log = options.job_log,
+          .resume = options.resume};
+}
+
 std::optional<std::string> without_use(const RecordOptions& options, const flow::FlowGraph& graph) {
   if (options.given.empty()) return std::nullopt;
   bool records =

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "flow/graph.h"
+#include "node/record_settings.h"
 
 namespace CLI {
 class App;
@@ -36,6 +37,8 @@ class RecordOptionReader final {
   std::string record_max_, on_loss_, rate_, retries_, dead_letters_, job_log_;
   bool resume_ = false;
 };
+
+node::RecordSettings record_settings(const RecordOptions& options);
 
 /// Why an option that was given means nothing for this flow, or nothing.
 std::optional<std::string> without_use(const RecordOptions& options, const flow::FlowGraph& graph);

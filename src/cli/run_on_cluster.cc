@@ -42,7 +42,9 @@ node::ClusterRunRequest make_request(flow::FlowGraph graph, RunOptions options, 
                  .progress = options.progress,
                  .json_summary = options.json,
                  .mark_stderr = options.mark_stderr,
-                 .quiet = options.quiet};
+                 .quiet = options.quiet,
+                 .records = record_settings(options.records)};
+  request.losses_allowed = options.records.losses_allowed;
   request.stage_environment = variables(options.environment);
   request.shell = options.shell;
   request.inner_pipefail = options.pipefail != flow::PipefailRule::last;
@@ -78,13 +80,16 @@ net::Awaitable<int> run(NodeOptions where, node::ClusterRunRequest* request, std
 
 bool cluster_can_be_found(const RunOptions& options) { return NodeSession::can_be_found(node_options(options)); }
 
+bool names_a_node(const RunOptions& options) { return NodeSession::is_named(node_options(options)); }
+
 std::string no_spawner(int error) {
   return fmt::format("cannot start a spawner: {}; raise the limit (ulimit -u, ulimit -n)", std::strerror(error));
 }
 
 int run_on_cluster(flow::FlowGraph graph, RunOptions options, exec::Environment environment,
                    const exec::EntryState& entry) {
-  std::size_t parts = options.background ? 0 : node::count_client_parts(graph);
+  bool files_here = !options.records.dead_letters.empty() || !options.records.job_log.empty();
+  std::size_t parts = options.background ? 0 : node::count_client_parts(graph, files_here);
   std::vector<exec::SpawnerClient> spawners;
   while (spawners.size() < parts) {
     auto spawner = exec::SpawnerClient::fork_spawner(entry);

@@ -21,4 +21,7 @@ std::string no_spawner(int error);
 /// Whether a node can be found at all: an option, a variable, a context, or a socket on this host.
 bool cluster_can_be_found(const RunOptions& options);
 
+/// Whether the user has said which: by an option, a variable or a context. A node of this host that merely runs is not.
+bool names_a_node(const RunOptions& options);
+
 }  // namespace sluice::cli

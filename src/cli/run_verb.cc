@@ -92,12 +92,7 @@ int run_plan(flow::Plan plan, RunOptions options, exec::Environment environment,
                            .mark_stderr = options.mark_stderr,
                            .quiet = options.quiet,
                            .exact = options.exact,
-                           .records = {.record_max = options.records.record_bytes_max,
-                                       .rate = options.records.rate,
-                                       .retries = options.records.retries,
-                                       .dead_letters = std::move(options.records.dead_letters),
-                                       .job_log = std::move(options.records.job_log),
-                                       .resume = options.records.resume}};
+                           .records = record_settings(options.records)};
   node::RunResult result = node::run_embedded(std::move(request), std::move(spawner), entry);
   if (result.signal != 0) node::die_by(result.signal);
   return result.status;
@@ -112,11 +107,9 @@ bool may_run_elsewhere(const Arguments& arguments) {
 }
 
 std::optional<std::string> not_yet_over_hosts(const flow::FlowGraph& graph) {
-  for (std::size_t i = 0; i < graph.stages.size(); ++i) {
-    auto reason = flow::not_yet_runnable(graph.stages[i].words);
-    if (!reason) reason = flow::not_yet_over_hosts(graph.stages[i].words);
-    if (reason) return fmt::format("stage {}: {}", i + 1, *reason);
-  }
+  for (std::size_t i = 0; i < graph.stages.size(); ++i)
+    for (auto judge : {flow::not_yet_runnable, flow::not_yet_over_hosts})
+      if (auto reason = judge(graph.stages[i].words)) return fmt::format("stage {}: {}", i + 1, *reason);
   return std::nullopt;
 }
 
@@ -167,7 +160,7 @@ int run_verb(const Arguments& arguments) {
                   "run: --background needs a node that goes on when this command has returned, and none was found; "
                   "`sluice start` starts one");
   if (auto idle = without_use(options.records, *graph)) return refuse(refused, *idle);
-  if (options.background || (cluster && node::needs_cluster(*graph))) {
+  if (options.background || (cluster && node::needs_cluster(*graph, names_a_node(options)))) {
     if (auto problem = not_yet_over_hosts(*graph)) return refuse(refused, *problem);
     return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), entry);
   }

@@ -86,8 +86,10 @@ void DistributedRun::start_running(TimePoint now) {
 
 void DistributedRun::on_part_failed(PartIndex part, int status, std::string message, TimePoint) {
   over_.insert(part);
-  if (run_)
-    lose(std::move(message));
+  if (may_be_lost(part))
+    lose_seats(part, message);
+  else if (run_)
+    lose(std::move(message), status);
   else
     give_up(status, std::move(message));
   childless_.insert(part);
@@ -148,6 +150,8 @@ void DistributedRun::tell_run_of_ended_stages(TimePoint now) {
 
 void DistributedRun::on_link_lost(std::size_t link, std::string message, TimePoint) {
   if (phase_ == Phase::finished || link >= options_.graph.links.size()) return;
+  if (const PartLink& ends = options_.graph.links[link]; ends.of_seat && run_)
+    return lose_seats(is_seats(ends.from) ? ends.from : ends.to, message);
   std::string whole = fmt::format("{} was lost: {}", link_name(link), message);
   if (run_)
     lose(std::move(whole));
@@ -157,6 +161,11 @@ void DistributedRun::on_link_lost(std::size_t link, std::string message, TimePoi
 
 void DistributedRun::on_host_lost(PartIndex part, std::string reason, TimePoint now) {
   if (over_.contains(part)) return;
+  if (may_be_lost(part)) {
+    lose_seats(part, reason);
+    over_.insert(part);
+    return check_over();
+  }
   std::string message = fmt::format("lost {}: {}", options_.host_names[part], reason);
   for (std::size_t link = 0; link < options_.graph.links.size(); ++link)
     if (options_.graph.links[link].from == part || options_.graph.links[link].to == part)
@@ -184,10 +193,20 @@ void DistributedRun::on_client_lost(TimePoint now) {
   check_over();
 }
 
+// At the end of a stage its seats go, too: that is no loss.
+void DistributedRun::lose_seats(PartIndex part, const std::string& why) {
+  StageIndex stage = *options_.graph.parts[part].seats_of;
+  if (lost_ || end_of(stage) || !seats_lost_.insert(part).second) return;
+  std::string_view then = options_.graph.parts[part].runs_again ? "; what they had not done is done elsewhere" : "";
+  actions_.push_back(
+      Tell{fmt::format("lost the workers of stage {} on {}: {}{}", stage + 1, options_.host_names[part], why, then)});
+}
+
 // The first loss is the cause; the others follow from it.
-void DistributedRun::lose(std::string message) {
+void DistributedRun::lose(std::string message, int status) {
   if (lost_ || phase_ == Phase::finished) return;
   lost_ = true;
+  lost_status_ = status;
   message_ = std::move(message);
   end_all();
 }
@@ -196,6 +215,9 @@ std::string DistributedRun::link_name(std::size_t link) const {
   const PartLink& ends = options_.graph.links[link];
   const Part& from = options_.graph.parts[ends.from];
   const Part& to = options_.graph.parts[ends.to];
+  if (ends.of_seat)
+    return fmt::format("the link between stage {} on {} and {}", *(from.seats_of ? from : to).seats_of + 1,
+                       options_.host_names[ends.from], options_.host_names[ends.to]);
   std::string source = from.stages.empty() ? "stdin" : fmt::format("stage {}", from.stages.back() + 1);
   std::string sink = to.stages.empty() ? "stdout" : fmt::format("stage {}", to.stages.front() + 1);
   return fmt::format("the link from {} on {} to {} on {}", source, options_.host_names[ends.from], sink,
@@ -319,6 +341,7 @@ void DistributedRun::signal_parts(const PassSignal& signal) {
     SignalPart action{.part = part, .signal = signal};
     for (const Worker& worker : workers_)
       if (worker.part == part && !worker.end) action.stages.push_back(worker.stage);
+    if (is_seats(part) && !over_.contains(part)) action.stages.push_back(*options_.graph.parts[part].seats_of);
     if (!action.stages.empty() || (signal.strays_too && !options_.graph.parts[part].stages.empty()))
       actions_.push_back(std::move(action));
   }
@@ -363,7 +386,7 @@ int DistributedRun::status() const {
     case DistributedEnd::signalled:
       return 128 + signal();
     case DistributedEnd::link_lost:
-      return kRefusedStatus;
+      return lost_status_;
     case DistributedEnd::completed:
       break;
   }

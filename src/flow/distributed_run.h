@@ -11,6 +11,9 @@
 // host ends the flow: every part is killed, and the reason is kept.
 //
 // A part is over when it says so (`on_part_over`: no process is left and its links have ended) or when its host is lost.
+//
+// The seats of a stage of many workers are parts without a stage: losing one, or a link of it, ends nothing. What was
+// under way there is done again elsewhere by the part that has the stage's records, which says so if nobody is left.
 // Order that the shell must respect: poll_action until empty after every input, and carry the actions out in order.
 // Threading: none of its own; no clock, no I/O.
 #include <cstddef>
@@ -132,7 +135,10 @@ class DistributedRun final {
   void start_running(TimePoint now);
   void tell_run_of_ended_stages(TimePoint now);
   void give_up(int status, std::string message);
-  void lose(std::string message);
+  void lose(std::string message, int status = 125);
+  bool is_seats(PartIndex part) const { return options_.graph.parts[part].seats_of.has_value(); }
+  bool may_be_lost(PartIndex part) const { return is_seats(part) && phase_ == Phase::running; }
+  void lose_seats(PartIndex part, const std::string& why);
   void end_all(bool links_too = true);
   void pump();
   void spread(const FlowAction& action);
@@ -157,6 +163,8 @@ class DistributedRun final {
   int failed_status_ = 0;
   std::string message_;
   bool lost_ = false;
+  int lost_status_ = 125;
+  std::set<PartIndex> seats_lost_;  // of which the user was told
   bool timed_out_draining_ = false;
   int signal_draining_ = 0;
   std::set<PartIndex> surveyed_;  // whose answer is awaited

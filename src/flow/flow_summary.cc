@@ -193,4 +193,23 @@ std::vector<std::string> failure_sentences(const FlowSummary& summary) {
   return sentences;
 }
 
+bool was_lost(const StageEnd& end) { return end.status.by_signal() && failed(end, PipefailRule::lenient); }
+
+std::string loss_sentence(const WorkerSummary& worker, std::size_t stage) {
+  return fmt::format(
+      "worker {} of stage {} was lost by signal {}{}: it had been given {} records and had written {}; at most what it "
+      "had not answered is lost",
+      worker.number, stage + 1, worker.end->status.signal(), worker.host.empty() ? ", or with its host" : "",
+      worker.records_given.value_or(0), worker.records_written.value_or(0));
+}
+
+std::vector<std::string> dead_letter_sentences(const FlowSummary& summary, const std::string& file) {
+  std::vector<std::string> sentences;
+  for (std::size_t i = 0; i < summary.stages.size(); ++i)
+    if (const auto& jobs = summary.stages[i].jobs; jobs && jobs->dead_letters > 0)
+      sentences.push_back(fmt::format("stage {}: {} record{} failed for good and went to the dead letters in {}", i + 1,
+                                      jobs->dead_letters, jobs->dead_letters == 1 ? "" : "s", file));
+  return sentences;
+}
+
 }  // namespace sluice::flow

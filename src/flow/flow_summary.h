@@ -68,6 +68,13 @@ std::string to_json(const FlowSummary& summary);
 /// A progress report as one line of JSON.
 std::string to_json(const ProgressReport& report, const FlowSummary& flow);
 
+/// It was ended by a signal, with records in its hands.
+bool was_lost(const StageEnd& end);
+/// Of a worker that was lost where that is allowed. `stage`: its place in the flow.
+std::string loss_sentence(const WorkerSummary& worker, std::size_t stage);
+/// One for each stage of which records went to the dead letters in `file`.
+std::vector<std::string> dead_letter_sentences(const FlowSummary& summary, const std::string& file);
+
 /// "stage 2 `grep x` on db1 exited with status 2": one sentence for each stage that made the flow fail, and for each way
 /// in which workers of @all did.
 std::vector<std::string> failure_sentences(const FlowSummary& summary);

@@ -21,7 +21,18 @@ class Placer final {
  public:
   explicit Placer(const PlacementContext& context) : context_(context) {}
 
-  StagePlace place(const Whereabouts& where, const StagePlace* left, std::size_t index) const {
+  StagePlace place(const StageNeeds& needs, const StagePlace* left, std::size_t index) const {
+    StagePlace place = place_itself(needs.where, left, index);
+    bool elsewhere = !place.hosts.empty() && place.hosts.front().has_value();
+    bool leaves_home = needs.spreads && (needs.where.kind == Whereabouts::Kind::beside_neighbour ||
+                                         needs.where.kind == Whereabouts::Kind::label);
+    bool has_workers = needs.workers > 0 && place.problem.empty() && !place.everywhere;
+    if (!has_workers || !(leaves_home || (needs.home_here && elsewhere))) return place;
+    return seat(std::move(place), needs, left, index);
+  }
+
+ private:
+  StagePlace place_itself(const Whereabouts& where, const StagePlace* left, std::size_t index) const {
     switch (where.kind) {
       case Whereabouts::Kind::beside_neighbour:
         return beside(left, index);
@@ -37,7 +48,51 @@ class Placer final {
     return {};
   }
 
- private:
+  // `place`: where the stage would be with a single worker.
+  StagePlace seat(StagePlace place, const StageNeeds& needs, const StagePlace* left, std::size_t index) const {
+    bool chosen = needs.where.kind == Whereabouts::Kind::node || !needs.spreads;
+    StagePlace home = needs.home_here ? here("@here") : beside(left, index);
+    if (!home.problem.empty()) return home;
+    if (chosen) {
+      place.seats = {{.host = place.hosts.front(), .workers = needs.workers}};
+    } else {
+      place.seats = share(needs);
+      place.reason = needs.where.labels.empty() ? "by free cores" : place.reason + ", by free cores";
+      place.place = describe(place.seats);
+    }
+    place.hosts = home.hosts;
+    place.runs_again = needs.runs_again;
+    if (place.seats.size() == 1 && place.seats.front().host == place.hosts.front()) place.seats.clear();
+    return place;
+  }
+
+  // One after the other, each to the node that has most left; the first by name among equals.
+  std::vector<SeatChoice> share(const StageNeeds& needs) const {
+    std::vector<SeatChoice> seats;
+    std::vector<double> left;
+    for (const NodeChoice& node : context_.nodes) {
+      if (!has_labels(node, needs.where.labels)) continue;
+      seats.push_back({.host = node.id});
+      left.push_back(node.free_cores);
+    }
+    for (std::uint32_t worker = 0; worker < needs.workers; ++worker) {
+      auto best = static_cast<std::size_t>(std::ranges::max_element(left) - left.begin());
+      left[best] -= 1;
+      ++seats[best].workers;
+    }
+    std::erase_if(seats, [](const SeatChoice& seat) { return seat.workers == 0; });
+    return seats;
+  }
+
+  std::string describe(const std::vector<SeatChoice>& seats) const {
+    std::string text;
+    for (const SeatChoice& seat : seats)
+      for (const NodeChoice& node : context_.nodes)
+        if (seat.host == Host(node.id))
+          text += fmt::format("{}{}:{}", text.empty() ? "" : " ", node.name, seat.workers);
+    return text;
+  }
+
   static StagePlace here(std::string reason) {
     return {.hosts = {Host()}, .place = "here", .reason = std::move(reason)};
   }
@@ -47,12 +102,22 @@ class Placer final {
   }
 
   StagePlace beside(const StagePlace* left, std::size_t index) const {
+    if (left != nullptr && !left->seats.empty()) return with_records_of(*left, index);
     if (left == nullptr) return here("beside the client");
     if (left->everywhere) return here(fmt::format("gets the merged lines of stage {}", index));
     StagePlace place = *left;
     place.reason = fmt::format("beside stage {}", index);
     place.problem.clear();
     return place;
+  }
+
+  // The answers of a stage of many workers are gathered at its home.
+  StagePlace with_records_of(const StagePlace& left, std::size_t index) const {
+    if (!left.hosts.front()) return here(fmt::format("where the answers of stage {} come together", index));
+    for (const NodeChoice& node : context_.nodes)
+      if (left.hosts.front() == Host(node.id))
+        return on(node, fmt::format("where the answers of stage {} come together", index));
+    return here("beside the client");
   }
 
   StagePlace everywhere(std::size_t index) const {
@@ -163,7 +228,7 @@ class PartMaker final {
         stage > 0 && last_.size() == 1 && place.hosts.size() == 1 && graph_.parts[last_[0]].host == place.hosts[0];
     if (continues) {
       graph_.parts[last_[0]].stages.push_back(stage);
-      return;
+      return add_seats(place, stage, last_[0]);
     }
     std::vector<std::size_t> added;
     for (const Host& host : place.hosts) {
@@ -173,6 +238,20 @@ class PartMaker final {
       added.push_back(part);
     }
     last_ = std::move(added);
+    add_seats(place, stage, last_[0]);
+  }
+
+  void add_seats(const StagePlace& place, std::size_t stage, std::size_t home) {
+    for (const SeatChoice& choice : place.seats) {
+      std::size_t part = add({.host = choice.host, .stages = {}, .seats_of = stage, .runs_again = place.runs_again});
+      for (std::uint32_t worker = 0; worker < choice.workers; ++worker) {
+        Seat seat{.stage = stage, .requests = graph_.links.size(), .replies = graph_.links.size() + 1};
+        graph_.links.push_back({.from = home, .to = part, .of_seat = true});
+        graph_.links.push_back({.from = part, .to = home, .of_seat = true});
+        graph_.parts[home].seats.push_back(seat);
+        graph_.parts[part].seats.push_back(seat);
+      }
+    }
   }
 
   std::size_t add(Part part) {
@@ -190,12 +269,11 @@ class PartMaker final {
   PartGraph graph_;
   std::optional<std::size_t> client_input_;
   std::vector<std::size_t> last_;  // the parts of the stage before
-  bool after_everywhere_ = false;
 };
 
 }  // namespace
 
-std::vector<StagePlace> place_stages(const std::vector<Whereabouts>& wanted, const PlacementContext& context) {
+std::vector<StagePlace> place_stages(const std::vector<StageNeeds>& wanted, const PlacementContext& context) {
   Placer placer(context);
   std::vector<StagePlace> places;
   places.reserve(wanted.size());

@@ -4,8 +4,12 @@
 // A stage with no @ word runs beside its left neighbour, the first beside the client. Neighbours on one host form a part:
 // kernel pipes join them, and one spawner runs them. Between parts go byte links. The client's own stdin and stdout are
 // parts without a stage where the flow begins or ends elsewhere.
+//
+// A stage of many workers has its records where its left neighbour is, and its workers on the nodes with the most free
+// cores: each of those has a part with *seats*, one for each worker.
 // Threading: pure functions.
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -21,6 +25,7 @@ struct NodeChoice {
   NodeId id;
   std::string name;
   std::map<std::string, std::string> labels;
+  double free_cores = 1;  // for stages of many workers: those that nothing runs on
 };
 
 struct PlacementContext {
@@ -33,28 +38,59 @@ struct PlacementContext {
 /// A host of a flow: a node, or nothing for the client.
 using Host = std::optional<NodeId>;
 
+/// Workers of a stage on one host that is not, or not alone, where its records are.
+struct SeatChoice {
+  Host host;
+  std::uint32_t workers = 0;
+  bool operator==(const SeatChoice&) const = default;
+};
+
+/// Where the user wants a stage, and what of it a place depends on.
+struct StageNeeds {
+  Whereabouts where;
+  std::uint32_t workers = 0;  // of a stage that takes records; else 0
+  bool spreads = false;       // the user said how many workers: they may go over the nodes
+  bool runs_again = false;    // what a worker that is lost had not done
+  bool home_here = false;     // what it writes beside its output belongs to the client's host
+};
+
 struct StagePlace {
   std::vector<Host> hosts;  // one, but for @all; none if there is a problem
   std::string place;        // "here", "db1", "n1 n2 n3"
   std::string reason;       // "beside stage 1", "@db1", "label gpu=yes, of n2 n3"
   std::string problem;      // empty: none
   bool everywhere = false;  // @all, however many nodes there are
+  // Where its workers run, if that is not simply its host, which then only hands out the records and takes the answers.
+  std::vector<SeatChoice> seats = {};
+  bool runs_again = false;  // StageNeeds
 };
 
-std::vector<StagePlace> place_stages(const std::vector<Whereabouts>& wanted, const PlacementContext& context);
+std::vector<StagePlace> place_stages(const std::vector<StageNeeds>& wanted, const PlacementContext& context);
 
-/// Stages that run together on one host; without a stage it is an end of the client's.
+/// One worker of a stage on another host than its records: what it is asked, and what it answers.
+struct Seat {
+  std::size_t stage = 0;
+  std::size_t requests = 0, replies = 0;  // links
+  bool operator==(const Seat&) const = default;
+};
+
+/// Stages that run together on one host; without a stage it is an end of the client's, or the seats of a stage whose
+/// records another part has.
 struct Part {
   Host host;
   std::vector<std::size_t> stages;
-  std::vector<std::size_t> inputs;    // links
-  std::optional<std::size_t> output;  // link
+  std::vector<std::size_t> inputs;           // links
+  std::optional<std::size_t> output;         // link
+  std::vector<Seat> seats = {};              // of its stages, elsewhere; or those that are here
+  std::optional<std::size_t> seats_of = {};  // stage: it has seats, and no stage
+  bool runs_again = false;                   // elsewhere, what was under way in seats that are lost
   bool operator==(const Part&) const = default;
 };
 
 struct PartLink {
   std::size_t from = 0;  // part
   std::size_t to = 0;
+  bool of_seat = false;
   bool operator==(const PartLink&) const = default;
 };
 

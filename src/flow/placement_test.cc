@@ -23,12 +23,19 @@ PlacementContext three_nodes() {
       .client_name = "laptop"};
 }
 
-Whereabouts anywhere() { return {}; }
-Whereabouts node(std::string name) { return {.kind = Kind::node, .node = std::move(name)}; }
-Whereabouts gpu() { return {.kind = Kind::label, .labels = {{"gpu", "yes"}}}; }
+StageNeeds anywhere() { return {}; }
+StageNeeds node(std::string name) { return {.where = {.kind = Kind::node, .node = std::move(name)}}; }
+StageNeeds gpu() { return {.where = {.kind = Kind::label, .labels = {{"gpu", "yes"}}}}; }
+StageNeeds here() { return {.where = {.kind = Kind::here}}; }
+StageNeeds everywhere() { return {.where = {.kind = Kind::every_node}}; }
+StageNeeds spread(std::uint32_t workers, StageNeeds needs = {}) {
+  needs.workers = workers;
+  needs.spreads = true;
+  return needs;
+}
 
 TEST(Placement, StagesWithoutAWordStayBesideTheirNeighbour) {
-  auto places = place_stages({anywhere(), node("n2"), anywhere(), {.kind = Kind::here}}, three_nodes());
+  auto places = place_stages({anywhere(), node("n2"), anywhere(), here()}, three_nodes());
   EXPECT_EQ(places[0].place, "here");
   EXPECT_EQ(places[1].place, "n2");
   EXPECT_EQ(places[2].place, "n2");
@@ -78,7 +85,7 @@ TEST(Parts, TheClientsStdinIsALinkToAFirstStageElsewhere) {
 }
 
 TEST(Parts, AllHasNoStdinAndMergesIntoTheStageBehindIt) {
-  auto graph = make_parts(place_stages({{.kind = Kind::every_node}, anywhere()}, three_nodes()), {});
+  auto graph = make_parts(place_stages({everywhere(), anywhere()}, three_nodes()), {});
   ASSERT_EQ(graph.parts.size(), 4u);
   EXPECT_THAT(graph.parts[0].inputs, ElementsAre());
   EXPECT_EQ(graph.parts[3], (Part{.host = {}, .stages = {1}, .inputs = {0, 1, 2}}));
@@ -90,4 +97,55 @@ TEST(Parts, InTheBackgroundNobodyTakesTheOutput) {
 }
 
 }  // namespace
+// --- stages of many workers ---------------------------------------------------------------------------------------
+
+TEST(Placement, WorkersGoWhereCoresAreFree) {
+  PlacementContext context = three_nodes();
+  context.nodes[0].free_cores = 1;
+  context.nodes[1].free_cores = 4;
+  context.nodes[2].free_cores = 0.5;
+  auto places = place_stages({anywhere(), spread(6), anywhere()}, context);
+  EXPECT_EQ(places[1].place, "n1:1 n2:4 n3:1");
+  EXPECT_EQ(places[1].hosts, std::vector<Host>{Host()}) << "its records are beside its left neighbour";
+  EXPECT_EQ(places[2].place, "here");
+}
+
+TEST(Placement, WorkersOfALabelGoToItsNodes) {
+  auto places = place_stages({node("n1"), spread(4, gpu()), anywhere()}, three_nodes());
+  EXPECT_EQ(places[1].place, "n2:2 n3:2");
+  EXPECT_EQ(places[1].hosts, places[0].hosts);
+  EXPECT_EQ(places[2].place, "n1");
+}
+
+TEST(Placement, WorkersOfAStageThatNamesItsNodeAreThere) {
+  auto places = place_stages({spread(4, node("n2"))}, three_nodes());
+  EXPECT_TRUE(places[0].seats.empty());
+  EXPECT_EQ(places[0].place, "n2");
+}
+
+TEST(Placement, RecordsOfAStageWithFilesAreWhereThoseFilesAre) {
+  StageNeeds needs = node("n2");
+  needs.workers = 1;
+  needs.home_here = true;
+  auto places = place_stages({needs, anywhere()}, three_nodes());
+  ASSERT_EQ(places[0].seats.size(), 1u);
+  EXPECT_EQ(places[0].seats[0].workers, 1u);
+  EXPECT_EQ(places[0].hosts, std::vector<Host>{Host()});
+  EXPECT_EQ(places[1].place, "here");
+}
+
+TEST(Placement, EachWorkerElsewhereHasALinkThereAndOneBack) {
+  auto graph = make_parts(place_stages({anywhere(), spread(3, gpu()), anywhere()}, three_nodes()), {});
+  ASSERT_EQ(graph.parts.size(), 3u);
+  EXPECT_EQ(graph.parts[0].stages, (std::vector<std::size_t>{0, 1, 2}));
+  EXPECT_EQ(graph.parts[0].seats.size(), 3u);
+  EXPECT_EQ(graph.parts[1].seats_of, std::optional<std::size_t>(1));
+  EXPECT_EQ(graph.parts[1].seats.size() + graph.parts[2].seats.size(), 3u);
+  for (const Seat& seat : graph.parts[0].seats) {
+    EXPECT_EQ(graph.links[seat.requests].from, 0u);
+    EXPECT_EQ(graph.links[seat.replies].to, 0u);
+    EXPECT_EQ(graph.links[seat.requests].to, graph.links[seat.replies].from);
+  }
+}
+
 }  // namespace sluice::flow

@@ -30,7 +30,7 @@ void take_record_words(const StageWords& words, PlannedStage& stage) {
     if (auto key = RecordKey::read(*words.by)) stage.by = *std::move(key);  // read_stage_words has judged it
 }
 
-void place(const FlowGraph& graph, Plan& plan) {
+void place(const FlowGraph& graph, std::size_t first_stage, Plan& plan) {
   for (std::size_t i = 0; i < graph.stages.size(); ++i) {
     const StageWords& words = graph.stages[i].words;
     PlannedStage& stage = plan.stages[i];
@@ -40,7 +40,7 @@ void place(const FlowGraph& graph, Plan& plan) {
       stage.place = "?";
       stage.place_reason = fmt::format("{}", fmt::join(words.written, " "));
       stage.how = "?";
-      plan.problems.push_back({i, 125, fmt::format("stage {}: {}", i + 1, *reason)});
+      plan.problems.push_back({first_stage + i, 125, fmt::format("stage {}: {}", first_stage + i + 1, *reason)});
       continue;
     }
     stage.place = kHere;
@@ -217,11 +217,13 @@ Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
                                        .restart = stage.restart,
                                        .retries = stage.retries,
                                        .records_per_second = stage.records_per_second});
-  place(graph, plan);
+  place(graph, context.first_stage, plan);
   Resolver resolver(context);
-  for (std::size_t i = 0; i < graph.stages.size(); ++i)
+  for (std::size_t i = 0; i < graph.stages.size(); ++i) {
+    std::size_t index = context.first_stage + i;
     if (plan.stages[i].place == kHere)
-      take(resolver.resolve(graph.stages[i], i), i, context.shell, plan.stages[i], plan.problems);
+      take(resolver.resolve(graph.stages[i], index), index, context.shell, plan.stages[i], plan.problems);
+  }
   join(graph, context.exact, plan);
   std::ranges::stable_sort(plan.problems, {}, &PlanProblem::stage);
   return plan;

@@ -207,6 +207,12 @@ std::expected<StageWords, std::string> read_stage_words(std::span<const std::str
   return result;
 }
 
+bool is_record_word(std::string_view word) {
+  constexpr std::string_view kWords[] = {"@map", "@each", "@ordered"};
+  return looks_like_workers(word.substr(1)) || is_framing(word) ||
+         std::ranges::find(kWords, word) != std::end(kWords) || word.starts_with("@each=") || word.starts_with("@by=");
+}
+
 bool is_reserved_word(std::string_view name) {
   return looks_like_workers(name) || std::ranges::find(kPlainWords, "@" + std::string(name)) != kPlainWords.end();
 }
@@ -242,15 +248,10 @@ std::optional<std::string> not_yet_runnable(const StageWords& words) {
 }
 
 std::optional<std::string> not_yet_over_hosts(const StageWords& words) {
-  if (!takes_records(words)) return std::nullopt;
-  std::string word = words.worker ? "worker"
-                     : words.each ? "@each"
-                     : words.map  ? "@map"
-                                  : fmt::format("@x{}", words.workers.value_or(1));
-  return fmt::format(
-      "'{}' runs on this machine alone, in a text without a place; over hosts it needs records on "
-      "links between them, which this version does not have yet",
-      word);
+  if (!words.worker) return std::nullopt;
+  return "'worker' runs on this machine alone, in a flow without a place; over hosts it needs workers that are linked "
+         "with "
+         "the library there, which this version does not have yet";
 }
 
 }  // namespace sluice::flow

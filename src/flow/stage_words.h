@@ -55,6 +55,9 @@ struct KnownNodes {
 /// Errors: an unknown word (with its nearest), a malformed value, a word given twice, two places for one stage.
 std::expected<StageWords, std::string> read_stage_words(std::span<const std::string> words, const KnownNodes& nodes);
 
+/// `word`, of a stage that takes records, says how it does that, and not where it runs.
+bool is_record_word(std::string_view word);
+
 /// Whether pipeline text reads `@NAME` as a word of its own, so that no node and no label key can have that name.
 bool is_reserved_word(std::string_view name);
 

@@ -83,11 +83,17 @@ TEST(StageWords, SaysWhatCannotRunYet) {
     EXPECT_EQ(not_yet_runnable(*read({word})), std::nullopt) << word;
   EXPECT_EQ(not_yet_runnable(*read({})), std::nullopt);
   EXPECT_EQ(not_yet_runnable(*read({"@x8", "@null"})), std::nullopt);
-  EXPECT_TRUE(not_yet_over_hosts(*read({"@x8"})).value_or("").contains("@x8"));
-  EXPECT_EQ(not_yet_over_hosts(*read({"@db1"})), std::nullopt);
   StageWords worker;
   worker.worker = true;
   EXPECT_TRUE(not_yet_over_hosts(worker).value_or("").contains("'worker' runs on this machine alone"));
+  EXPECT_EQ(not_yet_over_hosts(*read({"@x8"})), std::nullopt);
+}
+
+TEST(StageWords, TellsWordsOfRecordsFromOthers) {
+  for (const char* word : {"@x8", "@map", "@each", "@each=5", "@null", "@ordered", "@by=2"})
+    EXPECT_TRUE(is_record_word(word)) << word;
+  for (const char* word : {"@here", "@db1", "@xa", "@all", "@gpu=yes", "@sandbox", "@on=x8"})
+    EXPECT_FALSE(is_record_word(word)) << word;
 }
 
 TEST(StageWords, SaysWhatNeedsACluster) {

@@ -51,6 +51,11 @@ flow::WorkerSummary& worker_of(flow::StageSummary& stage, const v1::StageStatus&
 
 // The whole of @all: what its workers did is added, and the largest is the largest of all.
 void add(flow::StageSummary& stage, const v1::Exited& exited) {
+  if (exited.has_jobs())
+    stage.jobs = flow::JobSummary{.started = exited.jobs().started(),
+                                  .retried = exited.jobs().retried(),
+                                  .dead_letters = exited.jobs().dead_letters(),
+                                  .skipped = exited.jobs().skipped()};
   stage.io_known = exited.io_known() && (stage.io_known || !stage.end);
   stage.io_read_bytes += exited.io_read_bytes();
   stage.io_write_bytes += exited.io_write_bytes();
@@ -115,6 +120,8 @@ RunResult ClusterReport::show_end(const v1::FlowEnded& end, TimePoint now) {
   summary_.end = end_from(end);
   if (request_.background && end.end() == v1::FlowEnded::END_COMPLETED) return {};
   say_why(end);
+  for (const std::string& sentence : flow::dead_letter_sentences(summary_, request_.run.records.dead_letters))
+    say(sentence);
   if (request_.run.json_summary) write_stderr_line(to_json(summary_));
   bool signalled = summary_.end == flow::FlowEnd::signalled;
   return {.status = summary_.status, .signal = signalled ? summary_.signal : 0};

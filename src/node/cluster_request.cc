@@ -59,6 +59,13 @@ v1::RunStart to_message(const ClusterRunRequest& request, bool shows_progress) {
   start.set_no_input(!request.dry_run && is_null_device(STDIN_FILENO));
   start.set_no_output(!request.dry_run && is_null_device(STDOUT_FILENO) && !stands_for_closed(STDOUT_FILENO));
   if (shows_progress) start.set_progress_ms(kProgressMs);
+  v1::RecordRules& rules = *start.mutable_records();
+  const RecordSettings& records = request.run.records;
+  rules.set_record_bytes_max(records.record_max);
+  if (records.rate) rules.set_rate(*records.rate);
+  rules.set_retries(records.retries);
+  rules.set_losses_allowed(request.losses_allowed);
+  rules.set_files_here(!records.dead_letters.empty() || !records.job_log.empty());
   start.set_marks(request.marks == OutputMarks::always  ? v1::RunStart::MARKS_ALWAYS
                   : request.marks == OutputMarks::never ? v1::RunStart::MARKS_NEVER
                                                         : v1::RunStart::MARKS_UNSPECIFIED);
@@ -71,20 +78,23 @@ bool stands_for_closed(int stream) {
   return flags >= 0 && (flags & FD_CLOEXEC) != 0 && is_null_device(stream);
 }
 
-bool needs_cluster(const flow::FlowGraph& graph) {
-  return std::ranges::any_of(graph.stages, [](const flow::Stage& stage) {
+bool needs_cluster(const flow::FlowGraph& graph, bool node_named) {
+  return std::ranges::any_of(graph.stages, [&](const flow::Stage& stage) {
     Kind kind = stage.words.where.kind;
-    return kind == Kind::every_node || kind == Kind::node || kind == Kind::label;
+    bool spreads = node_named && stage.words.workers && !stage.words.worker && kind == Kind::beside_neighbour;
+    return spreads || kind == Kind::every_node || kind == Kind::node || kind == Kind::label;
   });
 }
 
-std::size_t count_client_parts(const flow::FlowGraph& graph) {
+std::size_t count_client_parts(const flow::FlowGraph& graph, bool files_here) {
   std::size_t parts = 0;
   bool here_before = false, all_before = false;
   for (std::size_t i = 0; i < graph.stages.size(); ++i) {
-    Kind kind = graph.stages[i].words.where.kind;
-    bool beside = kind == Kind::beside_neighbour;
-    bool here = kind == Kind::here || (beside && (i == 0 || here_before || all_before));
+    const flow::StageWords& words = graph.stages[i].words;
+    Kind kind = words.where.kind;
+    bool beside = kind == Kind::beside_neighbour || (kind == Kind::label && words.workers);
+    bool here = kind == Kind::here || (beside && (i == 0 || here_before || all_before)) ||
+                (files_here && (words.map || words.each));
     if (here && !here_before) ++parts;
     here_before = here;
     all_before = kind == Kind::every_node;

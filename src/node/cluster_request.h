@@ -30,13 +30,16 @@ struct ClusterRunRequest {
   std::size_t keep_bytes_max = std::size_t{10} << 20;
   OutputMarks marks = OutputMarks::automatic;
   bool exact = false;
+  bool losses_allowed = false;  // --on-loss=continue
   OutgoingFiles files;
 };
 
-/// How many parts of `graph` run on the client: each needs a spawner of its own.
-std::size_t count_client_parts(const flow::FlowGraph& graph);
-/// Whether some stage is placed by a word that only a cluster can answer.
-bool needs_cluster(const flow::FlowGraph& graph);
+/// How many parts of `graph` may run on the client: each needs a spawner of its own. `files_here`: --dead-letter or
+/// --joblog, which belong where the records of their stage are.
+std::size_t count_client_parts(const flow::FlowGraph& graph, bool files_here);
+/// Whether some stage is placed by a word that only a cluster can answer, or has workers to be spread over one that the
+/// user has named.
+bool needs_cluster(const flow::FlowGraph& graph, bool node_named);
 
 /// Whether a standard stream was closed when `sluice` was started: /dev/null has its place then, and is nobody's wish.
 bool stands_for_closed(int stream);

@@ -111,6 +111,7 @@ class ClusterRun final : public PartSurroundings {
   }
   exec::Environment environment() override { return request_.run.environment; }
   bool is_client() const override { return true; }
+  RecordSettings record_files() override { return request_.run.records; }
   bool reads_errors() const override { return marks_.has_value(); }
   // What was closed when we were started can't be written to, as by a stage on this host.
   int own_output() const override { return closed_output_ ? closed_output_.get() : STDOUT_FILENO; }

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +21,7 @@
 #include "link/rate_limit.h"
 #include "node/dead_letters.h"
 #include "node/held_output.h"
+#include "node/job_input.h"
 #include "node/job_log.h"
 #include "node/job_stage_thread.h"
 #include "node/job_stderr.h"
@@ -42,8 +42,6 @@ using namespace std::chrono_literals;
 constexpr std::size_t kWaitingBytesMax = std::size_t{1} << 20;
 // After a process has ended, what it has left running may hold its output open for so long.
 constexpr Duration kOutputLinger = 100ms;
-// A write of so much into a fresh pipe never waits (pipe(7), PIPE_BUF).
-constexpr std::size_t kPipeSafe = 4096;
 // Processes that run so long keep a worker waiting for the next to be asked for: it is asked for ahead.
 constexpr Duration kShort = 20ms;
 // Each output that is kept in a file is a descriptor, of which a process has 1,024.
@@ -74,31 +72,6 @@ struct Job {
 
 double seconds_since_1970() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-std::expected<void, int> write_whole(int file, std::string_view bytes) {
-  while (!bytes.empty()) {
-    ssize_t written = ::write(file, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return std::unexpected(written < 0 ? errno : ENOSPC);
-    bytes.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return {};
-}
-
-// A stdin that is whole and closed when the process starts: were we to die in the middle, it would take a part for all.
-std::expected<UniqueFd, int> input_of(std::string_view bytes) {
-  if (bytes.size() <= kPipeSafe) {
-    auto pipe = make_pipe();
-    if (!pipe) return std::unexpected(pipe.error());
-    if (auto written = write_whole(pipe->write_end.get(), bytes); !written) return std::unexpected(written.error());
-    return std::move(pipe->read_end);
-  }
-  UniqueFd file(::memfd_create("sluice-record", MFD_CLOEXEC));
-  if (!file) return std::unexpected(errno);
-  if (auto written = write_whole(file.get(), bytes); !written) return std::unexpected(written.error());
-  if (::lseek(file.get(), 0, SEEK_SET) != 0) return std::unexpected(errno);
-  return file;
 }
 
 bool readable_now(int descriptor) {
@@ -255,7 +228,7 @@ class EachRunner final {
   std::expected<void, int> connect(Job& job, const Batch& batch) {
     UniqueFd own_input, error;
     if (!options_.command.takes_argument()) {
-      auto input = input_of(batch.bytes);
+      auto input = whole_input(batch.bytes);
       if (!input) return std::unexpected(input.error());
       own_input = *std::move(input);
     }
@@ -276,6 +249,7 @@ class EachRunner final {
   void hear_jobs() {
     bool open = jobs_.receive();
     while (auto event = jobs_.poll_event()) std::visit([this](const auto& what) { handle(what); }, *event);
+    if (!open && jobs_.all_seats_lost()) return breaks(125, "every host that its processes ran on was lost");
     // The spawner takes no more: the flow was ended, with every job.
     if (!open && !end_) end_ = JobStageEnd{.kind = Kind::ended, .status = exec::ProcessStatus::ended_by(SIGKILL)};
   }
@@ -509,11 +483,10 @@ class EachRunner final {
   bool wait(int stop, int wake) {
     bool reads = has_room() && !told_end_ && tap_.records().empty();
     short into_events = writing_ ? POLLOUT : 0;  // without events: only that nobody reads any more
-    short jobs_events = static_cast<short>(jobs_.wants_write() ? POLLIN | POLLOUT : POLLIN);
     polled_.clear();
     polled_.push_back({.fd = stop, .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = wake, .events = POLLIN, .revents = 0});
-    polled_.push_back({.fd = jobs_.descriptor(), .events = jobs_events, .revents = 0});
+    polled_.push_back({.fd = jobs_.descriptor(), .events = jobs_.events(), .revents = 0});
     polled_.push_back({.fd = reader_gone_ ? -1 : into_.descriptor(), .events = into_events, .revents = 0});
     polled_.push_back({.fd = reads && !tap_.in_background() ? tap_.descriptor() : -1, .events = POLLIN, .revents = 0});
     std::size_t first_job = polled_.size();
@@ -559,7 +532,7 @@ class EachRunner final {
   RecordTap tap_;
   LocalStream into_;
   UniqueFd error_;
-  exec::JobClient jobs_;
+  StageJobs jobs_;
   UniqueFd null_;
   EachWork work_;
   std::optional<link::RateLimit> rate_;

@@ -235,7 +235,7 @@ class EmbeddedRun final {
     ended_[exited.program] = true;
     bool first = !stage.end;
     if (seat.worker > 0) note_worker(seat, end);
-    bool forgiven = seat.worker > 0 && request_.plan.losses_allowed && was_lost(end);
+    bool forgiven = seat.worker > 0 && request_.plan.losses_allowed && flow::was_lost(end);
     if (!forgiven) stage.end = first ? end : flow::worse(end, *stage.end);
     stage.io_known = exited.io_known && (stage.io_known || first);
     stage.io_read_bytes += exited.io_read_bytes;
@@ -246,14 +246,9 @@ class EmbeddedRun final {
     flow_.on_stage_ended(exited.program, now);
   }
 
-  // Ended by a signal, with records in its hands.
-  static bool was_lost(const flow::StageEnd& end) {
-    return end.status.by_signal() && flow::failed(end, flow::PipefailRule::lenient);
-  }
-
   void note_worker(const ProgramSeat& seat, const flow::StageEnd& end) {
     summary_.stages[seat.stage].workers[seat.worker - 1].end = end;
-    if (!was_lost(end) || request_.plan.losses_allowed || flow_.end() != flow::FlowEnd::completed) return;
+    if (!flow::was_lost(end) || request_.plan.losses_allowed || flow_.end() != flow::FlowEnd::completed) return;
     break_flow(end.status.shell_status(),
                fmt::format("worker {} of stage {} `{}` was ended by signal {}: what it had been given is lost, and the "
                            "flow is ended (--on-loss=continue goes on)",
@@ -444,19 +439,12 @@ class EmbeddedRun final {
     if (!request_.plan.losses_allowed || summary_.end != flow::FlowEnd::completed) return;
     for (std::size_t i = 0; i < summary_.stages.size(); ++i)
       for (const flow::WorkerSummary& worker : summary_.stages[i].workers)
-        if (worker.end && was_lost(*worker.end))
-          output_.say(
-              fmt::format("worker {} of stage {} was lost by signal {}: it had been given {} records and had "
-                          "written {}; at most what it had not answered is lost",
-                          worker.number, i + 1, worker.end->status.signal(), worker.records_given.value_or(0),
-                          worker.records_written.value_or(0)));
+        if (worker.end && flow::was_lost(*worker.end)) output_.say(flow::loss_sentence(worker, i));
   }
 
   void report_dead_letters() {
-    for (std::size_t i = 0; i < summary_.stages.size(); ++i)
-      if (const auto& jobs = summary_.stages[i].jobs; jobs && jobs->dead_letters > 0)
-        output_.say(fmt::format("stage {}: {} record{} failed for good and went to the dead letters in {}", i + 1,
-                                jobs->dead_letters, jobs->dead_letters == 1 ? "" : "s", request_.records.dead_letters));
+    for (const std::string& sentence : flow::dead_letter_sentences(summary_, request_.records.dead_letters))
+      output_.say(sentence);
   }
 
   void inform(const std::string& message) {

@@ -35,9 +35,18 @@ struct JobEnds {
 }  // namespace
 
 struct EmbeddedStreams::Impl {
-  Impl(const flow::Plan& to_plan, const EmbeddedStreamsOptions& to_options, StderrMarks& to_marks)
-      : plan(to_plan), options(to_options), marks(to_marks), records(plan, options.records, options.flow) {
+  Impl(const flow::Plan& to_plan, const EmbeddedStreamsOptions& to_options, StderrMarks& to_marks,
+       const std::set<std::size_t>& far_stages)
+      : plan(to_plan),
+        options(to_options),
+        marks(to_marks),
+        far(far_stages),
+        records(plan, options.records, options.flow) {
     for (std::size_t stage = 0; stage < plan.stages.size(); ++stage) {
+      if (far.contains(stage)) {
+        first_program.push_back(static_cast<exec::ProgramIndex>(seats.size()));
+        continue;
+      }
       std::uint32_t workers = plan.stages[stage].mode == flow::RecordMode::spread ? plan.stages[stage].workers : 0;
       first_program.push_back(static_cast<exec::ProgramIndex>(seats.size()));
       if (workers == 0) seats.push_back({.stage = stage});
@@ -119,7 +128,7 @@ struct EmbeddedStreams::Impl {
   }
 
   std::expected<void, int> lead_into(std::size_t stage, RecordStreams::End from) {
-    if (flow::runs_by_job(plan.stages[stage])) {
+    if (moves_records_itself(stage)) {
       job_ends[stage].from = std::move(from);
       return {};
     }
@@ -134,7 +143,7 @@ struct EmbeddedStreams::Impl {
 
   std::expected<void, int> lead_out_of(std::size_t stage, RecordStreams::End into,
                                        std::optional<exec::ProgramIndex> reader) {
-    if (flow::runs_by_job(plan.stages[stage])) {
+    if (moves_records_itself(stage)) {
       job_ends[stage].into = std::move(into);
       job_ends[stage].reader = reader;
       return {};
@@ -145,26 +154,60 @@ struct EmbeddedStreams::Impl {
     return {};
   }
 
-  // The first stage shares our stdin, the last our stdout.
+  // The first stage shares our stdin, the last our stdout, unless they have others here.
   std::expected<void, int> connect_ends() {
     std::size_t last = plan.stages.size() - 1;
     if (!is_one_program(0)) {
-      UniqueFd input = duplicate(STDIN_FILENO);
+      bool ours = static_cast<bool>(around.input);
+      UniqueFd input = ours ? std::move(around.input) : duplicate(STDIN_FILENO);
+      around.input_guard.reset();
       if (!input) return std::unexpected(errno);
-      if (auto led = lead_into(0, {.stream = std::move(input), .ours = false}); !led) return led;
+      if (auto led = lead_into(0, {.stream = std::move(input), .ours = ours}); !led) return led;
     }
     if (!is_one_program(last)) {
-      UniqueFd output = duplicate(STDOUT_FILENO);
+      bool ours = static_cast<bool>(around.output);
+      UniqueFd output = ours ? std::move(around.output) : duplicate(STDOUT_FILENO);
       if (!output) return std::unexpected(errno);
-      if (auto led = lead_out_of(last, {.stream = std::move(output), .ours = false}, std::nullopt); !led) return led;
+      if (auto led = lead_out_of(last, {.stream = std::move(output), .ours = ours}, std::nullopt); !led) return led;
     }
+    if (around.input) {
+      inputs[0].ends.push_back(std::move(around.input));
+      inputs[0].guards.push_back(std::move(around.input_guard));
+    }
+    if (around.output) outputs[last].push_back(std::move(around.output));
     return {};
   }
 
+  // Which of the ends of a stage of one program lead elsewhere than the plan says.
+  void set_ends(std::size_t stage, exec::Program& program) const {
+    if (inputs_given && stage == 0) {
+      program.input = exec::Stream::passed;
+      program.guarded_input = true;
+    }
+    if (outputs_given && stage + 1 == plan.stages.size()) program.output = exec::Stream::passed;
+  }
+
+  std::expected<void, int> connect_far(std::size_t stage) {
+    JobEnds& ends = job_ends[stage];
+    return records.add_far(stage, std::move(ends.from), std::move(ends.into), UniqueFd(), ends.reader,
+                           std::move(around.seats[stage]));
+  }
+
+  bool moves_records_itself(std::size_t stage) const {
+    return far.contains(stage) || flow::runs_by_job(plan.stages[stage]);
+  }
   bool is_one_program(std::size_t stage) const { return plan.stages[stage].mode == flow::RecordMode::none; }
   std::size_t programs_of(std::size_t stage) const {
     bool many = plan.stages[stage].mode == flow::RecordMode::spread;
     return many ? plan.stages[stage].workers : 1;
+  }
+
+  // Empty: where ours goes.
+  std::expected<UniqueFd, int> error_end(const ProgramSeat& seat, const exec::Program& program) {
+    if (program.error != exec::Stream::inherited) return UniqueFd();
+    if (around.error_end) return around.error_end(seat.stage);
+    if (options.mark_stderr) return marked_error(seat, program);
+    return UniqueFd();
   }
 
   std::expected<UniqueFd, int> marked_error(const ProgramSeat& seat, const exec::Program& program) {
@@ -179,15 +222,11 @@ struct EmbeddedStreams::Impl {
 
   std::expected<exec::Program, int> program_of_jobs(const ProgramSeat& seat, std::vector<UniqueFd>& passed) {
     exec::Program program = plan.stages[seat.stage].program;
-    UniqueFd error;
-    if (options.mark_stderr && program.error == exec::Stream::inherited) {
-      auto marked = marked_error(seat, program);
-      if (!marked) return std::unexpected(marked.error());
-      error = *std::move(marked);
-    }
+    auto error = error_end(seat, program);
+    if (!error) return std::unexpected(error.error());
     JobEnds& ends = job_ends[seat.stage];
     auto socket =
-        records.add_jobs(seat.stage, std::move(ends.from), std::move(ends.into), std::move(error), ends.reader);
+        records.add_jobs(seat.stage, std::move(ends.from), std::move(ends.into), *std::move(error), ends.reader);
     if (!socket) return std::unexpected(socket.error());
     passed.push_back(*std::move(socket));
     return program;
@@ -196,15 +235,16 @@ struct EmbeddedStreams::Impl {
   std::expected<exec::Program, int> program_for(const ProgramSeat& seat, std::vector<UniqueFd>& passed) {
     if (flow::runs_by_job(plan.stages[seat.stage])) return program_of_jobs(seat, passed);
     exec::Program program = plan.stages[seat.stage].program;
+    set_ends(seat.stage, program);
     std::size_t index = seat.worker == 0 ? 0 : seat.worker - 1;
     Inputs& into = inputs[seat.stage];
     if (program.input == exec::Stream::passed) passed.push_back(std::move(into.ends[index]));
     if (program.output == exec::Stream::passed) passed.push_back(std::move(outputs[seat.stage][index]));
-    if (options.mark_stderr && program.error == exec::Stream::inherited) {
-      auto marked = marked_error(seat, program);
-      if (!marked) return std::unexpected(marked.error());
+    auto error = error_end(seat, program);
+    if (!error) return std::unexpected(error.error());
+    if (*error) {
       program.error = exec::Stream::passed;
-      passed.push_back(*std::move(marked));
+      passed.push_back(*std::move(error));
     }
     if (program.guarded_input) passed.push_back(std::move(into.guards[index]));
     return program;
@@ -221,6 +261,9 @@ struct EmbeddedStreams::Impl {
   const flow::Plan& plan;
   EmbeddedStreamsOptions options;
   StderrMarks& marks;
+  std::set<std::size_t> far;
+  StreamSurroundings around;
+  bool inputs_given = false, outputs_given = false;  // by those around us
   std::vector<ProgramSeat> seats;
   std::vector<exec::ProgramIndex> first_program;  // of each stage
   std::map<std::size_t, Inputs> inputs;           // by stage, until they are passed
@@ -231,13 +274,18 @@ struct EmbeddedStreams::Impl {
   RecordStreams records;
 };
 
-EmbeddedStreams::EmbeddedStreams(const flow::Plan& plan, const EmbeddedStreamsOptions& options, StderrMarks& marks)
-    : impl_(std::make_unique<Impl>(plan, options, marks)) {}
+EmbeddedStreams::EmbeddedStreams(const flow::Plan& plan, const EmbeddedStreamsOptions& options, StderrMarks& marks,
+                                 const std::set<std::size_t>& far)
+    : impl_(std::make_unique<Impl>(plan, options, marks, far)) {}
 EmbeddedStreams::~EmbeddedStreams() = default;
 
 const std::vector<ProgramSeat>& EmbeddedStreams::seats() const { return impl_->seats; }
 
-std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vector<UniqueFd>& passed) {
+std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vector<UniqueFd>& passed,
+                                                                        StreamSurroundings surroundings) {
+  impl_->around = std::move(surroundings);
+  impl_->inputs_given = impl_->around.input && impl_->is_one_program(0);
+  impl_->outputs_given = impl_->around.output && impl_->is_one_program(impl_->plan.stages.size() - 1);
   for (const flow::PlannedLink& link : impl_->plan.links)
     if (auto connected = impl_->connect_link(link); !connected) return std::unexpected(connected.error());
   if (auto connected = impl_->connect_ends(); !connected) return std::unexpected(connected.error());
@@ -247,6 +295,8 @@ std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vec
     if (!program) return std::unexpected(program.error());
     programs.push_back(*std::move(program));
   }
+  for (std::size_t stage : impl_->far)
+    if (auto added = impl_->connect_far(stage); !added) return std::unexpected(added.error());
   if (auto prepared = impl_->records.prepare(); !prepared) return std::unexpected(prepared.error());
   return programs;
 }
@@ -254,6 +304,8 @@ std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vec
 std::expected<void, std::string> EmbeddedStreams::open_files() { return impl_->records.open_files(); }
 
 void EmbeddedStreams::start() { impl_->records.start(); }
+
+void EmbeddedStreams::stop() { impl_->records.stop(); }
 
 void EmbeddedStreams::stop_jobs() { impl_->records.stop_jobs(); }
 

@@ -11,8 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -33,6 +36,17 @@ struct EmbeddedStreamsOptions {
   RecordSettings records;
 };
 
+/// What surrounds the stages of a plan that is a part of a flow over hosts. Of a whole flow: our own stdin and stdout,
+/// and nothing else.
+struct StreamSurroundings {
+  UniqueFd input;        // what the first stage reads; empty: our stdin
+  UniqueFd input_guard;  // the write end of it, if it is a pipe that is filled from elsewhere
+  UniqueFd output;       // what the last stage writes; empty: our stdout
+  std::map<std::size_t, std::vector<SeatPipes>> seats;  // of stages whose workers are on other hosts
+  /// Where the stderr of a stage's processes is to go. Not set: where ours goes, with marks if they are wanted.
+  std::function<std::expected<UniqueFd, int>(std::size_t stage)> error_end;
+};
+
 /// Whose program it is.
 struct ProgramSeat {
   std::size_t stage = 0;
@@ -48,22 +62,27 @@ using StreamEvent = std::variant<InputOver, RelayFailed, RecordsFailed>;
 class EmbeddedStreams final {
  public:
   /// `plan` and `marks` outlive it.
-  EmbeddedStreams(const flow::Plan& plan, const EmbeddedStreamsOptions& options, StderrMarks& marks);
+  /// `far`: the stages whose workers are on other hosts.
+  EmbeddedStreams(const flow::Plan& plan, const EmbeddedStreamsOptions& options, StderrMarks& marks,
+                  const std::set<std::size_t>& far = {});
   ~EmbeddedStreams();
 
   /// Opens the files that stages of records write beside their output. Errors: a sentence.
   std::expected<void, std::string> open_files();
-  /// One for each program, in the order in which the spawner has them.
+  /// One for each program, in the order in which the spawner has them: none for stages whose workers are elsewhere.
   const std::vector<ProgramSeat>& seats() const;
 
   /// The programs of the plan with their streams, and the descriptors that go with them. Errors: errno.
-  std::expected<std::vector<exec::Program>, int> connect(std::vector<UniqueFd>& passed);
+  std::expected<std::vector<exec::Program>, int> connect(std::vector<UniqueFd>& passed,
+                                                         StreamSurroundings surroundings = {});
   /// The programs run: records begin to move.
   void start();
 
   void add_waits(std::vector<pollfd>& polled) const;
   /// The flow ends: no job is started any more.
   void stop_jobs();
+  /// Every thread ends at once; what was under way is lost.
+  void stop();
   /// How a stage of jobs has ended.
   std::optional<exec::ProcessStatus> status_of(std::size_t stage) const;
 

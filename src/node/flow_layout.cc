@@ -43,15 +43,21 @@ FlowLayout::~FlowLayout() = default;
 // --- placing ------------------------------------------------------------------------------------------------------
 
 void FlowLayout::place_stages() {
-  std::vector<flow::Whereabouts> wanted;
-  for (const v1::StageRequest& stage : start_.stages()) wanted.push_back(whereabouts_from(stage));
+  std::vector<flow::StageNeeds> wanted;
+  for (const v1::StageRequest& stage : start_.stages()) wanted.push_back(needs_from(stage, start_.records()));
   places_ = flow::place_stages(
       wanted, {.nodes = world_.nodes, .gone = world_.gone, .home = world_.self, .client_name = start_.client_name()});
   if (!world_.has_client || here_on_node_) put_here_on_node();
   for (std::size_t i = 0; i < places_.size(); ++i) {
     const auto& problems = start_.stages(static_cast<int>(i)).ship_problems();
     bool elsewhere = std::ranges::any_of(places_[i].hosts, [](const flow::Host& host) { return host.has_value(); });
+    elsewhere = elsewhere || !places_[i].seats.empty();
     if (elsewhere && !problems.empty() && places_[i].problem.empty()) places_[i].problem = problems[0];
+    if (!world_.has_client && wanted[i].workers > 0 && places_[i].problem.empty())
+      places_[i].problem =
+          "a stage that takes records, in a flow in the background, which this version does not have yet; run it in "
+          "the "
+          "foreground";
   }
 }
 
@@ -61,8 +67,10 @@ void FlowLayout::put_here_on_node() {
     for (flow::Host& host : place.hosts)
       if (!host) {
         host = world_.self;
-        place.place = name_of(*host);
+        if (place.seats.empty()) place.place = name_of(*host);
       }
+  for (flow::StagePlace& place : places_)
+    if (place.seats.size() == 1 && place.seats.front().host == place.hosts.front()) place.seats.clear();
 }
 
 bool FlowLayout::placed() const {
@@ -126,7 +134,9 @@ void FlowLayout::plan_stage(std::size_t index, v1::FlowPlan& plan) const {
   stage.set_place(place.place);
   stage.set_place_reason(place.reason);
   for (const flow::Host& host : place.hosts)
-    if (host) stage.add_node_ids(host->text());
+    if (host && place.seats.empty()) stage.add_node_ids(host->text());
+  for (const flow::SeatChoice& seat : place.seats)
+    if (seat.host) stage.add_node_ids(seat.host->text());
   if (!place.problem.empty())
     add_problem(plan, index, kRefusedStatus, fmt::format("stage {}: {}", index + 1, place.problem));
   auto how = hows_.find(index);
@@ -137,6 +147,7 @@ void FlowLayout::plan_stage(std::size_t index, v1::FlowPlan& plan) const {
 
 void FlowLayout::plan_links(v1::FlowPlan& plan) const {
   for (const flow::PartLink& link : graph_.links) {
+    if (link.of_seat) continue;
     v1::PlannedLink& planned = *plan.add_links();
     const flow::Part& from = graph_.parts[link.from];
     const flow::Part& to = graph_.parts[link.to];
@@ -167,6 +178,10 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
   prepare.set_flow_name(start_.name());
   prepare.set_part(static_cast<std::uint32_t>(index));
   for (std::size_t stage : part.stages) *prepare.add_stages() = start_.stages(static_cast<int>(stage)).text();
+  if (part.seats_of) *prepare.add_stages() = start_.stages(static_cast<int>(*part.seats_of)).text();
+  prepare.set_hosts_seats(part.seats_of.has_value());
+  *prepare.mutable_records() = start_.records();
+  if (!has_first_records(part)) prepare.mutable_records()->clear_rate();
   for (std::size_t link : part.inputs)
     prepare.add_input_marks(marks_input(part) ? host_names_[graph_.links[link].from] + ": " : "");
   for (const v1::ShippedFile& file : start_.files())
@@ -184,12 +199,24 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
   return prepare;
 }
 
-// The client has its own files.
+// The tap of the flow, whose rate is limited.
+bool FlowLayout::has_first_records(const flow::Part& part) const {
+  for (int stage = 0; stage < start_.stages_size(); ++stage)
+    if (!start_.stages(stage).text().record_words().empty())
+      return std::ranges::find(part.stages, static_cast<std::size_t>(stage)) != part.stages.end();
+  return false;
+}
+
+// The client has its own files; a stage needs them where its processes are.
 bool FlowLayout::needs_file(const flow::Part& part, const std::string& path) const {
-  return part.host && std::ranges::any_of(part.stages, [&](std::size_t stage) {
-           const auto& ships = start_.stages(static_cast<int>(stage)).ships();
-           return std::ranges::find(ships, path) != ships.end();
-         });
+  auto names = [&](std::size_t stage) {
+    const auto& ships = start_.stages(static_cast<int>(stage)).ships();
+    return std::ranges::find(ships, path) != ships.end();
+  };
+  if (!part.host) return false;
+  if (part.seats_of) return names(*part.seats_of);
+  return std::ranges::any_of(part.stages,
+                             [&](std::size_t stage) { return places_[stage].seats.empty() && names(stage); });
 }
 
 // The lines of @all carry their node's name when nothing else would tell whose they are.
@@ -206,8 +233,8 @@ bool FlowLayout::marks_input(const flow::Part& part) const {
 }
 
 bool FlowLayout::merges_errors(std::size_t part) const {
-  const std::vector<std::size_t>& stages = graph_.parts[part].stages;
-  return !stages.empty() && places_[stages.front()].everywhere;
+  const flow::Part& whose = graph_.parts[part];
+  return whose.seats_of || (!whose.stages.empty() && places_[whose.stages.front()].everywhere);
 }
 
 std::string FlowLayout::error_mark(std::size_t part) const {

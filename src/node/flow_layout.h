@@ -81,6 +81,7 @@ class FlowLayout final {
 
  private:
   void put_here_on_node();
+  bool has_first_records(const flow::Part& part) const;
   bool needs_file(const flow::Part& part, const std::string& path) const;
   bool marks_lines_of_all() const;
   bool marks_input(const flow::Part& part) const;

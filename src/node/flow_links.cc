@@ -52,6 +52,13 @@ void FlowLinks::add_ends(std::size_t part, v1::Prepare& prepare) const {
   const flow::Part& ends = layout_.graph().parts[part];
   for (std::size_t link : ends.inputs) *prepare.add_inputs() = end_of(link, false);
   if (ends.output) *prepare.mutable_output() = end_of(*ends.output, true);
+  bool asks = !ends.seats_of;
+  for (const flow::Seat& seat : ends.seats) {
+    v1::SeatEnds& message = *prepare.add_seats();
+    message.set_stage(static_cast<std::uint32_t>(seat.stage));
+    *message.mutable_requests() = end_of(seat.requests, asks);
+    *message.mutable_replies() = end_of(seat.replies, !asks);
+  }
 }
 
 v1::LinkEnd FlowLinks::end_of(std::size_t index, bool producer) const {

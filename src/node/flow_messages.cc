@@ -14,6 +14,11 @@ void to_message(const flow::Stage& stage, std::size_t index, v1::StageText& text
   text.set_shell_text(stage.shell_text);
   text.set_error_joins_output(stage.error_joins_output);
   text.set_index(static_cast<std::uint32_t>(index));
+  if (!flow::takes_records(stage.words)) return;
+  for (const std::string& word : stage.words.written)
+    if (flow::is_record_word(word)) text.add_record_words(word);
+  if (stage.retries) text.set_retries(*stage.retries);
+  if (stage.records_per_second) text.set_records_per_second(*stage.records_per_second);
 }
 
 std::optional<flow::Stage> stage_from(const v1::StageText& text) {
@@ -25,6 +30,12 @@ std::optional<flow::Stage> stage_from(const v1::StageText& text) {
                     .error_joins_output = text.error_joins_output()};
   if (!text.plain_words().empty()) stage.plain_words.emplace(text.plain_words().begin(), text.plain_words().end());
   if (stage.without_shell && !stage.plain_words) return std::nullopt;
+  std::vector<std::string> words(text.record_words().begin(), text.record_words().end());
+  auto read = flow::read_stage_words(words, {});
+  if (!read || (!words.empty() && !flow::takes_records(*read))) return std::nullopt;
+  stage.words = *std::move(read);
+  if (text.has_retries()) stage.retries = text.retries();
+  if (text.has_records_per_second()) stage.records_per_second = text.records_per_second();
   return stage;
 }
 
@@ -76,6 +87,17 @@ flow::Whereabouts whereabouts_from(const v1::StageRequest& request) {
   }
   for (const auto& [key, value] : request.where().labels()) where.labels.emplace_back(key, value);
   return where;
+}
+
+flow::StageNeeds needs_from(const v1::StageRequest& request, const v1::RecordRules& rules) {
+  flow::StageNeeds needs{.where = whereabouts_from(request)};
+  auto stage = stage_from(request.text());
+  if (!stage || !flow::takes_records(stage->words)) return needs;
+  needs.workers = stage->words.workers.value_or(1);
+  needs.spreads = stage->words.workers.has_value();
+  needs.runs_again = stage->words.map || stage->words.each;
+  needs.home_here = rules.files_here() && needs.runs_again;
+  return needs;
 }
 
 flow::StageEnd stage_end_from(const v1::Exited& exited) {

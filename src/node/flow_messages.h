@@ -13,6 +13,7 @@
 namespace sluice::v1 {
 class Exited;
 class FlowEnded;
+class RecordRules;
 class StageRequest;
 class StageText;
 class SurveyResult;
@@ -26,6 +27,8 @@ std::optional<flow::Stage> stage_from(const v1::StageText& text);
 
 void to_message(const flow::Stage& stage, std::size_t index, v1::StageRequest& request);
 flow::Whereabouts whereabouts_from(const v1::StageRequest& request);
+/// `rules`: of the flow.
+flow::StageNeeds needs_from(const v1::StageRequest& request, const v1::RecordRules& rules);
 
 flow::StageEnd stage_end_from(const v1::Exited& exited);
 std::vector<flow::Straggler> stragglers_from(const v1::SurveyResult& survey);

@@ -336,6 +336,8 @@ struct FlowOrchestrator::Impl final : HostListener {
       case v1::HostEvent::kLeaving:
         return note(fmt::format("{} is about to leave the cluster; what runs there was told to end",
                                 layout.host_names()[part]));
+      case v1::HostEvent::kRemark:
+        return note(event.remark().text());
       case v1::HostEvent::kMoved:
         return on_moved(part, std::move(*event.mutable_moved()));
       case v1::HostEvent::EVENT_NOT_SET:
@@ -412,7 +414,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     auto link = links->find(link_ended.link_id());
     if (!whole || link_ended.is_input() || !link) return;
     const flow::Part& from = layout.graph().parts[layout.graph().links[*link].from];
-    if (from.stages.empty()) return;
+    if (from.stages.empty() || layout.graph().links[*link].of_seat) return;
     v1::RunOutput output;
     v1::StageStatus& status = *output.mutable_stage();
     status.set_index(static_cast<std::uint32_t>(from.stages.back()));
@@ -448,7 +450,9 @@ struct FlowOrchestrator::Impl final : HostListener {
   void tell_last_line(std::size_t part) {
     auto lines = error_lines.find(part);
     if (lines == error_lines.end()) return;
-    tell_errors(static_cast<std::uint32_t>(layout.graph().parts[part].stages.front()), lines->second.on_end());
+    const flow::Part& whose = layout.graph().parts[part];
+    tell_errors(static_cast<std::uint32_t>(whose.seats_of ? *whose.seats_of : whose.stages.front()),
+                lines->second.on_end());
     error_lines.erase(lines);
   }
 

@@ -205,8 +205,7 @@ std::expected<v1::RunStart, std::string> read_text(const api::RunText& text) {
   v1::RunStart start;
   start.set_text(text.pipeline);
   for (std::size_t i = 0; i < graph->stages.size(); ++i) {
-    for (auto judge : {flow::not_yet_runnable, flow::not_yet_over_hosts})
-      if (auto reason = judge(graph->stages[i].words)) return std::unexpected(*reason);
+    if (auto reason = flow::not_yet_runnable(graph->stages[i].words)) return std::unexpected(*reason);
     to_message(graph->stages[i], i, *start.add_stages());
   }
   if (!pipefail_from(text.pipefail)) return std::unexpected(fmt::format("pipefail '{}' is unknown", text.pipefail));

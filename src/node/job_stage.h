@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "base/unique_fd.h"
-#include "exec/job_client.h"
 #include "exec/process_status.h"
 #include "flow/record_key.h"
 #include "link/record_framing.h"
+#include "node/stage_jobs.h"
 
 namespace sluice::node {
 
@@ -24,7 +24,7 @@ struct JobStageStreams {
   bool from_is_ours = true;  // a pipe of ours alone; else shared with others, as stdin is
   bool into_is_ours = true;
   UniqueFd error;  // where the jobs' stderr goes; empty: where the launch has it
-  exec::JobClient jobs;
+  StageJobs jobs;
 };
 
 struct JobStageOptions {
@@ -53,6 +53,7 @@ struct JobStageCounts {
   struct Worker {
     std::uint64_t records_given = 0;
     std::uint64_t records_written = 0;
+    bool lost = false;  // with what it had been given
   };
   std::vector<Worker> workers;
   std::uint64_t input_bytes = 0;

@@ -411,6 +411,7 @@ class MapRunner final {
   void hear_jobs() {
     bool open = jobs_.receive();
     while (auto event = jobs_.poll_event()) std::visit([this](const auto& what) { handle(what); }, *event);
+    if (!open && jobs_.all_seats_lost()) return breaks(125, "every host that its processes ran on was lost");
     // The spawner takes no more: the flow was ended, with every process.
     if (!open && !end_) end_ = JobStageEnd{.kind = Kind::ended, .status = exec::ProcessStatus::ended_by(SIGKILL)};
   }
@@ -558,11 +559,10 @@ class MapRunner final {
   bool wait(int stop, int wake) {
     bool waits_for_input = reads() && tap_.records().empty();
     short into_events = outgoing_.empty() ? 0 : POLLOUT;  // without events: only that nobody reads any more
-    short jobs_events = static_cast<short>(jobs_.wants_write() ? POLLIN | POLLOUT : POLLIN);
     polled_.clear();
     polled_.push_back({.fd = stop, .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = wake, .events = POLLIN, .revents = 0});
-    polled_.push_back({.fd = jobs_.descriptor(), .events = jobs_events, .revents = 0});
+    polled_.push_back({.fd = jobs_.descriptor(), .events = jobs_.events(), .revents = 0});
     polled_.push_back({.fd = reader_gone_ ? -1 : into_.descriptor(), .events = into_events, .revents = 0});
     bool in_background = waits_for_input && tap_.in_background();
     polled_.push_back(
@@ -646,7 +646,7 @@ class MapRunner final {
   RecordTap tap_;
   LocalStream into_;
   UniqueFd error_;
-  exec::JobClient jobs_;
+  StageJobs jobs_;
   MapWork work_;
   std::vector<Seat> seats_;
   std::optional<link::RateLimit> rate_;

@@ -15,6 +15,8 @@
 #include "node/part_links.h"
 #include "node/part_owner.h"
 #include "node/part_programs.h"
+#include "node/part_records.h"
+#include "node/part_seats.h"
 #include "node/task_group.h"
 #include "sluice/v1/host.pb.h"
 
@@ -25,6 +27,10 @@ using net::Awaitable;
 namespace {
 
 constexpr Duration kProgressPauseMin = std::chrono::milliseconds(200);  // whatever the orchestrator wants
+
+bool is_ending(int signal) {
+  return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT || signal == SIGKILL;
+}
 
 UniqueFd duplicate(int fd) { return UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 
@@ -52,6 +58,8 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   State state = State::idle;
   v1::Prepare prepare_message;
   std::vector<exec::Program> resolved;
+  std::shared_ptr<PartRecords> records;  // if some of its stages take records
+  std::optional<PartSeats> seats;        // if it is nothing but seats
   std::shared_ptr<PartLinks> links;
   PartPrograms programs;
   PartStreams streams;    // until the programs have started
@@ -61,6 +69,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   bool detached = false;  // some process may go on
   bool failed = false;
   bool letting_go = false;
+  bool told_childless = false;
 
   // --- what the links and the programs need -------------------------------------------------------------------------
 
@@ -117,6 +126,11 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     auto part = resolve_part(prepare_message, surroundings, directory);
     if (!part) return fail(kRefusedStatus, part.error());
     resolved = std::move(part->programs);
+    if (part->plan) {
+      records = std::make_shared<PartRecords>(prepare_message, *std::move(part->plan), surroundings, *this);
+      if (!prepare_message.look_only())
+        if (auto opened = records->open_files(); !opened) return fail(kRefusedStatus, opened.error());
+    }
     if (!prepare_message.look_only())
       if (auto taken = links->take(prepare_message); !taken) return fail(kRefusedStatus, taken.error());
     v1::HostEvent event;
@@ -178,12 +192,38 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     emit(std::move(event));
   }
 
+  std::expected<PartStreams, int> make_streams(exec::Launch& launch) {
+    bool reads_errors = surroundings.reads_errors();
+    if (records) return records->connect(*links, reads_errors, launch);
+    if (!prepare_message.hosts_seats()) return make_part_streams(prepare_message, resolved, reads_errors, launch);
+    return seats.emplace(prepare_message, surroundings).connect(resolved.front(), launch);
+  }
+
+  std::vector<std::size_t> stages_of_programs() const {
+    std::vector<std::size_t> stages(records ? records->program_count() : resolved.size());
+    for (std::size_t i = 0; i < stages.size(); ++i)
+      stages[i] = records ? records->stage_of(static_cast<exec::ProgramIndex>(i)) : i;
+    return stages;
+  }
+
+  // The processes of all its stages run elsewhere.
+  std::expected<void, std::string> start_records_alone() {
+    exec::Launch none;
+    auto made = records->connect(*links, false, none);
+    if (!made) return std::unexpected(no_pipes("make", made.error()));
+    state = State::started;
+    streams = std::move(*made);
+    on_programs_started({});
+    return {};
+  }
+
   std::expected<void, std::string> launch() {
+    if (records && records->all_far()) return start_records_alone();
     auto use = surroundings.spawner();
     if (!use) return std::unexpected(use.error());
     exec::Launch launch;
     if (auto made = fill(launch); !made) return made;
-    auto made = make_part_streams(prepare_message, resolved, surroundings.reads_errors(), launch);
+    auto made = make_streams(launch);
     if (!made) return std::unexpected(no_pipes("make", made.error()));
     std::vector<int> descriptors;
     for (const UniqueFd& fd : made->passed) descriptors.push_back(fd.get());
@@ -194,7 +234,8 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     streams = std::move(*made);
     streams.passed.clear();
     auto output = launch.observe_links ? link::PipeObserver::watch(streams.output.get()) : link::PipeObserver();
-    programs.watch(std::move(*use), resolved, std::move(streams.errors), std::move(output));
+    programs.watch(std::move(*use), launch.programs, stages_of_programs(), std::move(streams.errors),
+                   std::move(output));
     return {};
   }
 
@@ -239,9 +280,20 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     }
     if (streams.output) links->start_output(std::move(streams.output), true);
     programs.read_errors();
+    if (seats)
+      if (auto serving = seats->start(*links); !serving) return fail(kRefusedStatus, no_pipes("make", serving.error()));
+    if (records) records->start();
     if (surroundings.is_client()) release_standard_streams();
-    emit_started(pids);
+    emit_started(pids_of_stages(pids));
     if (prepare_message.progress_ms() != 0) spawn(report_progress());
+  }
+
+  // Of a stage of several programs, the first.
+  std::vector<std::int32_t> pids_of_stages(const std::vector<std::int32_t>& pids) const {
+    if (!records) return pids;
+    std::vector<std::int32_t> first(static_cast<std::size_t>(prepare_message.stages_size()));
+    for (std::size_t i = pids.size(); i-- > 0;) first[records->stage_of(static_cast<exec::ProgramIndex>(i))] = pids[i];
+    return first;
   }
 
   Awaitable<void> report_progress() {
@@ -272,8 +324,48 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     if (null && !links->has_output()) ::dup3(null.get(), STDOUT_FILENO, O_CLOEXEC);
   }
 
-  void on_input_lost() override { programs.kill(); }
-  void on_input_delivered() override { programs.release_input(); }
+  // Who reads what we write is misled by no end of it: the output stays open.
+  void on_input_lost() override {
+    programs.kill();
+    if (records) records->stop();
+  }
+  void on_input_delivered() override { programs.release_input(0); }
+  void release_input(exec::ProgramIndex program) override { programs.release_input(program); }
+
+  // Of a seat that is here, what was asked for is not whole any more; of one elsewhere, its stage learns it by itself.
+  void on_seat_lost() override {
+    if (prepare_message.hosts_seats()) programs.kill();
+  }
+
+  void on_program_exited(const exec::Exited& exited) override {
+    if (records) return records->on_exited(exited);
+    if (prepare_message.hosts_seats()) return;  // its jobs were told to who asked for them
+    v1::HostEvent event;
+    v1::Exited& message = *event.mutable_exited();
+    message.set_stage(prepare_message.stages(static_cast<int>(exited.program)).index());
+    message.set_wait_status(exited.wait_status);
+    message.set_reader_done(exited.output_reader != exec::Reader::open);
+    message.set_cpu_us(exited.user_us + exited.system_us);
+    message.set_peak_memory_bytes(exited.peak_memory_bytes);
+    message.set_io_known(exited.io_known);
+    message.set_io_read_bytes(exited.io_read_bytes);
+    message.set_io_write_bytes(exited.io_write_bytes);
+    emit(std::move(event));
+  }
+
+  // Stages whose processes run elsewhere count, too.
+  void on_programs_childless() override {
+    if (programs.has_children() || (records && !records->far_ended()) || std::exchange(told_childless, true)) return;
+    v1::HostEvent event;
+    event.mutable_childless();
+    emit(std::move(event));
+  }
+
+  void signal(const v1::Signal& signal) {
+    // First: what a signal ends is not to be run again.
+    if (records && is_ending(signal.number())) records->stop_jobs();
+    programs.signal(signal);
+  }
 
   void detach() {
     detached = true;
@@ -289,6 +381,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
       links->give_up(why);
       streams = PartStreams();
       programs.drop_errors();
+      if (records) records->stop();
     }
     programs.kill();
     check_over();
@@ -297,9 +390,12 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   void check_over() override {
     progress_due.notify();
     if (state == State::over || !programs.over()) return;
+    if (records && !records->over()) return;
     if (state != State::started && !links->given_up()) return;
+    if (seats) seats->stop();  // nobody is left to be served
     if (!links->over()) return;
     state = State::over;
+    if (records) records->release();
     // A kept part's folder is known by its name.
     bool nobody_knows_it = !detached && !prepare_message.has_keep() && directory == folder;
     if (!folder.empty() && nobody_knows_it)
@@ -332,7 +428,7 @@ void PartHost::on_command(const v1::HostCommand& command) {
     case v1::HostCommand::kStart:
       return impl_->start();
     case v1::HostCommand::kSignal:
-      return impl_->programs.signal(command.signal());
+      return impl_->signal(command.signal());
     case v1::HostCommand::kSurvey:
       return impl_->programs.survey();
     case v1::HostCommand::kEndAll:
@@ -356,7 +452,7 @@ void PartHost::leave() {
   signal.set_strays_too(true);
   signal.set_then_continue(true);
   for (const v1::StageText& stage : impl_->prepare_message.stages()) signal.add_stages(stage.index());
-  impl_->programs.signal(signal);
+  impl_->signal(signal);
 }
 
 void PartHost::abandon() {

@@ -48,6 +48,37 @@ v1::StageHow how_of(const flow::ResolvedStage& resolved, std::uint32_t index) {
   return how;
 }
 
+bool has_records(const v1::Prepare& prepare) {
+  return std::ranges::any_of(prepare.stages(), [](const v1::StageText& text) { return !text.record_words().empty(); });
+}
+
+std::expected<ResolvedPart, std::string> plan_part(const v1::Prepare& prepare, flow::PlanContext context) {
+  flow::FlowGraph graph;
+  for (const v1::StageText& text : prepare.stages()) {
+    auto stage = stage_from(text);
+    if (!stage) return std::unexpected("a stage without a command, or with words that are unknown here");
+    if (!graph.stages.empty()) graph.links.push_back({graph.stages.size() - 1, graph.stages.size()});
+    graph.stages.push_back(*std::move(stage));
+  }
+  context.first_stage = prepare.stages(0).index();
+  context.losses_allowed = prepare.records().losses_allowed();
+  ResolvedPart part;
+  part.plan = flow::make_plan(graph, context);
+  for (std::size_t i = 0; i < part.plan->stages.size(); ++i) {
+    std::uint32_t index = prepare.stages(static_cast<int>(i)).index();
+    flow::ResolvedStage resolved{.how = part.plan->stages[i].how, .program = part.plan->stages[i].program};
+    bool elsewhere =
+        std::ranges::any_of(prepare.seats(), [&](const v1::SeatEnds& seat) { return seat.stage() == index; });
+    // Whether its program is there is for the hosts of its seats to say.
+    auto problem = std::ranges::find(part.plan->problems, index, &flow::PlanProblem::stage);
+    if (problem != part.plan->problems.end() && !elsewhere) resolved.problem = *problem;
+    if (prepare.look_only()) allow_for_files(prepare, graph.stages[i], index, resolved);
+    if (!elsewhere) part.hows.push_back(how_of(resolved, index));
+    part.programs.push_back(std::move(resolved.program));
+  }
+  return part;
+}
+
 }  // namespace
 
 exec::Environment part_environment(const v1::Prepare& prepare, PartSurroundings& surroundings) {
@@ -66,6 +97,7 @@ std::expected<ResolvedPart, std::string> resolve_part(const v1::Prepare& prepare
   flow::PlanContext context{
       .shell = std::move(*shell), .environment = variables, .inner_pipefail = prepare.inner_pipefail()};
   if (!surroundings.is_client()) context.directory = directory;
+  if (!prepare.hosts_seats() && has_records(prepare)) return plan_part(prepare, std::move(context));
   flow::Resolver resolver(context);
   for (const v1::StageText& text : prepare.stages()) {
     auto stage = stage_from(text);

@@ -3,12 +3,14 @@
 // Threading: pure functions but for the descriptors that they open.
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/unique_fd.h"
 #include "exec/environment.h"
 #include "exec/spawn_protocol.h"
+#include "flow/plan.h"
 #include "node/part_surroundings.h"
 
 namespace sluice::v1 {
@@ -22,6 +24,7 @@ namespace sluice::node {
 struct ResolvedPart {
   std::vector<exec::Program> programs;
   std::vector<v1::StageHow> hows;
+  std::optional<flow::Plan> plan;  // if some take records: of them all
 };
 
 /// What the programs of a part get.

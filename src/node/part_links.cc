@@ -34,6 +34,7 @@ std::optional<link::LinkClaim> claim_from(const v1::LinkEnd& end, link::Side dia
 struct PartLinks::Link {
   v1::LinkEnd end;
   bool is_input = false;
+  bool of_seat = false;
   bool expected = false;                        // it may be the other end that dials
   std::optional<net::Connection::Parts> parts;  // connected, and not pumping yet
   std::optional<link::ByteLink> pump;
@@ -82,13 +83,20 @@ PartLinks::~PartLinks() {
 }
 
 bool PartLinks::empty() const { return links_.empty(); }
-bool PartLinks::has_output() const { return links_.size() > input_count_; }
 
 // --- waiting and dialling -----------------------------------------------------------------------------------------
 
 std::expected<void, std::string> PartLinks::take(const v1::Prepare& prepare) {
-  for (const v1::LinkEnd& end : prepare.inputs()) links_.push_back({.end = end, .is_input = true});
-  if (prepare.has_output()) links_.push_back({.end = prepare.output()});
+  for (const v1::LinkEnd& end : prepare.inputs()) add(end, true);
+  if (prepare.has_output()) {
+    output_ = links_.size();
+    add(prepare.output(), false);
+  }
+  for (const v1::SeatEnds& seat : prepare.seats()) {
+    add(seat.requests(), prepare.hosts_seats(), true);
+    add(seat.replies(), !prepare.hosts_seats(), true);
+  }
+  seat_count_ = static_cast<std::size_t>(prepare.seats_size());
   input_count_ = static_cast<std::size_t>(prepare.inputs_size());
   marks_.assign(prepare.input_marks().begin(), prepare.input_marks().end());
   marks_.resize(input_count_);
@@ -98,6 +106,10 @@ std::expected<void, std::string> PartLinks::take(const v1::Prepare& prepare) {
       return std::unexpected("this link can't wait here: too many do, or its description is damaged");
   }
   return {};
+}
+
+void PartLinks::add(const v1::LinkEnd& end, bool is_input, bool of_seat) {
+  links_.push_back({.end = end, .is_input = is_input, .of_seat = of_seat});
 }
 
 bool PartLinks::expect(std::size_t index) {
@@ -203,8 +215,16 @@ link::LinkOptions PartLinks::pump_options(bool own_pipe) {
   return {.owner = surroundings_.executor(), .descriptor_is_ours = own_pipe};
 }
 
-void PartLinks::start_output(UniqueFd from, bool own_pipe) {
-  std::size_t index = links_.size() - 1;
+void PartLinks::start_output(UniqueFd from, bool own_pipe) { start_source(*output_, std::move(from), own_pipe); }
+
+void PartLinks::start_seat(std::size_t seat, UniqueFd from, UniqueFd into) {
+  std::size_t requests = links_.size() - 2 * (seat_count_ - seat), replies = requests + 1;
+  if (links_[requests].is_input) std::swap(requests, replies);
+  start_source(requests, std::move(from), true);
+  start_sink(replies, std::move(into), true);
+}
+
+void PartLinks::start_source(std::size_t index, UniqueFd from, bool own_pipe) {
   Link& link = links_[index];
   forget_expected(link);
   link.pump.emplace(link::start_source(surroundings_.loops(), std::move(from), std::move(*link.parts),
@@ -258,6 +278,12 @@ void PartLinks::on_link_end(std::size_t index, const link::LinkEnd& end) {
   if (link.over) return;
   link.over = true;
   bool lost = end.kind == Kind::cut || end.kind == Kind::aborted || end.kind == Kind::failed_local;
+  if (link.of_seat) {
+    if (lost) owner_.on_seat_lost();
+    if (link.is_input) link.pump->release();
+    if (lost) owner_.emit(ended_event(link.end, link.is_input, kind_of(end.kind), end.bytes, end.message));
+    return owner_.check_over();
+  }
   if (lost && link.is_input) {
     cut_ = true;
     owner_.on_input_lost();  // before its stdin closes: what was read is not all there was
@@ -296,7 +322,7 @@ void PartLinks::give_up(const std::string& why) {
 }
 
 std::uint64_t PartLinks::output_bytes() const {
-  return has_output() && links_.back().pump ? links_.back().pump->moved() : 0;
+  return output_ && links_[*output_].pump ? links_[*output_].pump->moved() : 0;
 }
 
 bool PartLinks::over() const {

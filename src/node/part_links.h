@@ -1,5 +1,5 @@
 #pragma once
-// The links of one part of a flow, on its host: the inputs in order, then the output.
+// The links of one part of a flow, on its host: the inputs in order, the output, and those of its seats.
 //
 //   take:    those that others dial wait on this host
 //   connect: the others are dialled; on_links_connected when all of them are up
@@ -24,6 +24,7 @@
 #include "node/part_surroundings.h"
 
 namespace sluice::v1 {
+class LinkEnd;
 class Prepare;
 class Redial;
 }  // namespace sluice::v1
@@ -49,12 +50,16 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   std::string missing() const;
   bool empty() const;
   std::size_t input_count() const { return input_count_; }
-  bool has_output() const;
+  bool has_output() const { return output_.has_value(); }
+  std::size_t seat_count() const { return seat_count_; }
 
   /// Requires that all are connected. `own_pipe`: nobody else has its open file description.
   void start_output(UniqueFd from, bool own_pipe);
   /// The same, for all inputs. Errors: a sentence.
   std::expected<void, std::string> start_inputs(UniqueFd into, bool own_pipe);
+  /// Both links of a seat, with pipes of ours: what is to be sent, and what comes. A link of a seat that breaks ends
+  /// nothing but this: its pipe closes.
+  void start_seat(std::size_t seat, UniqueFd from, UniqueFd into);
 
   /// What is under way is dropped; a link that does not run yet is closed. The other ends are told `why`.
   void give_up(const std::string& why);
@@ -74,6 +79,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   net::Awaitable<void> dial(std::size_t index);
   net::Awaitable<void> dial_again(std::size_t index);
   void on_unreached(const Link& link, const std::string& why);
+  void add(const v1::LinkEnd& end, bool is_input, bool of_seat = false);
+  void start_source(std::size_t index, UniqueFd from, bool own_pipe);
   void start_sink(std::size_t index, UniqueFd into, bool own_pipe);
   link::LinkOptions pump_options(bool own_pipe);
   link::OnEnd on_pump_end(std::size_t index);
@@ -84,9 +91,11 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   PartSurroundings& surroundings_;
   PartOwner& owner_;
   Condition changed_;
-  std::vector<Link> links_;  // the inputs in order, then the output
+  std::vector<Link> links_;  // the inputs in order, the output, then two for each seat
   std::vector<std::string> marks_;
   std::size_t input_count_ = 0;
+  std::optional<std::size_t> output_;  // where it is
+  std::size_t seat_count_ = 0;
   std::size_t redials_ = 0;  // under way
   std::optional<link::LineMerge> merge_;
   bool merge_over_ = false;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "exec/spawn_protocol.h"
 #include "net/async.h"
 
 namespace sluice::v1 {
@@ -34,7 +35,15 @@ class PartOwner {
   virtual void on_input_lost() = 0;
   /// Every byte of the input, and its end, were delivered.
   virtual void on_input_delivered() = 0;
+  /// The input of that program was delivered to its end.
+  virtual void release_input(exec::ProgramIndex program) = 0;
+  /// A link of a seat was cut: what it asks for is not whole any more.
+  virtual void on_seat_lost() = 0;
   virtual void on_programs_started(const std::vector<std::int32_t>& pids) = 0;
+  /// `exited` is what its spawner says; what the stage has to say of it comes first.
+  virtual void on_program_exited(const exec::Exited& exited) = 0;
+  /// No program of the part is left.
+  virtual void on_programs_childless() = 0;
 };
 
 }  // namespace sluice::node

@@ -48,9 +48,11 @@ PartPrograms::PartPrograms(PartSurroundings& surroundings, PartOwner& owner, con
 PartPrograms::~PartPrograms() = default;
 
 void PartPrograms::watch(std::unique_ptr<SpawnerUse> use, std::vector<exec::Program> programs,
-                         std::vector<PartStreams::ErrorEnd> errors, link::PipeObserver output) {
+                         std::vector<std::size_t> stages, std::vector<PartStreams::ErrorEnd> errors,
+                         link::PipeObserver output) {
   spawner_ = std::move(use);
   programs_ = std::move(programs);
+  stages_ = std::move(stages);
   errors_ = std::move(errors);
   output_ = std::move(output);
   over_ = false;
@@ -92,12 +94,18 @@ void PartPrograms::handle(const exec::Started& started) {
   for (std::uint32_t i = 0; i < started.observers; ++i) pipes.emplace_back(spawner_->client().take_descriptor());
   pipes.resize(programs_.size() - 1);  // out of descriptors, some are missing
   pipes.push_back(std::move(output_));
-  progress_.on_started(started, std::move(pipes));
+  if (one_a_stage()) progress_.on_started(started, std::move(pipes));
   owner_.on_programs_started(started.pids);
 }
 
+bool PartPrograms::one_a_stage() const { return stages_.size() == static_cast<std::size_t>(prepare_.stages_size()); }
+
+const v1::StageText& PartPrograms::text_of(exec::ProgramIndex program) const {
+  return prepare_.stages(static_cast<int>(stages_[program]));
+}
+
 void PartPrograms::handle(const exec::LaunchFailed& failure) {
-  const v1::StageText& stage = prepare_.stages(static_cast<int>(failure.program));
+  const v1::StageText& stage = text_of(failure.program);
   const exec::Program& program = programs_[failure.program];
   bool executing = failure.action == "execute";
   bool file_is_there = ::access(program.path.c_str(), F_OK) == 0;
@@ -115,24 +123,12 @@ void PartPrograms::handle(const exec::LaunchFailed& failure) {
 
 void PartPrograms::handle(const exec::Exited& exited) {
   progress_.on_exited(exited);
-  v1::HostEvent event;
-  v1::Exited& message = *event.mutable_exited();
-  message.set_stage(prepare_.stages(static_cast<int>(exited.program)).index());
-  message.set_wait_status(exited.wait_status);
-  message.set_reader_done(exited.output_reader != exec::Reader::open);
-  message.set_cpu_us(exited.user_us + exited.system_us);
-  message.set_peak_memory_bytes(exited.peak_memory_bytes);
-  message.set_io_known(exited.io_known);
-  message.set_io_read_bytes(exited.io_read_bytes);
-  message.set_io_write_bytes(exited.io_write_bytes);
-  owner_.emit(std::move(event));
+  owner_.on_program_exited(exited);
 }
 
 void PartPrograms::handle(const exec::Childless&) {
   over_ = true;
-  v1::HostEvent event;
-  event.mutable_childless();
-  owner_.emit(std::move(event));
+  owner_.on_programs_childless();
 }
 
 void PartPrograms::handle(const exec::Survey& survey) {
@@ -195,8 +191,8 @@ void PartPrograms::signal(const v1::Signal& signal) {
   exec::SendSignal request{
       .signal = signal.number(), .strays_too = signal.strays_too(), .then_continue = signal.then_continue()};
   for (std::uint32_t stage : signal.stages())
-    for (int i = 0; i < prepare_.stages_size(); ++i)
-      if (prepare_.stages(i).index() == stage) request.programs.push_back(static_cast<exec::ProgramIndex>(i));
+    for (exec::ProgramIndex i = 0; i < programs_.size(); ++i)
+      if (text_of(i).index() == stage) request.programs.push_back(i);
   spawner_->client().send(request);
   wake();
 }
@@ -222,8 +218,8 @@ void PartPrograms::detach() {
   flush();
 }
 
-void PartPrograms::release_input() {
-  if (spawner_) spawner_->client().send(exec::ReleaseInput{0});
+void PartPrograms::release_input(exec::ProgramIndex program) {
+  if (spawner_) spawner_->client().send(exec::ReleaseInput{program});
 }
 
 void PartPrograms::let_go() {

@@ -19,6 +19,7 @@ namespace sluice::v1 {
 class Moved;
 class Prepare;
 class Signal;
+class StageText;
 }  // namespace sluice::v1
 
 namespace sluice::node {
@@ -29,9 +30,10 @@ class PartPrograms final {
   PartPrograms(PartSurroundings& surroundings, PartOwner& owner, const v1::Prepare& prepare);
   ~PartPrograms();
 
-  /// The spawner of `use` was told to start `programs`, whose stderr `errors` reads.
+  /// The spawner of `use` was told to start `programs`, whose stderr `errors` reads. `stages`: to which stage of the part
+  /// each belongs; if each has one, progress is told.
   /// `output`: the pipe behind the last of them, if it is known.
-  void watch(std::unique_ptr<SpawnerUse> use, std::vector<exec::Program> programs,
+  void watch(std::unique_ptr<SpawnerUse> use, std::vector<exec::Program> programs, std::vector<std::size_t> stages,
              std::vector<PartStreams::ErrorEnd> errors, link::PipeObserver output);
   /// Once they have started.
   void read_errors();
@@ -46,11 +48,13 @@ class PartPrograms final {
   void kill();
   /// What they leave behind may go on.
   void detach();
-  /// The stdin of the first was delivered to its end: it may close.
-  void release_input();
+  /// The stdin of that one was delivered to its end: it may close.
+  void release_input(exec::ProgramIndex program);
   /// They go on under their spawner.
   void let_go();
 
+  /// Its spawner has not said that no process is left.
+  bool has_children() const { return !over_; }
   /// Some run, or their spawner has not said yet that none does.
   bool running() const { return spawner_ != nullptr; }
   /// None was started, or none is left, and everything they said was read.
@@ -70,6 +74,8 @@ class PartPrograms final {
   void handle(const exec::Exited& exited);
   void handle(const exec::Childless& childless);
   void handle(const exec::Survey& survey);
+  bool one_a_stage() const;
+  const v1::StageText& text_of(exec::ProgramIndex program) const;
   void wake();
   void flush();
 
@@ -79,6 +85,7 @@ class PartPrograms final {
   std::unique_ptr<SpawnerUse> spawner_;
   std::unique_ptr<SpawnerWatch> watch_;
   std::vector<exec::Program> programs_;
+  std::vector<std::size_t> stages_;            // of the part, of each program
   std::vector<PartStreams::ErrorEnd> errors_;  // not read yet
   std::size_t open_errors_ = 0;
   link::PipeObserver output_;  // behind the last program

@@ -14,6 +14,7 @@
 #include "net/async.h"
 #include "node/link_dialer.h"
 #include "node/link_registry.h"
+#include "node/record_settings.h"
 
 namespace sluice::v1 {
 class Prepare;
@@ -40,6 +41,8 @@ class PartSurroundings {
   virtual net::asio::any_io_executor executor() = 0;
   virtual Logger& log() = 0;
   virtual link::DataLoops& loops() = 0;
+  /// The files that are written beside the output of stages that take records: a client's alone.
+  virtual RecordSettings record_files() { return {}; }
   /// Where links that others dial wait; null on a client.
   virtual LinkRegistry* registry() = 0;
   /// How to reach the other end; an empty address is the node that the client speaks to.

@@ -6,16 +6,20 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <mutex>
 #include <utility>
 
+#include "base/pipe.h"
 #include "link/record_gather.h"
 #include "link/record_spread.h"
 #include "node/dead_letters.h"
 #include "node/each_stage.h"
+#include "node/far_seats.h"
 #include "node/job_log.h"
 #include "node/map_stage.h"
+#include "node/spread_jobs.h"
 #include "node/worker_stage.h"
 
 namespace sluice::node {
@@ -36,6 +40,7 @@ struct WorkerStream {
 struct JobStream {
   std::size_t stage = 0;
   JobStageStreams streams;                   // until it is started
+  std::vector<SpreadWorkerStreams> workers;  // likewise, of a spread stage in seats: what its processes read and write
   std::optional<exec::ProgramIndex> reader;  // whose input it is
   std::unique_ptr<JobStage> running;
   std::optional<exec::ProcessStatus> status;
@@ -123,8 +128,9 @@ struct RecordStreams::Impl {
       tell();
     };
     auto error = planned.mode == flow::RecordMode::each     ? start_each(stream, on_end)
+                 : planned.mode == flow::RecordMode::map    ? start_map(stream, on_end)
                  : planned.mode == flow::RecordMode::worker ? start_worker(stream, on_end)
-                                                            : start_map(stream, on_end);
+                                                            : start_spread(stream, on_end);
     if (!error) return;
     if (*error == EPIPE)
       return on_end({.kind = JobStageEnd::Kind::reader_gone, .status = exec::ProcessStatus::ended_by(SIGPIPE)});
@@ -133,7 +139,7 @@ struct RecordStreams::Impl {
 
   JobStageOptions options_of(std::size_t stage) {
     return {.flow = flow,
-            .stage = stage + 1,
+            .stage = settings.first_stage + stage + 1,
             .text = plan.stages[stage].command,
             .cut = cut_of(stage),
             .by = plan.stages[stage].by,
@@ -190,6 +196,25 @@ struct RecordStreams::Impl {
     return std::nullopt;
   }
 
+  std::optional<int> start_spread(JobStream& stream, std::function<void(JobStageEnd)> on_end) {
+    SpreadJobsOptions options{.text = plan.stages[stream.stage].command, .losses_allowed = plan.losses_allowed};
+    auto running = start_spread_jobs(std::move(stream.streams.jobs), std::exchange(stream.workers, {}),
+                                     std::move(options), std::move(on_end));
+    if (!running) return running.error();
+    stream.running = *std::move(running);
+    return std::nullopt;
+  }
+
+  std::optional<int> start_far() {
+    for (auto& seats : seats_to_start) {
+      auto started = FarSeats::start(std::move(seats));
+      if (!started) return started.error();
+      far.push_back(*std::move(started));
+    }
+    seats_to_start.clear();
+    return std::nullopt;
+  }
+
   void on_end(WorkerStream& stream, link::RecordStreamEnd end) {
     stream.over = true;
     if (end.kind == link::RecordStreamEnd::Kind::failed)
@@ -221,12 +246,18 @@ struct RecordStreams::Impl {
     if (!stream.running) return;
     JobStageCounts counts = stream.running->counts();
     flow::StageSummary& stage = summary.stages[stream.stage];
+    stage.cpu_us = counts.cpu_us;
+    stage.peak_memory_bytes = counts.peak_memory_bytes;
+    if (!flow::runs_by_job(plan.stages[stream.stage])) {  // its records are counted by those who move them
+      for (std::size_t i = 0; i < std::min(stage.workers.size(), counts.workers.size()); ++i)
+        if (counts.workers[i].lost)
+          stage.workers[i].end = flow::StageEnd{.status = exec::ProcessStatus::ended_by(SIGKILL)};
+      return;
+    }
     for (std::size_t i = 0; i < std::min(stage.workers.size(), counts.workers.size()); ++i) {
       stage.workers[i].records_given = counts.workers[i].records_given;
       stage.workers[i].records_written = counts.workers[i].records_written;
     }
-    stage.cpu_us = counts.cpu_us;
-    stage.peak_memory_bytes = counts.peak_memory_bytes;
     stage.jobs = flow::JobSummary{
         .started = counts.jobs, .retried = counts.retried, .dead_letters = counts.dead, .skipped = counts.skipped};
     if (!exact) return;
@@ -251,6 +282,8 @@ struct RecordStreams::Impl {
   Notices<link::RecordStreamEnd> worker_ends;
   Notices<JobStageEnd> job_ends;
   std::deque<std::variant<InputOver, RecordsFailed>> events;
+  std::vector<std::vector<FarSeatEnds>> seats_to_start;  // of each stage that has some
+  std::vector<FarSeats> far;
   std::vector<WorkerStream> workers;  // their threads leave notices: they go first
   std::vector<JobStream> jobs;
 };
@@ -299,8 +332,47 @@ std::expected<UniqueFd, int> RecordStreams::add_jobs(std::size_t stage, End from
                     .from_is_ours = from.ours,
                     .into_is_ours = into.ours,
                     .error = std::move(error),
-                    .jobs = std::move(socket->first)};
+                    .jobs = StageJobs(std::move(socket->first))};
   return std::move(socket->second);
+}
+
+std::expected<void, int> RecordStreams::add_far(std::size_t stage, End from, End into, UniqueFd error,
+                                                std::optional<exec::ProgramIndex> reader,
+                                                std::vector<SeatPipes> seats) {
+  std::vector<exec::JobClient> clients;
+  std::vector<FarSeatEnds> ends;
+  for (SeatPipes& seat : seats) {
+    auto socket = exec::JobClient::make();
+    if (!socket) return std::unexpected(socket.error());
+    clients.push_back(std::move(socket->first));
+    ends.push_back(
+        {.requests = std::move(seat.requests), .replies = std::move(seat.replies), .jobs = std::move(socket->second)});
+  }
+  auto jobs = StageJobs::in_seats(std::move(clients));
+  if (!jobs) return std::unexpected(jobs.error());
+  impl_->seats_to_start.push_back(std::move(ends));
+  JobStream stream{.stage = stage, .reader = reader};
+  stream.streams.jobs = *std::move(jobs);
+  stream.streams.error = std::move(error);
+  if (flow::runs_by_job(impl_->plan.stages[stage])) {
+    stream.streams.from = std::move(from.stream);
+    stream.streams.into = std::move(into.stream);
+    stream.streams.from_is_ours = from.ours;
+    stream.streams.into_is_ours = into.ours;
+  } else {
+    std::vector<UniqueFd> inputs, outputs;
+    for (std::size_t i = 0; i < seats.size(); ++i) {
+      auto input = make_pipe(), output = make_pipe();
+      if (!input || !output) return std::unexpected(input ? output.error() : input.error());
+      stream.workers.push_back({.input = std::move(input->read_end), .output = std::move(output->write_end)});
+      inputs.push_back(std::move(input->write_end));
+      outputs.push_back(std::move(output->read_end));
+    }
+    add_spread(stage, std::move(from), std::move(inputs), {});
+    add_gather(stage, std::move(outputs), std::move(into), std::exchange(stream.reader, std::nullopt));
+  }
+  impl_->jobs.push_back(std::move(stream));
+  return {};
 }
 
 std::expected<void, int> RecordStreams::prepare() {
@@ -311,6 +383,8 @@ std::expected<void, int> RecordStreams::prepare() {
 }
 
 void RecordStreams::start() {
+  if (auto error = impl_->start_far())
+    impl_->events.push_back(RecordsFailed{.stage = impl_->jobs.front().stage, .why = cannot_move(*error)});
   for (std::size_t i = 0; i < impl_->workers.size(); ++i) impl_->start_workers(i);
   for (std::size_t i = 0; i < impl_->jobs.size(); ++i) impl_->start_jobs(i);
 }
@@ -335,6 +409,15 @@ bool RecordStreams::over() const {
 }
 
 int RecordStreams::descriptor() const { return impl_->wake.get(); }
+
+void RecordStreams::stop() {
+  for (JobStream& stream : impl_->jobs) stream.running.reset();
+  for (WorkerStream& stream : impl_->workers) {
+    stream.spread.reset();
+    stream.gather.reset();
+  }
+  impl_->far.clear();
+}
 
 void RecordStreams::stop_jobs() {
   for (JobStream& stream : impl_->jobs)

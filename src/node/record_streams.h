@@ -33,6 +33,12 @@ struct RecordsFailed {
   std::string why;
 };
 
+/// What the links of a seat on another host carry.
+struct SeatPipes {
+  UniqueFd requests;  // to write
+  UniqueFd replies;   // to read
+};
+
 class RecordStreams final {
  public:
   /// `plan` outlives it. `flow`: its name.
@@ -53,6 +59,9 @@ class RecordStreams final {
   /// Errors: errno.
   std::expected<UniqueFd, int> add_jobs(std::size_t stage, End from, End into, UniqueFd error,
                                         std::optional<exec::ProgramIndex> reader);
+  /// The same for a stage whose workers run in seats on other hosts, one in each (far_seats.h). Errors: errno.
+  std::expected<void, int> add_far(std::size_t stage, End from, End into, UniqueFd error,
+                                   std::optional<exec::ProgramIndex> reader, std::vector<SeatPipes> seats);
   /// All were added. Errors: errno.
   std::expected<void, int> prepare();
 
@@ -67,7 +76,9 @@ class RecordStreams final {
   int descriptor() const;
   /// The flow ends: no job is started any more.
   void stop_jobs();
-  /// How a stage of jobs has ended.
+  /// Every thread ends at once; what was under way is lost.
+  void stop();
+  /// How a stage of jobs, or of workers in seats, has ended.
   std::optional<exec::ProcessStatus> status_of(std::size_t stage) const;
 
   /// What was counted so far.

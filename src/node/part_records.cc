@@ -1,0 +1,279 @@
+#include "node/part_records.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
+#include <utility>
+
+#include "base/pipe.h"
+#include "flow/quoting.h"
+#include "node/part_links.h"
+#include "sluice/v1/host.pb.h"
+
+namespace sluice::node {
+namespace {
+
+namespace asio = net::asio;
+using net::Awaitable;
+constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
+constexpr std::size_t kCommandColumns = 60;  // in a message
+
+UniqueFd duplicate(int descriptor) { return UniqueFd(::fcntl(descriptor, F_DUPFD_CLOEXEC, 3)); }
+
+std::set<std::size_t> far_stages(const v1::Prepare& prepare) {
+  std::set<std::size_t> far;
+  for (const v1::SeatEnds& seat : prepare.seats()) far.insert(seat.stage() - prepare.stages(0).index());
+  return far;
+}
+
+// The status word of wait(2).
+std::int32_t wait_status_of(exec::ProcessStatus status) {
+  return status.by_signal() ? status.signal() : status.exit_code() << 8;
+}
+
+}  // namespace
+
+RecordSettings record_settings_of(const v1::Prepare& prepare, PartSurroundings& surroundings) {
+  RecordSettings settings = surroundings.record_files();
+  const v1::RecordRules& rules = prepare.records();
+  if (rules.record_bytes_max() != 0) settings.record_max = rules.record_bytes_max();
+  settings.rate.reset();
+  if (rules.has_rate()) settings.rate = rules.rate();
+  settings.retries = rules.retries();
+  settings.first_stage = prepare.stages(0).index();
+  return settings;
+}
+
+PartRecords::PartRecords(const v1::Prepare& prepare, flow::Plan plan, PartSurroundings& surroundings, PartOwner& owner)
+    : prepare_(prepare),
+      plan_(std::move(plan)),
+      surroundings_(surroundings),
+      owner_(owner),
+      far_(far_stages(prepare)),
+      streams_(plan_, {.flow = prepare.flow_name(), .records = record_settings_of(prepare, surroundings)}, marks_,
+               far_),
+      tallies_(plan_.stages.size()) {
+  for (const ProgramSeat& seat : streams_.seats()) ++tallies_[seat.stage].left;
+}
+
+std::expected<void, std::string> PartRecords::open_files() { return streams_.open_files(); }
+
+// --- pipes --------------------------------------------------------------------------------------------------------
+
+std::expected<PartStreams, int> PartRecords::connect(PartLinks& links, bool reads_errors, exec::Launch& launch) {
+  PartStreams streams;
+  auto around = surround(links, reads_errors, streams);
+  if (!around) return std::unexpected(around.error());
+  auto programs = streams_.connect(streams.passed, *std::move(around));
+  if (!programs) return std::unexpected(programs.error());
+  launch.programs = *std::move(programs);
+  return streams;
+}
+
+std::expected<StreamSurroundings, int> PartRecords::surround(PartLinks& links, bool reads_errors,
+                                                             PartStreams& streams) {
+  StreamSurroundings around;
+  if (!prepare_.inputs().empty()) {
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    around.input_guard = duplicate(pipe->write_end.get());
+    if (!around.input_guard) return std::unexpected(errno);
+    around.input = std::move(pipe->read_end);
+    streams.input = std::move(pipe->write_end);
+  } else if (!surroundings_.is_client() && plan_.stages.front().workers > 0) {
+    around.input.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!around.input) return std::unexpected(errno);
+  }
+  if (prepare_.has_output()) {
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    output_guard_ = duplicate(pipe->write_end.get());
+    if (!output_guard_) return std::unexpected(errno);
+    around.output = std::move(pipe->write_end);
+    streams.output = std::move(pipe->read_end);
+  } else if (!surroundings_.is_client() && plan_.stages.back().workers > 0) {
+    around.output.reset(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+    if (!around.output) return std::unexpected(errno);
+  }
+  for (int i = 0; i < prepare_.seats_size(); ++i) {
+    auto requests = make_pipe(), replies = make_pipe();
+    if (!requests || !replies) return std::unexpected(requests ? replies.error() : requests.error());
+    std::size_t stage = prepare_.seats(i).stage() - prepare_.stages(0).index();
+    around.seats[stage].push_back(
+        {.requests = std::move(requests->write_end), .replies = std::move(replies->read_end)});
+    links.start_seat(static_cast<std::size_t>(i), std::move(requests->read_end), std::move(replies->write_end));
+  }
+  if (!reads_errors) return around;
+  around.error_end = [this, errors = &streams.errors](std::size_t stage) -> std::expected<UniqueFd, int> {
+    auto pipe = make_pipe();
+    if (!pipe) return std::unexpected(pipe.error());
+    errors->push_back(
+        {.read_end = std::move(pipe->read_end), .stage = prepare_.stages(static_cast<int>(stage)).index()});
+    return std::move(pipe->write_end);
+  };
+  return around;
+}
+
+// --- running ------------------------------------------------------------------------------------------------------
+
+void PartRecords::start() {
+  started_ = true;
+  streams_.start();
+  owner_.spawn(watch());
+}
+
+struct PartRecords::Watch {
+  asio::posix::stream_descriptor descriptor;
+};
+
+Awaitable<void> PartRecords::watch() {
+  auto self = shared_from_this();
+  Watch watch{asio::posix::stream_descriptor(surroundings_.executor(), duplicate(streams_.descriptor()).release())};
+  watch_ = &watch;
+  while (!over()) {
+    move();
+    conclude_if_over();
+    if (!over()) co_await watch.descriptor.async_wait(asio::posix::stream_descriptor::wait_read, kTuple);
+  }
+  watch_ = nullptr;
+  owner_.check_over();
+}
+
+void PartRecords::move() {
+  if (stopped_) return;
+  streams_.move();
+  while (auto event = streams_.poll_event()) std::visit([this](const auto& what) { handle(what); }, *event);
+  tell_far_ends();
+}
+
+// Whoever notices it: what the part has written is whole then.
+void PartRecords::conclude_if_over() {
+  if (stopped_ || !over()) return;
+  release();
+  stop();  // what it keeps open of its processes' stderr, too
+}
+
+void PartRecords::end_watch() {
+  if (watch_ != nullptr) watch_->descriptor.cancel();
+}
+
+void PartRecords::handle(const InputOver& over) { owner_.release_input(over.program); }
+
+void PartRecords::handle(const RecordsFailed& failed) {
+  std::uint32_t stage = prepare_.stages(static_cast<int>(failed.stage)).index();
+  owner_.fail(failed.status, fmt::format("stage {}: {}", stage + 1, failed.why), static_cast<int>(stage));
+}
+
+void PartRecords::stop_jobs() {
+  if (started_ && !stopped_) streams_.stop_jobs();
+}
+
+void PartRecords::stop() {
+  if (std::exchange(stopped_, true)) return;
+  streams_.stop();
+  end_watch();
+}
+
+// --- ends ---------------------------------------------------------------------------------------------------------
+
+void PartRecords::tell_far_ends() {
+  for (std::size_t stage : far_) {
+    auto status = streams_.status_of(stage);
+    if (!status || tallies_[stage].told) continue;
+    tell_end(stage, exec::Exited{.wait_status = wait_status_of(*status), .output_reader = exec::Reader::gone});
+  }
+  if (far_ended()) owner_.on_programs_childless();
+}
+
+bool PartRecords::far_ended() const {
+  return std::ranges::all_of(far_, [this](std::size_t stage) { return tallies_[stage].told; });
+}
+
+void PartRecords::on_exited(const exec::Exited& exited) {
+  const ProgramSeat& seat = streams_.seats()[exited.program];
+  Tally& tally = tallies_[seat.stage];
+  exec::Exited end = exited;
+  if (flow::runs_by_job(plan_.stages[seat.stage])) {
+    move();  // it has said how it ended before its program could
+    if (auto status = streams_.status_of(seat.stage)) end.wait_status = wait_status_of(*status);
+  }
+  flow::StageEnd how{.status = exec::ProcessStatus::from_wait(end.wait_status),
+                     .reader_done = end.output_reader != exec::Reader::open};
+  bool lost = seat.worker > 0 && flow::was_lost(how);
+  std::uint32_t number = prepare_.stages(static_cast<int>(seat.stage)).index() + 1;
+  if (lost && !plan_.losses_allowed)
+    owner_.fail(
+        how.status.shell_status(),
+        fmt::format("worker {} of stage {} `{}` was ended by signal {}: what it had been given is lost, and the "
+                    "flow is ended (--on-loss=continue goes on)",
+                    seat.worker, number, flow::on_one_line(plan_.stages[seat.stage].command, kCommandColumns),
+                    how.status.signal()),
+        static_cast<int>(number - 1));
+  if (lost) lost_.insert_or_assign({seat.stage, seat.worker}, how);
+  --tally.left;
+  bool forgiven = lost && plan_.losses_allowed && (tally.left > 0 || tally.worst);
+  if (!forgiven) {
+    if (tally.worst) {
+      end.user_us += tally.worst->user_us;
+      end.system_us += tally.worst->system_us;
+      end.peak_memory_bytes = std::max(end.peak_memory_bytes, tally.worst->peak_memory_bytes);
+      auto before = exec::ProcessStatus::from_wait(tally.worst->wait_status);
+      if (before.shell_status() > how.status.shell_status()) end.wait_status = tally.worst->wait_status;
+    }
+    tally.worst = end;
+  }
+  if (tally.left == 0) tell_end(seat.stage, *tally.worst);
+  conclude_if_over();
+}
+
+void PartRecords::tell_end(std::size_t stage, exec::Exited exited) {
+  tallies_[stage].told = true;
+  v1::HostEvent event;
+  v1::Exited& message = *event.mutable_exited();
+  message.set_stage(prepare_.stages(static_cast<int>(stage)).index());
+  message.set_wait_status(exited.wait_status);
+  message.set_reader_done(exited.output_reader != exec::Reader::open);
+  flow::FlowSummary summary;
+  summary.stages.resize(plan_.stages.size());
+  for (std::size_t i = 0; i < plan_.stages.size(); ++i) summary.stages[i].workers.resize(plan_.stages[i].workers);
+  streams_.count(summary, false);
+  flow::StageSummary& counted = summary.stages[stage];
+  tell_losses(stage, counted);
+  message.set_cpu_us(std::max(exited.user_us + exited.system_us, counted.cpu_us));
+  message.set_peak_memory_bytes(std::max(exited.peak_memory_bytes, counted.peak_memory_bytes));
+  message.set_io_known(exited.io_known);
+  message.set_io_read_bytes(exited.io_read_bytes);
+  message.set_io_write_bytes(exited.io_write_bytes);
+  if (counted.jobs) {
+    message.mutable_jobs()->set_started(counted.jobs->started);
+    message.mutable_jobs()->set_retried(counted.jobs->retried);
+    message.mutable_jobs()->set_dead_letters(counted.jobs->dead_letters);
+    message.mutable_jobs()->set_skipped(counted.jobs->skipped);
+  }
+  owner_.emit(std::move(event));
+}
+
+void PartRecords::tell_losses(std::size_t stage, flow::StageSummary& counted) {
+  for (std::size_t i = 0; i < counted.workers.size(); ++i) {
+    flow::WorkerSummary& worker = counted.workers[i];
+    worker.number = static_cast<std::uint32_t>(i + 1);
+    if (auto lost = lost_.find({stage, worker.number}); lost != lost_.end()) worker.end = lost->second;
+    if (!worker.end || !plan_.losses_allowed) continue;
+    v1::HostEvent event;
+    event.mutable_remark()->set_text(flow::loss_sentence(worker, prepare_.stages(static_cast<int>(stage)).index()));
+    owner_.emit(std::move(event));
+  }
+}
+
+bool PartRecords::over() const {
+  if (stopped_ || !started_) return true;
+  return std::ranges::all_of(tallies_, &Tally::told) && streams_.records_over();
+}
+
+}  // namespace sluice::node

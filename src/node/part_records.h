@@ -1,0 +1,106 @@
+#pragma once
+// The stages of a part, if some of them take records: their pipes, the threads that move records between them, and how
+// each of them has ended.
+//
+// Workers run on this host, by the part's spawner, or in seats on others, which the part's links lead to. When the input
+// of the part was cut, `stop` ends the threads at once; the part's output stays open until `release`, so that nobody
+// takes what there was for all.
+// Threading: belongs to the control loop; records move on threads of their own.
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "flow/plan.h"
+#include "net/async.h"
+#include "node/embedded_streams.h"
+#include "node/part_launch.h"
+#include "node/part_owner.h"
+#include "node/part_surroundings.h"
+
+namespace sluice::v1 {
+class Prepare;
+}
+
+namespace sluice::node {
+
+class PartLinks;
+
+class PartRecords final : public std::enable_shared_from_this<PartRecords> {
+ public:
+  /// `prepare` outlives it; `plan` is that of its stages.
+  PartRecords(const v1::Prepare& prepare, flow::Plan plan, PartSurroundings& surroundings, PartOwner& owner);
+
+  /// Opens the files that are written beside the output. Errors: a sentence.
+  std::expected<void, std::string> open_files();
+  /// The programs of the launch and their pipes; starts the links of the seats. Errors: errno.
+  std::expected<PartStreams, int> connect(PartLinks& links, bool reads_errors, exec::Launch& launch);
+  /// None of them is on this host: there is nothing to launch.
+  bool all_far() const { return streams_.seats().empty(); }
+
+  /// The programs run: records begin to move, until they are over or `stop` is called.
+  void start();
+  /// The flow ends: nothing new is started.
+  void stop_jobs();
+  /// At once. What was under way is lost.
+  void stop();
+  /// What the part has written is whole, or nobody is misled any more.
+  void release() { output_guard_.reset(); }
+
+  /// Its position among the stages of the part.
+  std::size_t stage_of(exec::ProgramIndex program) const { return streams_.seats()[program].stage; }
+  std::size_t program_count() const { return streams_.seats().size(); }
+  /// Of a program that has ended: tells the orchestrator if with it the stage has.
+  void on_exited(const exec::Exited& exited);
+  /// Every stage has ended, and no record is on its way any more.
+  bool over() const;
+  /// Every stage whose workers are elsewhere has ended.
+  bool far_ended() const;
+
+ private:
+  struct Tally {
+    std::size_t left = 0;  // programs that run
+    std::optional<exec::Exited> worst;
+    bool told = false;
+  };
+
+  struct Watch;
+
+  net::Awaitable<void> watch();
+  void move();
+  void conclude_if_over();
+  void end_watch();
+  void handle(const InputOver& over);
+  void handle(const RecordsFailed& failed);
+  void handle(const RelayFailed&) {}
+  void tell_far_ends();
+  void tell_end(std::size_t stage, exec::Exited exited);
+  void tell_losses(std::size_t stage, flow::StageSummary& counted);
+  std::expected<StreamSurroundings, int> surround(PartLinks& links, bool reads_errors, PartStreams& streams);
+
+  const v1::Prepare& prepare_;
+  flow::Plan plan_;
+  PartSurroundings& surroundings_;
+  PartOwner& owner_;
+  StderrMarks marks_;  // none: the part's stderr is read by others
+  std::set<std::size_t> far_;
+  EmbeddedStreams streams_;
+  std::vector<Tally> tallies_;                                            // of each stage
+  std::map<std::pair<std::size_t, std::uint32_t>, flow::StageEnd> lost_;  // workers of a spread stage on this host
+  UniqueFd output_guard_;
+  Watch* watch_ = nullptr;  // while it waits
+  bool started_ = false;
+  bool stopped_ = false;
+};
+
+/// The record rules of a part, and the files of the client, if the part is the client's.
+RecordSettings record_settings_of(const v1::Prepare& prepare, PartSurroundings& surroundings);
+
+}  // namespace sluice::node

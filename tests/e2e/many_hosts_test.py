@@ -1,0 +1,182 @@
+"""Stages of many workers over the nodes of a cluster: where the workers run, what comes out, and what the loss of a worker
+or of a node does."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from clusters import cluster, home, pair, trio
+from files import write_script
+from processes import process_name, processes_below, wait_until
+from settings import SOAK
+
+NUMBERS = [b"%d" % number for number in range(1, 3001)]
+
+
+def lines(numbers):
+    return b"".join(number + b"\n" for number in numbers)
+
+
+def node_of(folder):
+    """The node whose folder for stages a path lies in."""
+    return re.search(rb"/(n\d)-", folder)[1]
+
+
+# --- each kind of stage -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["@x4 cat", "@x4 @map cat", "@x4 @each cat", "@x3 @each=7 cat", "@x2 @each echo {}"])
+def test_every_record_comes_out_once(trio, text):
+    result = trio.run(text, input=lines(NUMBERS[:600]))
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert sorted(result.stdout.splitlines()) == sorted(NUMBERS[:600])
+
+
+@pytest.mark.parametrize("text", ["@x4 @map @ordered cat", "@x4 @each @ordered cat"])
+def test_ordered_output_is_that_of_one_worker(trio, text):
+    result = trio.run(text, input=lines(NUMBERS[:600]))
+    assert (result.returncode, result.stdout) == (0, lines(NUMBERS[:600]))
+
+
+def test_workers_run_on_every_node(trio):
+    result = trio.run("@x6 @each pwd", input=lines(NUMBERS[:60]))
+    assert result.returncode == 0
+    assert {node_of(folder) for folder in result.stdout.split()} == {b"n1", b"n2", b"n3"}
+
+
+def test_stages_around_it_are_where_they_were_placed(trio):
+    result = trio.run("@n2 seq 1000 | @x3 @map awk '{print $1 * 2; fflush()}' | @n3 { pwd; cat; }")
+    assert result.returncode == 0, result.stderr
+    first, *rest = result.stdout.splitlines()
+    assert node_of(first) == b"n3"
+    assert sorted(map(int, rest)) == [2 * number for number in range(1, 1001)]
+
+
+def test_workers_of_a_stage_that_names_its_node_run_there(trio):
+    result = trio.run("@n2 @x3 @each pwd", input=lines(NUMBERS[:30]))
+    assert (result.returncode, [node_of(folder) for folder in result.stdout.split()]) == (0, 30 * [b"n2"])
+
+
+def test_stages_of_records_follow_each_other(trio):
+    result = trio.run("seq 500 | @x2 @map sed -u s/^/a/ | @x2 @each cat | @x2 cat | sort")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == sorted(b"a%d" % number for number in range(1, 501))
+
+
+# --- failures -----------------------------------------------------------------------------------------------------
+
+
+def test_record_that_fails_ends_the_flow_with_its_status(trio):
+    result = trio.run("@x2 @each sh -c 'read n; test $n != 7 || exit 9; echo $n'", input=lines(NUMBERS[:20]))
+    assert result.returncode == 9
+    assert b"exited with status 9" in result.stderr
+
+
+def test_dead_letters_and_job_log_are_files_of_the_client(trio):
+    script = "read n; case $n in *7) echo bad $n >&2; exit 3;; esac; echo $n"
+    arguments = ["--dead-letter", "dead", "--joblog", "log", "--retries", "1"]
+    result = trio.run(f"@x3 @each sh -c '{script}'", *arguments, input=lines(NUMBERS[:20]))
+    assert result.returncode == 0, result.stderr
+    assert sorted(map(int, result.stdout.split())) == [n for n in range(1, 21) if n % 10 != 7]
+    letters = [json.loads(line) for line in (trio.household.folder / "dead").read_text().splitlines()]
+    assert sorted(letter["record"].strip() for letter in letters) == ["17", "7"]
+    assert {letter["attempts"] for letter in letters} == {2}
+    assert all("bad" in letter["stderr"] for letter in letters), letters
+    assert len((trio.household.folder / "log").read_text().splitlines()) == 21
+
+
+def test_program_that_a_node_lacks_ends_the_flow(trio):
+    result = trio.run("@x2 @map no-such-program", input=lines(NUMBERS[:5]))
+    assert result.returncode == 127
+    assert b"no-such-program" in result.stderr
+
+
+def test_reader_that_has_enough_ends_the_stage(trio):
+    result = trio.run("seq 1000000 | @x2 @map cat | head -n 5")
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 5
+
+
+# --- losses -------------------------------------------------------------------------------------------------------
+
+SLOW_CAT = "@x6 @map sh -c 'while read -r n; do echo $n; case $n in *50) sleep 0.02;; esac; done'"
+SPREAD_CAT = SLOW_CAT.replace("@map ", "")
+KILLS = 100 if SOAK else 3
+
+
+def numbers_of(result):
+    return sorted(map(int, result.stdout.split()))
+
+
+class Answers:
+    """A flow that is fed at once and whose answers are counted as they come."""
+
+    def __init__(self, cluster, text, count, *options):
+        self.cluster = cluster
+        self.output = cluster.household.folder / "answers"
+        self.input = cluster.household.folder / "numbers"
+        self.input.write_bytes(lines(b"%d" % number for number in range(1, count + 1)))
+        with open(self.input, "rb") as stdin, open(self.output, "wb") as stdout:
+            self.process = cluster.start_flow(text, *options, stdin=stdin, stdout=stdout)
+
+    def count(self):
+        return self.output.read_bytes().count(b"\n")
+
+    def wait_for(self, answers):
+        wait_until(lambda: self.count() >= answers or self.process.poll() is not None,
+                   lambda: f"{answers} answers; there are {self.count()}")
+        assert self.process.poll() is None, self.process.communicate()
+
+    def finish(self):
+        result = self.cluster.household.finish(self.process)
+        result.stdout = self.output.read_bytes()
+        return result
+
+
+@pytest.mark.parametrize("text", [SLOW_CAT, SLOW_CAT.replace("@map", "@map @ordered"),
+                                  "@x6 @each sh -c 'read n; sleep 0.002; echo $n'"])
+def test_node_that_is_killed_costs_no_record_and_repeats_none(trio, text):
+    count = 1200 if "@each" in text else 12000
+    for chance in range(KILLS):
+        flow = Answers(trio, text, count)
+        flow.wait_for(count // 10 * (chance % 7) + 1)
+        trio.nodes["n3"].kill()
+        result = flow.finish()
+        assert result.returncode == 0, result.stderr
+        assert b"lost the workers of stage 1 on n3" in result.stderr
+        assert numbers_of(result) == list(range(1, count + 1))
+        if "@ordered" in text:
+            assert result.stdout == flow.input.read_bytes()
+        trio.start("n3", join=trio.nodes["n1"].url)
+
+
+@pytest.mark.parametrize("word", ["@map", "@each"])
+def test_stage_of_which_every_host_is_lost_ends_the_flow(trio, word):
+    flow = Answers(trio, f"@n3 @x2 {word} sh -c 'while read n; do echo $n; sleep 0.01; done'", 500, "--dead-letter", "dead")
+    flow.wait_for(10)
+    trio.nodes["n3"].kill()
+    result = flow.finish()
+    assert (result.returncode, b"every host" in result.stderr) == (125, True), result
+
+
+def test_worker_of_a_spread_stage_that_is_lost_with_its_node_ends_the_flow(trio):
+    flow = Answers(trio, SPREAD_CAT, 12000)
+    flow.wait_for(20)
+    trio.nodes["n3"].kill()
+    result = flow.finish()
+    assert result.returncode == 137, result
+    assert b"--on-loss=continue" in result.stderr
+
+
+def test_spread_stage_that_may_lose_workers_goes_on_without_them(trio):
+    flow = Answers(trio, SPREAD_CAT, 12000, "--on-loss=continue")
+    flow.wait_for(20)
+    trio.nodes["n3"].kill()
+    result = flow.finish()
+    assert result.returncode == 0, result
+    assert 6000 < len(numbers_of(result)) < 12000 and len(set(numbers_of(result))) == len(numbers_of(result))
+    assert b"was lost" in result.stderr
