@@ -59,6 +59,11 @@ void StageJobs::release_input(exec::JobNumber job) {
   if (auto place = running_.find(job); place != running_.end()) clients_[place->second].release_input(job);
 }
 
+void StageJobs::signal(exec::JobNumber job, int signal) {
+  if (!far_) return clients_.front().signal(job, signal);
+  if (auto place = running_.find(job); place != running_.end()) clients_[place->second].signal(job, signal);
+}
+
 void StageJobs::close() {
   closed_ = true;
   for (exec::JobClient& client : clients_) client.close();

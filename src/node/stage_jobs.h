@@ -31,6 +31,7 @@ class StageJobs final {
   std::expected<void, int> start(exec::JobNumber job, std::uint32_t worker, std::vector<std::string> arguments,
                                  const exec::JobClient::Streams& streams);
   void release_input(exec::JobNumber job);
+  void signal(exec::JobNumber job, int signal);
   void close();
 
   int descriptor() const;

@@ -531,11 +531,10 @@ class WorkerRunner final {
     bool waits_for_input = reads() && tap_.records().empty();
     short into_events =
         output_.stream().waiting() == 0 ? 0 : POLLOUT;  // without events: only that nobody reads any more
-    short jobs_events = static_cast<short>(jobs_.wants_write() ? POLLIN | POLLOUT : POLLIN);
     polled_.clear();
     polled_.push_back({.fd = stop, .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = wake, .events = POLLIN, .revents = 0});
-    polled_.push_back({.fd = jobs_.descriptor(), .events = jobs_events, .revents = 0});
+    polled_.push_back({.fd = jobs_.descriptor(), .events = jobs_.events(), .revents = 0});
     polled_.push_back({.fd = reader_gone_ ? -1 : output_.stream().descriptor(), .events = into_events, .revents = 0});
     bool in_background = waits_for_input && tap_.in_background();
     polled_.push_back(
@@ -588,7 +587,7 @@ class WorkerRunner final {
   RecordTap tap_;
   WorkerOutput output_;
   UniqueFd error_;
-  exec::JobClient jobs_;
+  StageJobs jobs_;
   WorkerWork work_;
   std::vector<Seat> seats_;
   std::optional<link::RateLimit> rate_;
