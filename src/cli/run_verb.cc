@@ -110,7 +110,7 @@ std::optional<std::string> not_yet_over_hosts(const flow::FlowGraph& graph) {
   for (std::size_t i = 0; i < graph.stages.size(); ++i)
     for (auto judge : {flow::not_yet_runnable, flow::not_yet_over_hosts})
       if (auto reason = judge(graph.stages[i].words))
-        return fmt::format("{}: {}", title_of_stage(graph.stages[i].name, i), *reason);
+        return fmt::format("{}: {}", flow::title_of_stage(graph.stages[i].name, i), *reason);
   return std::nullopt;
 }
 

@@ -86,12 +86,14 @@ void DistributedRun::start_running(TimePoint now) {
 
 void DistributedRun::on_part_failed(PartIndex part, int status, std::string message, TimePoint) {
   over_.insert(part);
-  if (may_be_lost(part) && run_)  // before that, its program is not there
+  if (may_be_lost(part) && run_) {  // before that, its program is not there
     lose_seats(part, message);
-  else if (run_)
+    drop_links_of(part);
+  } else if (run_) {
     lose(std::move(message), status);
-  else
+  } else {
     give_up(status, std::move(message));
+  }
   childless_.insert(part);
   check_childless();
   check_over();
@@ -164,6 +166,7 @@ void DistributedRun::on_host_lost(PartIndex part, std::string reason, TimePoint 
   if (over_.contains(part)) return;
   if (may_be_lost(part)) {
     lose_seats(part, reason);
+    drop_links_of(part);
     over_.insert(part);
     awaited_.erase(part);
     if (phase_ == Phase::starting) advance(now);
@@ -203,6 +206,17 @@ void DistributedRun::lose_seats(PartIndex part, const std::string& why) {
   std::string_view then = options_.graph.parts[part].runs_again ? "; what they had not done is done elsewhere" : "";
   actions_.push_back(
       Tell{fmt::format("lost the workers of stage {} on {}: {}{}", stage + 1, options_.host_names[part], why, then)});
+}
+
+void DistributedRun::drop_links_of(PartIndex seats) {
+  DropLinks action;
+  for (std::size_t link = 0; link < options_.graph.links.size(); ++link) {
+    const PartLink& ends = options_.graph.links[link];
+    if (ends.from != seats && ends.to != seats) continue;
+    action.part = ends.from == seats ? ends.to : ends.from;
+    action.links.push_back(link);
+  }
+  if (!action.links.empty() && !over_.contains(action.part)) actions_.push_back(std::move(action));
 }
 
 // The first loss is the cause; the others follow from it.

@@ -74,13 +74,20 @@ struct DetachPart {
   PartIndex part = 0;
   bool operator==(const DetachPart&) const = default;
 };
+/// These links of its seats lead to a host that is lost, which may be silent rather than dead.
+struct DropLinks {
+  PartIndex part = 0;
+  std::vector<std::size_t> links;
+  bool operator==(const DropLinks&) const = default;
+};
 /// For the user.
 struct Tell {
   std::string message;
   bool operator==(const Tell&) const = default;
 };
 
-using DistributedAction = std::variant<ConnectPart, StartPart, SignalPart, SurveyPart, EndPart, DetachPart, Tell>;
+using DistributedAction =
+    std::variant<ConnectPart, StartPart, SignalPart, SurveyPart, EndPart, DetachPart, DropLinks, Tell>;
 
 enum class DistributedEnd { completed, timed_out, signalled, not_started, link_lost };
 
@@ -141,6 +148,7 @@ class DistributedRun final {
     return is_seats(part) && (phase_ == Phase::starting || phase_ == Phase::running || phase_ == Phase::draining);
   }
   void lose_seats(PartIndex part, const std::string& why);
+  void drop_links_of(PartIndex seats);
   void end_all(bool links_too = true);
   void pump();
   void spread(const FlowAction& action);

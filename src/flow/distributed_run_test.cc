@@ -216,5 +216,77 @@ TEST(DistributedRun, AStageOfSeveralWorkersHasItsHighestStatus) {
   EXPECT_EQ(run.status(), 4);
 }
 
+// --- seats --------------------------------------------------------------------------------------------------------
+
+// The client has the records of its one stage, whose workers are on n1 and n2.
+DistributedRun two_hosts_with_seats() {
+  PartGraph graph{.parts = {{.host = {}, .stages = {0}},
+                            {.host = node_id(), .seats_of = 0, .runs_again = true},
+                            {.host = node_id(), .seats_of = 0, .runs_again = true}},
+                  .links = {{0, 1, true}, {1, 0, true}, {0, 2, true}, {2, 0, true}}};
+  return DistributedRun({.graph = graph, .host_names = {"laptop", "n1", "n2"}, .stages = 1}, kStart);
+}
+
+TEST(DistributedRun, AHostOfSeatsThatIsLostEndsNothingAndIsTold) {
+  DistributedRun run = two_hosts_with_seats();
+  start(run);
+  run.on_host_lost(2, "it has died", kStart);
+  EXPECT_THAT(drain(run), ElementsAre(Tell{"lost the workers of stage 1 on n2: it has died; what they had not done is "
+                                           "done elsewhere"},
+                                      DropLinks{.part = 0, .links = {2, 3}}));
+  run.on_link_lost(2, "cut", kStart);  // what follows from it is not told again
+  EXPECT_THAT(drain(run), IsEmpty());
+  run.on_worker_ended(0, 0, exited(0), kStart);
+  run.on_part_over(0, kStart);
+  run.on_part_over(1, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.end(), DistributedEnd::completed);
+  EXPECT_EQ(run.status(), 0);
+}
+
+TEST(DistributedRun, AHostOfSeatsMayBeLostBeforeEveryPartHasSaidThatItStarted) {
+  DistributedRun run = two_hosts_with_seats();
+  for (PartIndex part : {0u, 1u, 2u}) run.on_prepared(part, kStart);
+  for (PartIndex part : {0u, 1u, 2u}) run.on_connected(part, kStart);
+  run.on_started(0, kStart);
+  run.on_link_lost(3, "cut", kStart);
+  run.on_host_lost(2, "it has died", kStart);
+  EXPECT_FALSE(run.started());
+  run.on_started(1, kStart);
+  EXPECT_TRUE(run.started());
+}
+
+TEST(DistributedRun, AProgramThatTheHostOfSeatsLacksEndsTheFlow) {
+  DistributedRun run = two_hosts_with_seats();
+  for (PartIndex part : {0u, 1u, 2u}) run.on_prepared(part, kStart);
+  for (PartIndex part : {0u, 1u, 2u}) run.on_connected(part, kStart);
+  run.on_part_failed(2, 127, "no such program", kStart);
+  for (PartIndex part : {0u, 1u}) run.on_part_over(part, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 127);
+}
+
+TEST(DistributedRun, AHostOfSeatsThatIsLostAfterItsStageHadEndedIsNotTold) {
+  DistributedRun run = two_hosts_with_seats();
+  start(run);
+  run.on_worker_ended(0, 0, exited(0), kStart);
+  run.on_part_over(0, kStart);
+  run.on_host_lost(1, "it has died", kStart);
+  run.on_host_lost(2, "it has died", kStart);
+  EXPECT_THAT(drain(run), IsEmpty());
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 0);
+}
+
+TEST(DistributedRun, SignalsReachTheHostsOfSeats) {
+  DistributedRun run = two_hosts_with_seats();
+  start(run);
+  run.on_signal(SIGTERM, SignalSource::process, false, kStart);
+  std::vector<PartIndex> told;
+  for (const DistributedAction& action : drain(run))
+    if (auto* signal = std::get_if<SignalPart>(&action)) told.push_back(signal->part);
+  EXPECT_THAT(told, ElementsAre(2, 1, 0));
+}
+
 }  // namespace
 }  // namespace sluice::flow

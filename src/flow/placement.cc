@@ -39,7 +39,7 @@ class Placer final {
       case Whereabouts::Kind::here:
         return here("@here");
       case Whereabouts::Kind::every_node:
-        return everywhere(index);
+        return everywhere();
       case Whereabouts::Kind::node:
         return on_node(where.node);
       case Whereabouts::Kind::label:
@@ -120,12 +120,8 @@ class Placer final {
     return here("beside the client");
   }
 
-  StagePlace everywhere(std::size_t index) const {
+  StagePlace everywhere() const {
     StagePlace place{.reason = "@all", .everywhere = true};
-    if (index > 0) {
-      place.problem = "'@all' stands behind another stage, which this version does not have yet; it may be the first";
-      return place;
-    }
     if (context_.nodes.empty()) place.problem = "'@all': no node is alive";
     for (const NodeChoice& node : context_.nodes) {
       place.hosts.emplace_back(node.id);
@@ -262,7 +258,10 @@ class PartMaker final {
   void connect(std::size_t from, std::size_t to) {
     std::size_t link = graph_.links.size();
     graph_.links.push_back({from, to});
-    graph_.parts[from].output = link;
+    if (graph_.parts[from].output)
+      graph_.parts[from].copies.push_back(link);
+    else
+      graph_.parts[from].output = link;
     graph_.parts[to].inputs.push_back(link);
   }
 

@@ -81,6 +81,7 @@ struct Part {
   std::vector<std::size_t> stages;
   std::vector<std::size_t> inputs;           // links
   std::optional<std::size_t> output;         // link
+  std::vector<std::size_t> copies = {};      // links that carry the same, to a stage of @all
   std::vector<Seat> seats = {};              // of its stages, elsewhere; or those that are here
   std::optional<std::size_t> seats_of = {};  // stage: it has seats, and no stage
   bool runs_again = false;                   // elsewhere, what was under way in seats that are lost

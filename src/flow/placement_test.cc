@@ -96,7 +96,17 @@ TEST(Parts, InTheBackgroundNobodyTakesTheOutput) {
   EXPECT_THAT(graph.parts, ElementsAre(Part{.host = id_of(0x11), .stages = {0}}));
 }
 
-}  // namespace
+TEST(Placement, AStageOfAllGetsACopyOnEachNode) {
+  auto places = place_stages({node("n1"), everywhere(), anywhere()}, three_nodes());
+  EXPECT_TRUE(places[1].problem.empty());
+  EXPECT_EQ(places[2].place, "here");
+  auto graph = make_parts(places, {});
+  const Part& first = graph.parts[1];  // behind the client's stdin
+  ASSERT_TRUE(first.output.has_value());
+  EXPECT_EQ(first.copies.size(), 2u);
+  EXPECT_EQ(graph.parts.back().inputs.size(), 3u);
+}
+
 // --- stages of many workers ---------------------------------------------------------------------------------------
 
 TEST(Placement, WorkersGoWhereCoresAreFree) {
@@ -148,4 +158,5 @@ TEST(Placement, EachWorkerElsewhereHasALinkThereAndOneBack) {
   }
 }
 
+}  // namespace
 }  // namespace sluice::flow

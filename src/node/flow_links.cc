@@ -52,6 +52,7 @@ void FlowLinks::add_ends(std::size_t part, v1::Prepare& prepare) const {
   const flow::Part& ends = layout_.graph().parts[part];
   for (std::size_t link : ends.inputs) *prepare.add_inputs() = end_of(link, false);
   if (ends.output) *prepare.mutable_output() = end_of(*ends.output, true);
+  for (std::size_t link : ends.copies) *prepare.add_copies() = end_of(link, true);
   bool asks = !ends.seats_of;
   for (const flow::Seat& seat : ends.seats) {
     v1::SeatEnds& message = *prepare.add_seats();
@@ -78,6 +79,12 @@ v1::LinkEnd FlowLinks::end_of(std::size_t index, bool producer) const {
   end.set_address(surroundings_.address_of(target));
   end.set_node_id(target.text());
   return end;
+}
+
+v1::HostCommand FlowLinks::drop_command(const std::vector<std::size_t>& links) const {
+  v1::HostCommand command;
+  for (std::size_t link : links) command.mutable_drop_links()->add_link_ids(bytes_text(links_[link].id.bytes));
+  return command;
 }
 
 v1::HostCommand FlowLinks::redial_command(std::size_t link, const NodeId& to) const {

@@ -53,6 +53,7 @@ class FlowLinks final {
 
   /// `part` could not dial its end of `link`.
   LinkRemedy on_unreached(std::size_t link, std::size_t part);
+  v1::HostCommand drop_command(const std::vector<std::size_t>& links) const;
   v1::HostCommand redial_command(std::size_t link, const NodeId& to) const;
 
  private:

@@ -472,6 +472,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   void carry_out(const flow::Tell& action) { note(action.message); }
+  void carry_out(const flow::DropLinks& action) { send(action.part, links->drop_command(action.links)); }
   void carry_out(const flow::StartPart& action) {
     links->start_relays();
     send(action.part, command_of(action));

@@ -435,6 +435,8 @@ void PartHost::on_command(const v1::HostCommand& command) {
       return impl_->give_up(command.end_all().links_too());
     case v1::HostCommand::kDetach:
       return impl_->detach();
+    case v1::HostCommand::kDropLinks:
+      return impl_->links->drop(command.drop_links());
     case v1::HostCommand::kRedial:
       return impl_->redial(command.redial());
     case v1::HostCommand::kFinish:

@@ -89,8 +89,12 @@ bool PartLinks::empty() const { return links_.empty(); }
 std::expected<void, std::string> PartLinks::take(const v1::Prepare& prepare) {
   for (const v1::LinkEnd& end : prepare.inputs()) add(end, true);
   if (prepare.has_output()) {
-    output_ = links_.size();
+    outputs_.push_back(links_.size());
     add(prepare.output(), false);
+  }
+  for (const v1::LinkEnd& end : prepare.copies()) {
+    outputs_.push_back(links_.size());
+    add(end, false);
   }
   for (const v1::SeatEnds& seat : prepare.seats()) {
     add(seat.requests(), prepare.hosts_seats(), true);
@@ -215,7 +219,37 @@ link::LinkOptions PartLinks::pump_options(bool own_pipe) {
   return {.owner = surroundings_.executor(), .descriptor_is_ours = own_pipe};
 }
 
-void PartLinks::start_output(UniqueFd from, bool own_pipe) { start_source(*output_, std::move(from), own_pipe); }
+void PartLinks::start_output(UniqueFd from, bool own_pipe) {
+  if (outputs_.size() > 1) return start_copies(std::move(from));
+  start_source(outputs_.front(), std::move(from), own_pipe);
+}
+
+// The slowest of them closes the tap; one that wants no more leaves the others in peace.
+void PartLinks::start_copies(UniqueFd from) {
+  link::PumpPlan plan;
+  plan.inputs.push_back({.from = std::move(from), .name = "the output", .cut = {}});
+  for (std::size_t index : outputs_) {
+    auto pipe = make_pipe();
+    if (!pipe) return fail_output(fmt::format("cannot make a pipe: {}", std::strerror(pipe.error())));
+    plan.links.push_back({.link = {.input = 0, .output = plan.outputs.size()}, .name = links_[index].end.peer_name()});
+    plan.outputs.push_back({.into = std::move(pipe->write_end), .name = links_[index].end.peer_name()});
+    start_source(index, std::move(pipe->read_end), true);
+  }
+  auto on_end = [weak = weak_from_this(), executor = surroundings_.executor()](link::RecordStreamEnd end) {
+    if (end.kind != link::RecordStreamEnd::Kind::failed) return;
+    asio::post(executor, [weak, why = std::move(end.why)] {
+      if (auto self = weak.lock()) self->fail_output(why);
+    });
+  };
+  auto copies = link::JunctionPump::start(
+      std::move(plan), [](std::size_t) {}, std::move(on_end));
+  if (!copies) return fail_output(fmt::format("cannot copy the output: {}", std::strerror(copies.error())));
+  copies_.emplace(*std::move(copies));
+}
+
+void PartLinks::fail_output(const std::string& why) {
+  owner_.emit(ended_event(links_[outputs_.front()].end, false, v1::LinkEnded::KIND_FAILED, 0, why));
+}
 
 void PartLinks::start_seat(std::size_t seat, UniqueFd from, UniqueFd into) {
   std::size_t requests = links_.size() - 2 * (seat_count_ - seat), replies = requests + 1;
@@ -307,6 +341,13 @@ void PartLinks::deliver_end() {
   if (!cut_) owner_.on_input_delivered();
 }
 
+void PartLinks::drop(const v1::DropLinks& links) {
+  for (Link& link : links_) {
+    bool meant = std::ranges::find(links.link_ids(), link.end.link_id()) != links.link_ids().end();
+    if (meant && link.of_seat && link.pump) link.pump->cancel("the host at its other end was lost");
+  }
+}
+
 void PartLinks::give_up(const std::string& why) {
   if (std::exchange(given_up_, true)) return;
   cut_ = true;
@@ -322,7 +363,7 @@ void PartLinks::give_up(const std::string& why) {
 }
 
 std::uint64_t PartLinks::output_bytes() const {
-  return output_ && links_[*output_].pump ? links_[*output_].pump->moved() : 0;
+  return has_output() && links_[outputs_.front()].pump ? links_[outputs_.front()].pump->moved() : 0;
 }
 
 bool PartLinks::over() const {

@@ -5,7 +5,7 @@
 //   connect: the others are dialled; on_links_connected when all of them are up
 //   start_*: they move what the part reads and writes, until each has ended
 //
-// Several inputs are merged into one, line by line. After a bad end of an input its descriptor stays open until whoever reads
+// Several inputs are merged into one, line by line; several outputs get the same. After a bad end of an input its descriptor stays open until whoever reads
 // it was killed (link/byte_link.h).
 // Threading: belongs to the control loop; the pumps run on the data loops.
 #include <cstddef>
@@ -18,12 +18,14 @@
 
 #include "base/unique_fd.h"
 #include "link/byte_link.h"
+#include "link/junction_pump.h"
 #include "link/line_merge.h"
 #include "node/condition.h"
 #include "node/part_owner.h"
 #include "node/part_surroundings.h"
 
 namespace sluice::v1 {
+class DropLinks;
 class LinkEnd;
 class Prepare;
 class Redial;
@@ -50,10 +52,11 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   std::string missing() const;
   bool empty() const;
   std::size_t input_count() const { return input_count_; }
-  bool has_output() const { return output_.has_value(); }
+  bool has_output() const { return !outputs_.empty(); }
   std::size_t seat_count() const { return seat_count_; }
 
-  /// Requires that all are connected. `own_pipe`: nobody else has its open file description.
+  /// Requires that all are connected. `own_pipe`: nobody else has its open file description; true if there are several
+  /// outputs, which all get the same.
   void start_output(UniqueFd from, bool own_pipe);
   /// The same, for all inputs. Errors: a sentence.
   std::expected<void, std::string> start_inputs(UniqueFd into, bool own_pipe);
@@ -61,6 +64,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   /// nothing but this: its pipe closes.
   void start_seat(std::size_t seat, UniqueFd from, UniqueFd into);
 
+  /// These, of seats, end now.
+  void drop(const v1::DropLinks& links);
   /// What is under way is dropped; a link that does not run yet is closed. The other ends are told `why`.
   void give_up(const std::string& why);
   bool given_up() const { return given_up_; }
@@ -86,6 +91,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   link::OnEnd on_pump_end(std::size_t index);
   void on_link_end(std::size_t index, const link::LinkEnd& end);
   void on_merge_end(link::MergeEnd end);
+  void start_copies(UniqueFd from);
+  void fail_output(const std::string& why);
   void deliver_end();
 
   PartSurroundings& surroundings_;
@@ -94,7 +101,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   std::vector<Link> links_;  // the inputs in order, the output, then two for each seat
   std::vector<std::string> marks_;
   std::size_t input_count_ = 0;
-  std::optional<std::size_t> output_;  // where it is
+  std::vector<std::size_t> outputs_;  // where they are
+  std::optional<link::JunctionPump> copies_;
   std::size_t seat_count_ = 0;
   std::size_t redials_ = 0;  // under way
   std::optional<link::LineMerge> merge_;

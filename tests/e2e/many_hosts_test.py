@@ -180,3 +180,42 @@ def test_spread_stage_that_may_lose_workers_goes_on_without_them(trio):
     assert result.returncode == 0, result
     assert 6000 < len(numbers_of(result)) < 12000 and len(set(numbers_of(result))) == len(numbers_of(result))
     assert b"was lost" in result.stderr
+
+
+# --- every node gets everything -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["seq 50000 | @all wc -l", "@n2 seq 50000 | @all wc -l", "@n2 seq 50000 | @all wc -l | @n3 cat"])
+def test_all_behind_another_stage_gets_the_whole_on_each_node(trio, text):
+    result = trio.run(text)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout == 3 * b"50000\n"
+
+
+def test_node_that_has_enough_leaves_the_others_in_peace(trio):
+    result = trio.run("seq 300000 | @all sh -c 'case $PWD in */n2-*) head -n 1;; *) wc -l;; esac'")
+    assert result.returncode == 0, result.stderr
+    assert sorted(result.stdout.split()) == [b"1", b"300000", b"300000"]
+
+
+def test_all_behind_all_gets_what_every_node_wrote(trio):
+    result = trio.run("@all seq 100 | @all wc -l")
+    assert (result.returncode, result.stdout) == (0, 3 * b"300\n")
+
+
+def test_stage_of_many_workers_gets_what_every_node_wrote(trio):
+    result = trio.run("@all seq 100 | @x4 @map cat | sort -n")
+    assert (result.returncode, result.stdout.split()) == (0, sorted(3 * [b"%d" % n for n in range(1, 101)], key=int))
+
+
+def test_node_that_falls_silent_costs_no_record(trio):
+    flow = Answers(trio, SLOW_CAT, 12000)
+    flow.wait_for(3000)
+    trio.nodes["n3"].stop()
+    try:
+        result = flow.finish()
+    finally:
+        trio.nodes["n3"].go_on()
+    assert result.returncode == 0, result.stderr
+    assert b"lost the workers of stage 1 on n3" in result.stderr
+    assert numbers_of(result) == list(range(1, 12001))

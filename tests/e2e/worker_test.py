@@ -543,7 +543,7 @@ def test_the_plan_says_what_workers_promise(household):
     assert plan.returncode == 0
     assert b"2 workers of the library: exec /usr/bin/ls" in plan.stdout
     assert b"promise: what a worker wrote for a record goes on once" in plan.stdout
-    assert b"links: stdin =records=> 1 =records=> 2 =records=> stdout" in plan.stdout
+    assert b"links: stdin =records=> s1 =records=> s2 =records=> stdout" in plan.stdout
 
 
 def test_what_is_not_for_workers_is_refused(household):
