@@ -100,6 +100,17 @@ flow::StageNeeds needs_from(const v1::StageRequest& request, const v1::RecordRul
   return needs;
 }
 
+void to_message(const exec::Exited& exited, std::uint32_t stage, v1::Exited& message) {
+  message.set_stage(stage);
+  message.set_wait_status(exited.wait_status);
+  message.set_reader_done(exited.output_reader != exec::Reader::open);
+  message.set_cpu_us(exited.user_us + exited.system_us);
+  message.set_peak_memory_bytes(exited.peak_memory_bytes);
+  message.set_io_known(exited.io_known);
+  message.set_io_read_bytes(exited.io_read_bytes);
+  message.set_io_write_bytes(exited.io_write_bytes);
+}
+
 flow::StageEnd stage_end_from(const v1::Exited& exited) {
   return {.status = exec::ProcessStatus::from_wait(exited.wait_status()), .reader_done = exited.reader_done()};
 }

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "exec/spawn_protocol.h"
 #include "flow/distributed_run.h"
 #include "flow/graph.h"
 #include "flow/placement.h"
@@ -30,6 +31,8 @@ flow::Whereabouts whereabouts_from(const v1::StageRequest& request);
 /// `rules`: of the flow.
 flow::StageNeeds needs_from(const v1::StageRequest& request, const v1::RecordRules& rules);
 
+/// `stage`: its index in the flow.
+void to_message(const exec::Exited& exited, std::uint32_t stage, v1::Exited& message);
 flow::StageEnd stage_end_from(const v1::Exited& exited);
 std::vector<flow::Straggler> stragglers_from(const v1::SurveyResult& survey);
 

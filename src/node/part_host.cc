@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "node/condition.h"
+#include "node/flow_messages.h"
 #include "node/part_launch.h"
 #include "node/part_links.h"
 #include "node/part_owner.h"
@@ -341,15 +342,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     if (records) return records->on_exited(exited);
     if (prepare_message.hosts_seats()) return;  // its jobs were told to who asked for them
     v1::HostEvent event;
-    v1::Exited& message = *event.mutable_exited();
-    message.set_stage(prepare_message.stages(static_cast<int>(exited.program)).index());
-    message.set_wait_status(exited.wait_status);
-    message.set_reader_done(exited.output_reader != exec::Reader::open);
-    message.set_cpu_us(exited.user_us + exited.system_us);
-    message.set_peak_memory_bytes(exited.peak_memory_bytes);
-    message.set_io_known(exited.io_known);
-    message.set_io_read_bytes(exited.io_read_bytes);
-    message.set_io_write_bytes(exited.io_write_bytes);
+    to_message(exited, prepare_message.stages(static_cast<int>(exited.program)).index(), *event.mutable_exited());
     emit(std::move(event));
   }
 

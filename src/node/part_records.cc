@@ -13,6 +13,7 @@
 
 #include "base/pipe.h"
 #include "flow/quoting.h"
+#include "node/flow_messages.h"
 #include "node/part_links.h"
 #include "sluice/v1/host.pb.h"
 
@@ -134,7 +135,8 @@ struct PartRecords::Watch {
 
 Awaitable<void> PartRecords::watch() {
   auto self = shared_from_this();
-  Watch watch{asio::posix::stream_descriptor(surroundings_.executor(), duplicate(streams_.records_descriptor()).release())};
+  Watch watch{
+      asio::posix::stream_descriptor(surroundings_.executor(), duplicate(streams_.records_descriptor()).release())};
   watch_ = &watch;
   while (!over()) {
     move();
@@ -236,9 +238,7 @@ void PartRecords::tell_end(std::size_t stage, exec::Exited exited) {
   tallies_[stage].told = true;
   v1::HostEvent event;
   v1::Exited& message = *event.mutable_exited();
-  message.set_stage(prepare_.stages(static_cast<int>(stage)).index());
-  message.set_wait_status(exited.wait_status);
-  message.set_reader_done(exited.output_reader != exec::Reader::open);
+  to_message(exited, prepare_.stages(static_cast<int>(stage)).index(), message);
   flow::FlowSummary summary;
   summary.stages.resize(plan_.stages.size());
   for (std::size_t i = 0; i < plan_.stages.size(); ++i) summary.stages[i].workers.resize(plan_.stages[i].workers);
@@ -247,9 +247,6 @@ void PartRecords::tell_end(std::size_t stage, exec::Exited exited) {
   tell_losses(stage, counted);
   message.set_cpu_us(std::max(exited.user_us + exited.system_us, counted.cpu_us));
   message.set_peak_memory_bytes(std::max(exited.peak_memory_bytes, counted.peak_memory_bytes));
-  message.set_io_known(exited.io_known);
-  message.set_io_read_bytes(exited.io_read_bytes);
-  message.set_io_write_bytes(exited.io_write_bytes);
   for (const flow::WorkerSummary& worker : counted.workers) {
     v1::WorkerRecords& records = *message.add_workers();
     records.set_given(worker.records_given.value_or(0));
