@@ -170,11 +170,12 @@ void DistributedRun::on_host_lost(PartIndex part, std::string reason, TimePoint 
     over_.insert(part);
     awaited_.erase(part);
     if (phase_ == Phase::starting) advance(now);
+    on_part_childless(part, now);
     return check_over();
   }
   std::string message = fmt::format("lost {}: {}", options_.host_names[part], reason);
   for (std::size_t link = 0; link < options_.graph.links.size(); ++link)
-    if (options_.graph.links[link].from == part || options_.graph.links[link].to == part)
+    if (const PartLink& ends = options_.graph.links[link]; !ends.of_seat && (ends.from == part || ends.to == part))
       message += fmt::format("; with it {}", link_name(link));
   // What ran there is beyond our reach; its node ends it, or died with it.
   for (Worker& worker : workers_)
@@ -264,6 +265,8 @@ void DistributedRun::on_part_over(PartIndex part, TimePoint now) {
 void DistributedRun::check_childless() {
   auto is_gone = [&](const Worker& worker) { return childless_.contains(worker.part); };
   if (phase_ != Phase::running || !std::ranges::all_of(workers_, is_gone)) return;
+  for (PartIndex part = 0; part < options_.graph.parts.size(); ++part)
+    if (is_seats(part) && !childless_.contains(part)) return;
   run_->on_childless();
   pump();
   phase_ = Phase::draining;
@@ -359,8 +362,8 @@ void DistributedRun::signal_parts(const PassSignal& signal) {
     for (const Worker& worker : workers_)
       if (worker.part == part && !worker.end) action.stages.push_back(worker.stage);
     if (is_seats(part) && !over_.contains(part)) action.stages.push_back(*options_.graph.parts[part].seats_of);
-    if (!action.stages.empty() || (signal.strays_too && !options_.graph.parts[part].stages.empty()))
-      actions_.push_back(std::move(action));
+    bool has_programs = !options_.graph.parts[part].stages.empty() || is_seats(part);
+    if (!action.stages.empty() || (signal.strays_too && has_programs)) actions_.push_back(std::move(action));
   }
 }
 
@@ -369,6 +372,8 @@ void DistributedRun::survey_parts() {
   surveyed_.clear();
   for (const Worker& worker : workers_)
     if (!childless_.contains(worker.part)) surveyed_.insert(worker.part);
+  for (PartIndex part = 0; part < options_.graph.parts.size(); ++part)
+    if (is_seats(part) && !childless_.contains(part)) surveyed_.insert(part);
   for (PartIndex part : surveyed_) actions_.push_back(SurveyPart{part});
 }
 

@@ -178,7 +178,9 @@ struct Alike {
 // How it failed: workers that ended alike are one sentence.
 std::vector<Alike> failures(const StageSummary& stage, PipefailRule rule) {
   std::vector<Alike> found;
-  if (stage.workers.empty() && stage.end && failed(*stage.end, rule)) {
+  bool workers_say = std::ranges::any_of(
+      stage.workers, [rule](const WorkerSummary& worker) { return worker.end && failed(*worker.end, rule); });
+  if (!workers_say && stage.end && failed(*stage.end, rule)) {
     found.push_back({.how = how_it_ended(stage.end->status), .hosts = {}, .numbers = {}});
     if (stage.elsewhere) found.back().hosts.push_back(stage.host);
   }

@@ -26,6 +26,10 @@ class Placer final {
     bool elsewhere = !place.hosts.empty() && place.hosts.front().has_value();
     bool leaves_home = needs.spreads && (needs.where.kind == Whereabouts::Kind::beside_neighbour ||
                                          needs.where.kind == Whereabouts::Kind::label);
+    if (place.everywhere && needs.home_here && place.problem.empty())
+      place.problem =
+          "--dead-letter and --joblog are files of one host, and '@all' has the records of this stage on every one; "
+          "leave '@all' out, or the option";
     bool has_workers = needs.workers > 0 && place.problem.empty() && !place.everywhere;
     if (!has_workers || !(leaves_home || (needs.home_here && elsewhere))) return place;
     return seat(std::move(place), needs, left, index);

@@ -130,6 +130,11 @@ std::string promise_of(const std::vector<PromisedStage>& stages, const PromiseCo
   std::string_view host = context.over_hosts ? ", or whose node does," : "";
   switch (weight_of(weaker->mode, context.losses_allowed)) {
     case Promise::filter:
+      if (std::ranges::any_of(
+              stages, [](const PromisedStage& stage) { return stage.mode != RecordMode::none && !stage.ordered; }))
+        return fmt::format(
+            "every record once, in any order behind stages of many workers; if a {} fails or dies, the flow fails",
+            context.over_hosts ? "stage of bytes, a link of it or its host" : "stage of bytes");
       return context.over_hosts ? "every byte in order; if a stage, a link or a host fails or dies, the flow fails"
                                 : "every byte in order; if a stage fails or dies, the flow fails";
     case Promise::spread:

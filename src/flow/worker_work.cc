@@ -210,7 +210,8 @@ WorkerWork::Action WorkerWork::poll(Worker worker, RecordId limit, TimePoint now
       if (now < seat.rests_until || !wants_start(seat, lane_of(worker))) return nothing();
       seat.state = State::starting;
       seat.fresh = false;
-      seat.said_hello = seat.granted = seat.leaves = seat.finished = seat.alone = seat.careful = seat.draining = false;
+      seat.said_hello = seat.granted = seat.leaves = seat.finished = seat.told_end = seat.alone = seat.careful =
+          seat.draining = false;
       seat.doomed_for.clear();
       seat.credit = {};
       seat.hello_due = now + options_.hello_wait;
@@ -236,6 +237,7 @@ WorkerWork::Action WorkerWork::poll_open(Worker worker, RecordId limit) {
   // A source ends when it likes. Others may still have records that will come back; a new process takes those.
   if (seat.leaves || (!source_.value_or(true) && nothing_to_come(lane))) {
     seat.state = State::closing;
+    seat.told_end = true;
     return {.kind = Action::Kind::end};
   }
   if (seat.careful) return nothing();
@@ -362,6 +364,11 @@ void WorkerWork::settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t
   bool in_order = seat.finished && end.kind == AttemptEnd::Kind::succeeded;
   bool source = source_.value_or(false);
   Broken broken{.end = end, .worker = worker, .in_hand = in_hand, .said_hello = seat.said_hello};
+  // What it writes at its end belongs to no record: no other process could write that.
+  if (seat.told_end && !seat.finished && in_hand == 0 && !stopped_) {
+    broken.why = Broken::Why::end_lost;
+    return break_with(std::move(broken));
+  }
   if (in_order) {
     // One that was told the end of its input has not chosen to end: it may be needed once more.
     bool by_itself = seat.leaves || source;

@@ -128,6 +128,7 @@ class WorkerWork final {
       nobody_left,    // all workers have ended, or the one that a record belongs to
       source_lost,
       idle_endings,  // a seat whose processes end without having done anything
+      end_lost,      // one ended behind the end of its input, before it had finished
     };
     Why why = Why::nobody_left;
     AttemptEnd end;
@@ -167,6 +168,7 @@ class WorkerWork final {
     bool granted = false;  // credit, whatever it is
     bool leaves = false;   // it has asked for the end
     bool finished = false;
+    bool told_end = false;
     bool kill = false;      // it is doomed, and that is still to be done
     bool alone = false;     // it was given one suspect, and nothing else
     bool careful = false;   // it was given suspects, and nothing else

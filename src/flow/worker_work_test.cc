@@ -464,6 +464,18 @@ TEST_F(WorkerWorkTest, WithLanesNobodyTakesOverTheRecordsOfAWorkerThatIsNotRepla
   EXPECT_EQ(work_->broken()->why, Why::nobody_left);
 }
 
+TEST_F(WorkerWorkTest, OneThatEndsBehindTheEndOfItsInputBeforeItHadFinishedBreaksTheStage) {
+  for (EndKind kind : {EndKind::lost, EndKind::failed, EndKind::succeeded}) {
+    with({.restart = Restart::on_failure});
+    start(0);
+    work_->on_source_end();
+    EXPECT_EQ(poll(0).kind, ActionKind::end);
+    ended(0, kind);
+    ASSERT_TRUE(work_->broken());
+    EXPECT_EQ(work_->broken()->why, Why::end_lost);
+  }
+}
+
 // --- sources ------------------------------------------------------------------------------------------------------
 
 TEST_F(WorkerWorkTest, ASourceEndsWhenItHasFinished) {
@@ -598,8 +610,10 @@ class RandomWorkers {
       return;
     }
     std::uint64_t luck = random_.below(100);
-    if (luck < 4 && step < 10'000) return end_process(worker, luck < 2 ? EndKind::lost : EndKind::failed);
-    if (luck == 4 && step < 10'000) {
+    // One that has nothing in hand and was told the end would take with it what it has not written yet.
+    bool may_die = step < 10'000 && !(hand.told_end && hand.records.empty());
+    if (luck < 4 && may_die) return end_process(worker, luck < 2 ? EndKind::lost : EndKind::failed);
+    if (luck == 4 && may_die) {
       hand.doomed = true;
       return work_.doom(worker, "it wrote garbage");
     }

@@ -100,6 +100,7 @@ std::expected<void, std::string> PartLinks::take(const v1::Prepare& prepare) {
     add(seat.requests(), prepare.hosts_seats(), true);
     add(seat.replies(), !prepare.hosts_seats(), true);
   }
+  hosts_seats_ = prepare.hosts_seats();
   seat_count_ = static_cast<std::size_t>(prepare.seats_size());
   input_count_ = static_cast<std::size_t>(prepare.inputs_size());
   marks_.assign(prepare.input_marks().begin(), prepare.input_marks().end());
@@ -315,7 +316,9 @@ void PartLinks::on_link_end(std::size_t index, const link::LinkEnd& end) {
   if (link.of_seat) {
     if (lost) owner_.on_seat_lost();
     if (link.is_input) link.pump->release();
-    if (lost) owner_.emit(ended_event(link.end, link.is_input, kind_of(end.kind), end.bytes, end.message));
+    // Whoever has the records of the stage tells: from here, a flow that was ended looks like a loss.
+    if (lost && !hosts_seats_)
+      owner_.emit(ended_event(link.end, link.is_input, kind_of(end.kind), end.bytes, end.message));
     return owner_.check_over();
   }
   if (lost && link.is_input) {

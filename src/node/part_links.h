@@ -104,6 +104,7 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   std::vector<std::size_t> outputs_;  // where they are
   std::optional<link::JunctionPump> copies_;
   std::size_t seat_count_ = 0;
+  bool hosts_seats_ = false;
   std::size_t redials_ = 0;  // under way
   std::optional<link::LineMerge> merge_;
   bool merge_over_ = false;

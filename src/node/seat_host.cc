@@ -349,7 +349,8 @@ struct SeatHost::Running {
   int timeout_ms() const {
     std::optional<TimePoint> due;
     for (const auto& [number, job] : running) {
-      if (!job.end) continue;
+      // One whose link is full is waited for by the link.
+      if (!job.end || !seats[job.seat].has_room()) continue;
       TimePoint at = job.ended + kOutputLinger;
       due = due ? std::min(*due, at) : at;
     }

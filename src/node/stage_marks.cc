@@ -19,7 +19,7 @@ StageMarks::StageMarks(const flow::FlowGraph& graph) {
 
 void StageMarks::on_plan(const v1::FlowPlan& plan) {
   for (const v1::PlannedStage& stage : plan.stages()) {
-    bool runs_itself = stage.how().empty() || stage.how().starts_with("exec ");
+    bool runs_itself = stage.how().empty() || stage.how().find("exec ") != std::string::npos;
     if (!runs_itself && stage.index() < programs_.size())
       programs_[stage.index()] = stage.how().substr(0, stage.how().find(':'));
   }

@@ -49,7 +49,8 @@ constexpr std::size_t kUnsettledMax = std::size_t{128} << 20;  // and one longes
 constexpr std::size_t kUnsentMax = std::size_t{128} << 10;
 // What a process that has ended leaves open is read no longer than that.
 constexpr Duration kOutputLinger = 100ms;
-// Between closing its connection and its end, for a process that did not say that it has finished.
+// Between closing its connection and its end, for a process that said that it has finished; and for one that did not.
+constexpr Duration kFinishedWait = 10s;
 constexpr Duration kEndWait = 2s;
 // For a worker that was refused, so that it can say why.
 constexpr Duration kRefusalWait = 500ms;
@@ -69,6 +70,7 @@ struct Seat {
   std::optional<exec::ProcessStatus> status;
   TimePoint ended{};
   bool finished = false;              // it has said so
+  bool idle = false;                  // ... and did not exit, and was ended for that
   bool doomed = false;                // what it says counts no more
   std::optional<TimePoint> kill_due;  // it is to be gone by then
 };
@@ -103,7 +105,10 @@ class WorkerRunner final {
 
   void stop_starting() { stopped_ = true; }
   /// The program has ended.
-  void close_jobs() { jobs_.close(); }
+  void close_jobs() {
+    jobs_.close();
+    error_.reset();
+  }
 
   JobStageCounts counts() {
     std::lock_guard lock(counts_mutex_);
@@ -215,7 +220,7 @@ class WorkerRunner final {
     seat.outputs.clear();
     seat.status.reset();
     seat.kill_due.reset();
-    seat.finished = seat.doomed = false;
+    seat.finished = seat.doomed = seat.idle = false;
     count([](JobStageCounts& counts) { ++counts.jobs; });
   }
 
@@ -363,7 +368,7 @@ class WorkerRunner final {
 
   void on_closed(Worker worker) {
     Seat& seat = seats_[worker];
-    if (!seat.finished && !seat.doomed && !seat.kill_due) seat.kill_due = now_ + kEndWait;
+    if (!seat.doomed && !seat.kill_due) seat.kill_due = now_ + (seat.finished ? kFinishedWait : kEndWait);
   }
 
   // --- output -----------------------------------------------------------------------------------------------------
@@ -453,6 +458,7 @@ class WorkerRunner final {
   }
 
   void conclude(Worker worker, exec::ProcessStatus status) {
+    if (seats_[worker].idle) status = exec::ProcessStatus::exited(0);
     AttemptEnd::Kind kind = status.success()     ? AttemptEnd::Kind::succeeded
                             : status.by_signal() ? AttemptEnd::Kind::lost
                                                  : AttemptEnd::Kind::failed;
@@ -471,9 +477,20 @@ class WorkerRunner final {
       seat.kill_due.reset();
       if (reader_gone_ || seat.doomed)
         jobs_.signal(seat.job, SIGKILL);
+      else if (seat.finished)
+        end_idle(worker);
       else
         doom(worker, "it closed its connection before it had finished");
     }
+  }
+
+  // All that it had to say was heard. What keeps it (an open connection, a timer) is no affair of the flow.
+  void end_idle(Worker worker) {
+    seats_[worker].idle = true;
+    std::string said =
+        fmt::format("sluice: worker {} {} has finished and does not exit; ending it\n", worker + 1, command());
+    (void)!::write(error_to(), said.data(), said.size());
+    jobs_.signal(seats_[worker].job, SIGKILL);
   }
 
   int error_to() const { return error_ ? error_.get() : STDERR_FILENO; }
@@ -514,7 +531,7 @@ class WorkerRunner final {
     });
     bool none_runs = std::ranges::all_of(seats_, [](const Seat& seat) { return seat.job == 0; });
     if (work_.broken() && !ending()) {
-      auto [status, why] = worker_trouble(*work_.broken(), command());
+      auto [status, why] = worker_trouble(*work_.broken(), command(), options_.work.restart);
       return breaks(status, std::move(why));
     }
     if (ending() && none_runs)

@@ -37,7 +37,7 @@ std::string when(const Broken& broken) {
 
 }  // namespace
 
-std::pair<int, std::string> worker_trouble(const Broken& broken, const std::string& command) {
+std::pair<int, std::string> worker_trouble(const Broken& broken, const std::string& command, flow::Restart restart) {
   const AttemptEnd& end = broken.end;
   int status = end.why.empty() && !end.status.success() ? end.status.shell_status() : 125;
   std::string who = fmt::format("worker {} {}", broken.worker + 1, command);
@@ -59,11 +59,20 @@ std::pair<int, std::string> worker_trouble(const Broken& broken, const std::stri
     case Broken::Why::idle_endings:
       return {status, fmt::format("{} {}{}, for the {} time in a row without anything done{}", who, how(end),
                                   when(broken), ordinal(broken.attempts), hint)};
+    case Broken::Why::end_lost:
+      return {status,
+              fmt::format("{} {} behind the end of its input, before it had finished; what it would have written "
+                          "then is not known",
+                          who, how(end))};
     case Broken::Why::nobody_left:
       break;
   }
+  bool in_order = end.status.success() && end.why.empty();
+  std::string advice = restart == flow::Restart::always ? ""
+                       : in_order                       ? "; 'restart: always' starts another"
+                                                        : "; 'restart: on-failure' starts it anew";
   return {status, fmt::format("{} {}{}, and no worker is left for the records{}", who, how(end), when(broken),
-                              hint.empty() ? "; 'restart: on-failure' starts it anew" : hint)};
+                              hint.empty() ? advice : hint)};
 }
 
 }  // namespace sluice::node

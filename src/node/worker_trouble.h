@@ -9,6 +9,7 @@
 namespace sluice::node {
 
 /// `command` is the stage's, in quotes.
-std::pair<int, std::string> worker_trouble(const flow::WorkerWork::Broken& broken, const std::string& command);
+std::pair<int, std::string> worker_trouble(const flow::WorkerWork::Broken& broken, const std::string& command,
+                                           flow::Restart restart);
 
 }  // namespace sluice::node

@@ -388,11 +388,6 @@ def test_stderr_of_all_is_whole_lines_with_their_node(trio):
     assert sorted(unmarked.stderr.decode().splitlines()) == sorted((["one two"] * 200 + ["end"]) * 3)
 
 
-def test_all_in_the_middle_is_refused(pair):
-    result = pair.run("seq 3 | @all cat")
-    assert result.outcome == (125, b"") and b"@all" in result.stderr, result
-
-
 # --- the world of a remote stage ----------------------------------------------------------------------------------
 
 

@@ -219,3 +219,25 @@ def test_node_that_falls_silent_costs_no_record(trio):
     assert result.returncode == 0, result.stderr
     assert b"lost the workers of stage 1 on n3" in result.stderr
     assert numbers_of(result) == list(range(1, 12001))
+
+
+# --- ends ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["@each", "@map"])
+def test_what_a_worker_elsewhere_leaves_running_is_ended_and_named(trio, word):
+    result = trio.run(f"@x2 {word} bash -c 'sleep 1000 > /dev/null 2>&1 & cat'", input=lines(NUMBERS[:3]))
+    assert result.returncode == 0 and sorted(result.stdout.splitlines()) == sorted(NUMBERS[:3])
+    assert b"left running: sleep" in result.stderr
+
+
+def test_stage_that_fails_elsewhere_is_named_and_nothing_is_called_lost(trio):
+    result = trio.run("@x3 false", input=lines(NUMBERS[:3]))
+    assert (result.returncode, b"`false`" in result.stderr) == (1, True), result
+    result = trio.run("@x4 @each false", input=lines(NUMBERS[:3]))
+    assert result.returncode == 1 and b"record" in result.stderr and b"lost" not in result.stderr, result
+
+
+def test_files_beside_the_output_are_refused_for_a_stage_on_every_node(trio):
+    result = trio.run("seq 4 | @all @x2 @each cat", "--joblog", "log")
+    assert (result.returncode, b"--joblog" in result.stderr) == (125, True), result

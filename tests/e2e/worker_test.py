@@ -552,3 +552,49 @@ def test_what_is_not_for_workers_is_refused(household):
     assert result.returncode == 125 and b"'restart' of stage 's1' needs stages that are started anew" in result.stderr
     flow = write_flow(household, "worker: cat, framing: len, image: x")
     assert b"needs containers" in household.run_sluice("run", flow, input=b"").stderr
+
+
+# --- ends that are no good ones -----------------------------------------------------------------------------------
+
+TOTAL = """
+import os, signal, threading, time
+
+worker, total = Worker(), 0
+
+@worker.on_data
+def got(record, item):
+    global total
+    total += int(record)
+    item.done()
+
+@worker.on_end
+def end():
+    %s
+    worker.write(str(total))
+
+raise SystemExit(worker.run())
+"""
+
+
+def test_stderr_of_workers_may_be_a_link(household, cpp):
+    (household.folder / "a.flow.yaml").write_text(
+        f"stages: {{ n: {{ run: seq 5 }}, d: {{ worker: {cpp}, stderr: log }}, log: {{ run: wc -l }} }}\nlinks: [ n -> d ]\n")
+    result = household.run_sluice("run", "a.flow.yaml")
+    assert (result.returncode, sorted(result.stdout.split())) == (0, [b"0", b"1", b"2", b"3", b"4", b"5"]), result
+
+
+@pytest.mark.parametrize("restart", ["never", "on-failure"])
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)", "os._exit(3)"])
+def test_worker_that_ends_before_it_has_finished_is_no_success(household, end, restart):
+    write_worker(household.folder / "total.py", TOTAL % end)
+    flow = write_flow(household, "run: seq 100", f"worker: ./total.py, restart: {restart}")
+    result = household.run_sluice("run", flow)
+    assert result.returncode != 0 and b"before it had finished" in result.stderr, result
+
+
+def test_worker_that_has_finished_and_does_not_exit_is_ended_and_named(household):
+    write_worker(household.folder / "total.py", TOTAL % "threading.Thread(target=lambda: time.sleep(1000)).start()")
+    result = household.run_sluice("run", write_flow(household, "run: seq 100", "worker: ./total.py"))
+    assert (result.returncode, result.stdout) == (0, b"5050\n"), result
+    assert b"has finished and does not exit" in result.stderr
+    household.assert_clean()
