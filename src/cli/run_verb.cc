@@ -106,11 +106,10 @@ bool may_run_elsewhere(const Arguments& arguments) {
                              [](std::string_view argument) { return argument.find('@') != std::string_view::npos; });
 }
 
-std::optional<std::string> not_yet_over_hosts(const flow::FlowGraph& graph) {
+std::optional<std::string> not_yet_runnable(const flow::FlowGraph& graph) {
   for (std::size_t i = 0; i < graph.stages.size(); ++i)
-    for (auto judge : {flow::not_yet_runnable, flow::not_yet_over_hosts})
-      if (auto reason = judge(graph.stages[i].words))
-        return fmt::format("{}: {}", flow::title_of_stage(graph.stages[i].name, i), *reason);
+    if (auto reason = flow::not_yet_runnable(graph.stages[i].words))
+      return fmt::format("{}: {}", flow::title_of_stage(graph.stages[i].name, i), *reason);
   return std::nullopt;
 }
 
@@ -163,12 +162,14 @@ int run_verb(const Arguments& arguments) {
                   "run: --background needs a node that goes on when this command has returned, and none was found; "
                   "`sluice start` starts one");
   if (auto idle = without_use(options.records, *graph)) return refuse(refused, *idle);
-  if (options.background || (cluster && node::needs_cluster(*graph, names_a_node(options)))) {
+  // A graph that can't go over hosts has its workers here, whatever node was named.
+  bool spreads = names_a_node(options) && not_over_hosts.empty();
+  if (options.background || (cluster && node::needs_cluster(*graph, spreads))) {
     if (!not_over_hosts.empty()) {
       say_mistakes(file, not_over_hosts);
       return refused;
     }
-    if (auto problem = not_yet_over_hosts(*graph)) return refuse(refused, *problem);
+    if (auto problem = not_yet_runnable(*graph)) return refuse(refused, *problem);
     return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), entry);
   }
   for (const std::string& file : options.ship)

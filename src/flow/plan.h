@@ -97,6 +97,9 @@ RecordMode mode_of(const StageWords& words);
 /// "4 workers, a process for each record: ", or nothing.
 std::string describe_workers(const StageWords& words);
 
+/// Tells a worker that its stdin is the socket of its stage (docs/protocol-workers.md).
+inline constexpr const char* kWorkerVariable = "SLUICE_WORKER_FD=0";
+
 Plan make_plan(const FlowGraph& graph, const PlanContext& context);
 
 /// "stage 3", or "stage 'merger'".

@@ -9,9 +9,6 @@
 namespace sluice::flow {
 namespace {
 
-// Tells a worker that its stdin is the socket of its stage (docs/protocol-workers.md).
-constexpr const char* kWorkerVariable = "SLUICE_WORKER_FD=0";
-
 LinkCarrier carrier_of(const Plan& plan, const Link& link, bool exact) {
   if (plan.stages[link.from].workers > 0 || plan.stages[link.to].workers > 0) return LinkCarrier::records;
   return exact ? LinkCarrier::relay : LinkCarrier::kernel_pipe;

@@ -252,11 +252,4 @@ std::optional<std::string> not_yet_runnable(const StageWords& words) {
   return std::nullopt;
 }
 
-std::optional<std::string> not_yet_over_hosts(const StageWords& words) {
-  if (!words.worker) return std::nullopt;
-  return "'worker' runs on this machine alone, in a flow without a place; over hosts it needs links to workers "
-         "elsewhere, "
-         "which this version does not have yet";
-}
-
 }  // namespace sluice::flow

@@ -75,8 +75,6 @@ std::span<const std::string> plain_stage_words();
 std::optional<std::string> not_yet_built(const StageWords& words);
 /// The same, or that a word means nothing to a stage whose neighbours take its bytes as they come.
 std::optional<std::string> not_yet_runnable(const StageWords& words);
-/// The same for a stage of a flow over hosts, beyond that.
-std::optional<std::string> not_yet_over_hosts(const StageWords& words);
 /// Why a flow on this machine alone cannot run it, beyond that: the word that needs a cluster.
 std::optional<std::string> needs_cluster(const StageWords& words);
 

@@ -83,10 +83,6 @@ TEST(StageWords, SaysWhatCannotRunYet) {
     EXPECT_EQ(not_yet_runnable(*read({word})), std::nullopt) << word;
   EXPECT_EQ(not_yet_runnable(*read({})), std::nullopt);
   EXPECT_EQ(not_yet_runnable(*read({"@x8", "@null"})), std::nullopt);
-  StageWords worker;
-  worker.worker = true;
-  EXPECT_TRUE(not_yet_over_hosts(worker).value_or("").contains("'worker' runs on this machine alone"));
-  EXPECT_EQ(not_yet_over_hosts(*read({"@x8"})), std::nullopt);
 }
 
 TEST(StageWords, TellsWordsOfRecordsFromOthers) {

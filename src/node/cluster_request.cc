@@ -82,7 +82,7 @@ bool stands_for_closed(int stream) {
 bool needs_cluster(const flow::FlowGraph& graph, bool node_named) {
   return std::ranges::any_of(graph.stages, [&](const flow::Stage& stage) {
     Kind kind = stage.words.where.kind;
-    bool spreads = node_named && stage.words.workers && !stage.words.worker && kind == Kind::beside_neighbour;
+    bool spreads = node_named && stage.words.workers && kind == Kind::beside_neighbour;
     return spreads || kind == Kind::every_node || kind == Kind::node || kind == Kind::label;
   });
 }
@@ -95,7 +95,7 @@ std::size_t count_client_parts(const flow::FlowGraph& graph, bool files_here) {
     Kind kind = words.where.kind;
     bool beside = kind == Kind::beside_neighbour || (kind == Kind::label && words.workers);
     bool here = kind == Kind::here || (beside && (i == 0 || here_before || all_before)) ||
-                (files_here && (words.map || words.each));
+                (files_here && (words.map || words.each || words.worker));
     if (here && !here_before) ++parts;
     here_before = here;
     all_before = kind == Kind::every_node;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -121,7 +122,11 @@ struct FarSeats::Running {
     if (start.error_passed) error = seat.jobs.take_descriptor();
     if (start.guarded_input) guard = seat.jobs.take_descriptor();
     bool complete = input && output && (error || !start.error_passed) && (guard || !start.guarded_input);
-    Job job{.input_guard = std::move(guard), .whole = !start.guarded_input};
+    struct stat kind {};
+    bool duplex = input && ::fstat(input.get(), &kind) == 0 && S_ISSOCK(kind.st_mode);
+    if (duplex) output.reset(::fcntl(input.get(), F_DUPFD_CLOEXEC, 3));
+    complete = complete && output;
+    Job job{.input_guard = std::move(guard), .whole = !start.guarded_input && !duplex};
     auto from = LocalStream::open(std::move(input), LocalStream::Direction::from, true);
     auto into = LocalStream::open(std::move(output), LocalStream::Direction::into, true);
     if (!complete || !from) return fail(seat, start.job, EMFILE, "receive the streams of");
@@ -133,6 +138,7 @@ struct FarSeats::Running {
     seat.outgoing.add(encode(SeatRequest(SeatStart{.job = start.job,
                                                    .worker = start.seat,
                                                    .whole = job.whole,
+                                                   .duplex = duplex,
                                                    .error_wanted = start.error_passed,
                                                    .arguments = std::move(start.arguments)})));
     seat.running.insert_or_assign(start.job, std::move(job));

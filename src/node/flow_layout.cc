@@ -228,7 +228,7 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
 // The tap of the flow, whose rate is limited.
 bool FlowLayout::has_first_records(const flow::Part& part) const {
   for (int stage = 0; stage < start_.stages_size(); ++stage)
-    if (!start_.stages(stage).text().record_words().empty())
+    if (takes_records(start_.stages(stage).text()))
       return std::ranges::find(part.stages, static_cast<std::size_t>(stage)) != part.stages.end();
   return false;
 }

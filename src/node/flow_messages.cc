@@ -4,6 +4,28 @@
 #include "sluice/v1/host.pb.h"
 
 namespace sluice::node {
+namespace {
+
+v1::StageText::Restart restart_message(flow::Restart restart) {
+  switch (restart) {
+    case flow::Restart::never:
+      return v1::StageText::RESTART_NEVER;
+    case flow::Restart::on_failure:
+      return v1::StageText::RESTART_ON_FAILURE;
+    case flow::Restart::always:
+      break;
+  }
+  return v1::StageText::RESTART_ALWAYS;
+}
+
+flow::Restart restart_from(v1::StageText::Restart restart) {
+  if (restart == v1::StageText::RESTART_ALWAYS) return flow::Restart::always;
+  return restart == v1::StageText::RESTART_ON_FAILURE ? flow::Restart::on_failure : flow::Restart::never;
+}
+
+}  // namespace
+
+bool takes_records(const v1::StageText& text) { return text.worker() || !text.record_words().empty(); }
 
 void to_message(const flow::Stage& stage, std::size_t index, v1::StageText& text) {
   text.set_command(stage.command);
@@ -15,6 +37,9 @@ void to_message(const flow::Stage& stage, std::size_t index, v1::StageText& text
   text.set_error_joins_output(stage.error_joins_output);
   text.set_index(static_cast<std::uint32_t>(index));
   if (!flow::takes_records(stage.words)) return;
+  text.set_worker(stage.words.worker);
+  text.set_concurrency(stage.concurrency);
+  text.set_restart(restart_message(stage.restart));
   for (const std::string& word : stage.words.written)
     if (flow::is_record_word(word)) text.add_record_words(word);
   if (stage.retries) text.set_retries(*stage.retries);
@@ -31,9 +56,16 @@ std::optional<flow::Stage> stage_from(const v1::StageText& text) {
   if (!text.plain_words().empty()) stage.plain_words.emplace(text.plain_words().begin(), text.plain_words().end());
   if (stage.without_shell && !stage.plain_words) return std::nullopt;
   std::vector<std::string> words(text.record_words().begin(), text.record_words().end());
+  // Of a worker the order is a key of its file, and no @ word.
+  bool ordered = text.worker() && std::erase(words, "@ordered") > 0;
   auto read = flow::read_stage_words(words, {});
-  if (!read || (!words.empty() && !flow::takes_records(*read))) return std::nullopt;
+  if (!read) return std::nullopt;
   stage.words = *std::move(read);
+  stage.words.worker = text.worker();
+  stage.words.ordered = stage.words.ordered || ordered;
+  stage.concurrency = text.concurrency();
+  stage.restart = restart_from(text.restart());
+  if (!words.empty() && !flow::takes_records(stage.words)) return std::nullopt;
   if (text.has_retries()) stage.retries = text.retries();
   if (text.has_records_per_second()) stage.records_per_second = text.records_per_second();
   return stage;
@@ -95,7 +127,7 @@ flow::StageNeeds needs_from(const v1::StageRequest& request, const v1::RecordRul
   if (!stage || !flow::takes_records(stage->words)) return needs;
   needs.workers = stage->words.workers.value_or(1);
   needs.spreads = stage->words.workers.has_value();
-  needs.runs_again = stage->words.map || stage->words.each;
+  needs.runs_again = stage->words.map || stage->words.each || stage->words.worker;
   needs.home_here = rules.files_here() && needs.runs_again;
   return needs;
 }

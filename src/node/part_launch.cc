@@ -49,7 +49,7 @@ v1::StageHow how_of(const flow::ResolvedStage& resolved, std::uint32_t index) {
 }
 
 bool has_records(const v1::Prepare& prepare) {
-  return std::ranges::any_of(prepare.stages(), [](const v1::StageText& text) { return !text.record_words().empty(); });
+  return std::ranges::any_of(prepare.stages(), [](const v1::StageText& text) { return takes_records(text); });
 }
 
 std::expected<ResolvedPart, std::string> plan_part(const v1::Prepare& prepare, flow::PlanContext context) {

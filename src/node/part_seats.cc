@@ -14,6 +14,7 @@ std::expected<PartStreams, int> PartSeats::connect(exec::Program program, exec::
   jobs_.emplace(std::move(socket->first));
   streams.passed.push_back(std::move(socket->second));
   program.by_job = true;
+  if (prepare_.stages(0).worker()) program.variables.emplace_back(flow::kWorkerVariable);
   program.input = program.output = exec::Stream::inherited;
   if (program.error != exec::Stream::as_stdout) {
     auto pipe = make_pipe();

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -203,7 +204,11 @@ struct SeatHost::Running {
 
   std::expected<void, int> connect(exec::JobNumber number, Job& job) {
     UniqueFd input, guard, wanted_error;
-    if (job.start.whole) {
+    if (job.start.duplex) {
+      auto ends = connect_duplex(job);
+      if (!ends) return std::unexpected(ends.error());
+      input = *std::move(ends);
+    } else if (job.start.whole) {
       auto whole = whole_input(job.whole);
       if (!whole) return std::unexpected(whole.error());
       input = *std::move(whole);
@@ -218,7 +223,8 @@ struct SeatHost::Running {
       if (!into) return std::unexpected(into.error());
       job.into = *std::move(into);
     }
-    auto output = make_pipe();
+    std::expected<Pipe, int> output;
+    if (!job.start.duplex) output = make_pipe();
     if (!output) return std::unexpected(output.error());
     if (job.start.error_wanted) {
       auto pipe = make_pipe();
@@ -228,18 +234,34 @@ struct SeatHost::Running {
       if (!from) return std::unexpected(from.error());
       job.error = *std::move(from);
     }
+    int said = wanted_error ? wanted_error.get() : error ? error.get() : -1;
+    int printed = said >= 0 ? said : STDERR_FILENO;  // what one that answers on its stdin prints
     auto started = jobs.start(number, job.start.worker, std::move(job.start.arguments),
                               {.input = input.get(),
-                               .output = output->write_end.get(),
-                               .error = wanted_error ? wanted_error.get()
-                                        : error      ? error.get()
-                                                     : -1,
+                               .output = job.start.duplex ? printed : output->write_end.get(),
+                               .error = said,
                                .input_guard = guard ? guard.get() : -1});
-    if (!started) return started;
+    if (!started || job.start.duplex) return started;
     auto from = LocalStream::open(std::move(output->read_end), LocalStream::Direction::from, true);
     if (!from) return std::unexpected(from.error());
     job.output = *std::move(from);
     return {};
+  }
+
+  // Returns the process's end of the socket.
+  static std::expected<UniqueFd, int> connect_duplex(Job& job) {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return std::unexpected(errno);
+    UniqueFd ours(ends[0]), theirs(ends[1]);
+    UniqueFd copy(::fcntl(ours.get(), F_DUPFD_CLOEXEC, 3));
+    if (!copy) return std::unexpected(errno);
+    auto into = LocalStream::open(std::move(ours), LocalStream::Direction::into, true);
+    if (!into) return std::unexpected(into.error());
+    auto from = LocalStream::open(std::move(copy), LocalStream::Direction::from, true);
+    if (!from) return std::unexpected(from.error());
+    job.into = *std::move(into);
+    job.output = *std::move(from);
+    return theirs;
   }
 
   void hear_spawner() {
@@ -287,8 +309,9 @@ struct SeatHost::Running {
     }
     if (reads && !(job.input_ended && job.input.empty())) return;
     if (!reads) return;  // what it does not read it can't answer: its end decides
+    if (job.start.duplex) ::shutdown(job.into.descriptor(), SHUT_WR);
     job.into = LocalStream();
-    jobs.release_input(number);
+    if (!job.start.duplex) jobs.release_input(number);
   }
 
   // As the window of the other end grows, so does the pipe.

@@ -21,7 +21,7 @@ enum class Type : std::uint8_t {
   failed = 20,
 };
 
-constexpr std::uint8_t kWhole = 1, kErrorWanted = 2;
+constexpr std::uint8_t kWhole = 1, kErrorWanted = 2, kDuplex = 4;
 
 std::string message(Type type, WireWriter body) {
   REQUIRE(body.size() <= kSeatBodyMax);
@@ -46,7 +46,8 @@ std::string with_bytes(Type type, exec::JobNumber job, std::string_view bytes) {
 std::string encode_one(const SeatStart& start) {
   WireWriter body = body_of(start.job);
   body.put(start.worker);
-  body.put(static_cast<std::uint8_t>((start.whole ? kWhole : 0) | (start.error_wanted ? kErrorWanted : 0)));
+  body.put(static_cast<std::uint8_t>((start.whole ? kWhole : 0) | (start.error_wanted ? kErrorWanted : 0) |
+                                     (start.duplex ? kDuplex : 0)));
   body.put(static_cast<std::uint32_t>(start.arguments.size()));
   for (const std::string& argument : start.arguments) body.put_text<std::uint32_t>(argument);
   return message(Type::start, std::move(body));
@@ -91,9 +92,12 @@ bool read_arguments(WireReader& body, std::vector<std::string>& arguments) {
 Requests decode_start(exec::JobNumber job, WireReader& body) {
   auto worker = body.get<std::uint32_t>();
   auto flags = body.get<std::uint8_t>();
-  SeatStart start{
-      .job = job, .worker = worker, .whole = (flags & kWhole) != 0, .error_wanted = (flags & kErrorWanted) != 0};
-  if ((flags & ~(kWhole | kErrorWanted)) != 0 || !read_arguments(body, start.arguments)) return std::nullopt;
+  SeatStart start{.job = job,
+                  .worker = worker,
+                  .whole = (flags & kWhole) != 0,
+                  .duplex = (flags & kDuplex) != 0,
+                  .error_wanted = (flags & kErrorWanted) != 0};
+  if ((flags & ~(kWhole | kErrorWanted | kDuplex)) != 0 || !read_arguments(body, start.arguments)) return std::nullopt;
   return start;
 }
 

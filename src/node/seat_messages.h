@@ -28,6 +28,7 @@ struct SeatStart {
   exec::JobNumber job = 0;
   std::uint32_t worker = 0;
   bool whole = false;                  // it starts when all of its input is there; else its input streams
+  bool duplex = false;                 // its stdin is a socket, on which it answers too
   bool error_wanted = false;           // its stderr comes back too; else it goes where that of any stage does
   std::vector<std::string> arguments;  // in place of the program's own; empty: those
 };

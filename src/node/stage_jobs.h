@@ -42,6 +42,8 @@ class StageJobs final {
   bool receive();
   std::optional<exec::JobEvent> poll_event();
 
+  /// They run in seats on other hosts.
+  bool is_far() const { return far_; }
   /// Every seat was lost.
   bool all_seats_lost() const { return far_ && left() == 0 && !closed_; }
 

@@ -235,10 +235,13 @@ class WorkerRunner final {
       if (!opened) return std::unexpected(opened.error());
       captured = *std::move(opened);
     }
-    int error = captured ? captured.get() : error_to();
+    // Elsewhere its stderr goes where that of any stage there goes.
+    bool kept_there = jobs_.is_far() && !captured && !error_;
+    int error = kept_there ? -1 : captured ? captured.get() : error_to();
     seat.job = ++last_job_;
-    auto started = jobs_.start(seat.job, static_cast<std::uint32_t>(&seat - seats_.data()), {},
-                               {.input = ends->second.get(), .output = error, .error = error});
+    auto started =
+        jobs_.start(seat.job, static_cast<std::uint32_t>(&seat - seats_.data()), {},
+                    {.input = ends->second.get(), .output = kept_there ? STDERR_FILENO : error, .error = error});
     if (!started) return started;
     seat.connection = std::move(ends->first);
     return {};

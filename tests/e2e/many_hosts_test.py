@@ -13,6 +13,7 @@ from clusters import cluster, home, pair, trio
 from files import write_script
 from processes import process_name, processes_below, wait_until
 from settings import SOAK
+from workers import write_flow, write_worker
 
 NUMBERS = [b"%d" % number for number in range(1, 3001)]
 
@@ -241,3 +242,51 @@ def test_stage_that_fails_elsewhere_is_named_and_nothing_is_called_lost(trio):
 def test_files_beside_the_output_are_refused_for_a_stage_on_every_node(trio):
     result = trio.run("seq 4 | @all @x2 @each cat", "--joblog", "log")
     assert (result.returncode, b"--joblog" in result.stderr) == (125, True), result
+
+
+# --- workers of the library ---------------------------------------------------------------------------------------
+
+DOUBLER = """
+import os, time
+worker = Worker(concurrency=4)
+
+@worker.on_data
+def got(record, item):
+    if int(record) % 50 == 0:
+        time.sleep(0.01)
+    item.write(b"%d %s" % (2 * int(record), os.getcwd().encode()))
+    item.done()
+
+raise SystemExit(worker.run())
+"""
+
+
+def write_doubler(cluster, keys="workers: 6"):
+    write_worker(cluster.household.folder / "doubler.py", DOUBLER)
+    return write_flow(cluster.household, "run: cat", f"worker: ./doubler.py, {keys}")
+
+
+def test_workers_of_the_library_run_where_cores_are_free(trio):
+    result = trio.run(write_doubler(trio), input=lines(NUMBERS))
+    assert (result.returncode, result.stderr) == (0, b"")
+    answers = [line.split() for line in result.stdout.splitlines()]
+    assert sorted(int(number) for number, _ in answers) == [2 * n for n in range(1, 3001)]
+    assert {node_of(folder) for _, folder in answers} == {b"n1", b"n2", b"n3"}
+
+
+def test_workers_of_the_library_run_on_the_node_that_their_stage_names(trio):
+    flow = write_doubler(trio, "workers: 2, ordered: true, on: n2")
+    result = trio.run(flow, input=lines(NUMBERS))
+    assert (result.returncode, result.stderr) == (0, b"")
+    answers = [line.split() for line in result.stdout.splitlines()]
+    assert [int(number) for number, _ in answers] == [2 * n for n in range(1, 3001)]
+    assert {node_of(folder) for _, folder in answers} == {b"n2"}
+
+
+def test_node_that_is_killed_costs_workers_of_the_library_no_record(trio):
+    flow = Answers(trio, write_doubler(trio, "workers: 6, restart: on-failure"), 6000)
+    flow.wait_for(500)
+    trio.nodes["n3"].kill()
+    result = flow.finish()
+    assert result.returncode == 0, result.stderr
+    assert sorted(int(line.split()[0]) for line in result.stdout.splitlines()) == [2 * n for n in range(1, 6001)]
