@@ -32,11 +32,14 @@ constexpr std::size_t kPieceSize = std::size_t{256} << 10;
 // Only the words say where: the names of nodes are the cluster's business.
 std::vector<bool> stages_elsewhere(const flow::FlowGraph& graph, bool nothing_here) {
   std::vector<bool> elsewhere;
+  bool records_elsewhere = false;  // of the stage before
   for (const flow::Stage& stage : graph.stages) {
     Kind kind = stage.words.where.kind;
-    bool beside_one = kind == Kind::beside_neighbour && !elsewhere.empty() && elsewhere.back();
-    bool placed = kind != Kind::beside_neighbour && kind != Kind::here;
-    elsewhere.push_back(nothing_here || beside_one || placed);
+    // Its records stay beside those of the stage before; its workers may be anywhere.
+    bool shares = stage.words.workers && (kind == Kind::beside_neighbour || kind == Kind::label);
+    bool beside = kind == Kind::beside_neighbour || shares;
+    records_elsewhere = nothing_here || (beside ? records_elsewhere : kind != Kind::here);
+    elsewhere.push_back(records_elsewhere || shares);
   }
   return elsewhere;
 }

@@ -441,11 +441,11 @@ def test_a_source_writes_what_the_flow_begins_with(household, library, request):
 
 
 def test_a_source_that_dies_fails_the_flow(household):
-    flow = write_flow(household, f"worker: {PYTHON} --source endless", "run: cat > /dev/null")
+    flow = write_flow(household, f"worker: {PYTHON} --source endless", "run: head -n 1 > out; cat > /dev/null")
     process = household.start_sluice("run", flow)
-    victims = wait_until(lambda: workers_of(process, "conformance.py"), "the source")
-    let_pass(0.2)
-    os.kill(victims[0], signal.SIGKILL)
+    out = household.folder / "out"
+    wait_until(lambda: out.exists() and out.stat().st_size > 0, "what the source writes")
+    os.kill(workers_of(process, "conformance.py")[0], signal.SIGKILL)
     result = household.finish(process)
     assert result.returncode == 137 and b"was ended by signal 9 before it had finished" in result.stderr
     household.assert_clean()
