@@ -148,8 +148,9 @@ struct FarSeats::Running {
     if (auto job = seat.running.find(release.job); job != seat.running.end()) job->second.input_guard.reset();
   }
 
-  // A process far away is ended with its whole part, by its orchestrator.
-  void handle(Seat&, exec::SignalJob&) {}
+  void handle(Seat& seat, exec::SignalJob& signal) {
+    seat.outgoing.add(encode(SeatRequest(SeatSignal{signal.job, static_cast<std::uint32_t>(signal.signal)})));
+  }
 
   static void fail(Seat& seat, exec::JobNumber job, int error, std::string action) {
     seat.jobs.send(encode(exec::JobEvent(exec::JobFailed{job, error, std::move(action)})));

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <map>
 #include <optional>
 #include <utility>
@@ -187,6 +188,15 @@ struct SeatHost::Running {
     if (job.seat != index || std::exchange(job.input_ended, true))
       return std::unexpected(fmt::format("the input of job {} ended twice", end.job));
     if (job.start.whole) start_job(end.job, job);
+    return {};
+  }
+
+  std::expected<void, std::string> handle(std::size_t index, SeatSignal& signal) {
+    auto place = running.find(signal.job);
+    if (place == running.end() || place->second.seat != index) return {};  // it has ended
+    if (signal.signal == 0 || signal.signal >= static_cast<std::uint32_t>(SIGRTMAX))
+      return std::unexpected(fmt::format("a signal {} for job {}", signal.signal, signal.job));
+    if (place->second.started) jobs.signal(signal.job, static_cast<int>(signal.signal));
     return {};
   }
 

@@ -14,6 +14,7 @@ enum class Type : std::uint8_t {
   start = 1,
   input = 2,
   input_end = 3,
+  signal = 4,
   taken = 16,
   output = 17,
   error = 18,
@@ -54,6 +55,12 @@ std::string encode_one(const SeatStart& start) {
 }
 std::string encode_one(const SeatInput& input) { return with_bytes(Type::input, input.job, input.bytes); }
 std::string encode_one(const SeatInputEnd& end) { return message(Type::input_end, body_of(end.job)); }
+
+std::string encode_one(const SeatSignal& signal) {
+  WireWriter body = body_of(signal.job);
+  body.put(signal.signal);
+  return message(Type::signal, std::move(body));
+}
 
 std::string encode_one(const SeatTaken& taken) {
   WireWriter body = body_of(taken.job);
@@ -109,6 +116,8 @@ Requests decode(Type type, exec::JobNumber job, WireReader& body, Requests) {
       return SeatInput{.job = job, .bytes = std::string(body.get_raw(body.left()))};
     case Type::input_end:
       return SeatInputEnd{.job = job};
+    case Type::signal:
+      return SeatSignal{.job = job, .signal = body.get<std::uint32_t>()};
     default:
       return std::nullopt;
   }

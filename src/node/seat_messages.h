@@ -40,6 +40,12 @@ struct SeatInputEnd {
   exec::JobNumber job = 0;
 };
 
+/// To its whole process tree.
+struct SeatSignal {
+  exec::JobNumber job = 0;
+  std::uint32_t signal = 0;
+};
+
 /// So many bytes of its input are in the process's pipe.
 struct SeatTaken {
   exec::JobNumber job = 0;
@@ -61,7 +67,7 @@ struct SeatFailed {
   exec::JobFailed how;
 };
 
-using SeatRequest = std::variant<SeatStart, SeatInput, SeatInputEnd>;
+using SeatRequest = std::variant<SeatStart, SeatInput, SeatInputEnd, SeatSignal>;
 using SeatReply = std::variant<SeatTaken, SeatOutput, SeatError, SeatEnded, SeatFailed>;
 
 std::string encode(const SeatRequest& request);

@@ -27,10 +27,11 @@ TEST(SeatMessages, RequestsArriveAsTheyWereSentInPiecesOfAnySize) {
   std::string stream =
       encode(SeatRequest(SeatStart{.job = 7, .worker = 300, .whole = true, .arguments = {"a b", "", "c"}})) +
       encode(SeatRequest(SeatStart{.job = 8, .error_wanted = true, .arguments = {}})) +
-      encode(SeatRequest(SeatInput{7, std::string("x\0y", 3)})) + encode(SeatRequest(SeatInputEnd{7}));
+      encode(SeatRequest(SeatInput{7, std::string("x\0y", 3)})) + encode(SeatRequest(SeatInputEnd{7})) +
+      encode(SeatRequest(SeatSignal{7, 9}));
   for (std::size_t piece : {std::size_t{1}, std::size_t{3}, std::size_t{1000}}) {
     auto requests = read_in_pieces<SeatRequest>(stream, piece);
-    ASSERT_EQ(requests.size(), 4u) << piece;
+    ASSERT_EQ(requests.size(), 5u) << piece;
     const auto& first = std::get<SeatStart>(requests[0]);
     EXPECT_EQ(first.job, 7u);
     EXPECT_EQ(first.worker, 300u);
@@ -39,6 +40,7 @@ TEST(SeatMessages, RequestsArriveAsTheyWereSentInPiecesOfAnySize) {
     EXPECT_TRUE(std::get<SeatStart>(requests[1]).error_wanted);
     EXPECT_EQ(std::get<SeatInput>(requests[2]).bytes, std::string("x\0y", 3));
     EXPECT_EQ(std::get<SeatInputEnd>(requests[3]).job, 7u);
+    EXPECT_EQ(std::get<SeatSignal>(requests[4]).signal, 9u);
   }
 }
 
