@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@ struct Job {
   bool whole = false;
   SeatWindow window;
   LocalStream output, error;
+  bool output_ends = false;  // it has closed the socket that it answers on
   PendingBytes unread_output, unread_error;
   std::optional<exec::JobEvent> end;  // to be told when all that it wrote has been passed on
 };
@@ -207,6 +209,9 @@ struct FarSeats::Running {
   void handle(Seat& seat, SeatOutput& output) {
     if (Job* job = find(seat, output.job); job != nullptr && job->output) job->unread_output.add(output.bytes);
   }
+  void handle(Seat& seat, SeatOutputEnd& end) {
+    if (Job* job = find(seat, end.job)) job->output_ends = true;
+  }
   void handle(Seat& seat, SeatError& error) {
     if (Job* job = find(seat, error.job); job != nullptr && job->error) job->unread_error.add(error.bytes);
   }
@@ -223,6 +228,10 @@ struct FarSeats::Running {
       Job& job = place->second;
       pass_on(job.unread_output, job.output);
       pass_on(job.unread_error, job.error);
+      if (job.output_ends && job.output && job.unread_output.empty()) {
+        ::shutdown(job.output.descriptor(), SHUT_WR);
+        job.output = LocalStream();
+      }
       if (!job.end || !job.unread_output.empty() || !job.unread_error.empty()) continue;
       job.output = LocalStream();  // before its end is told: all that it wrote is there then
       job.error = LocalStream();

@@ -333,7 +333,9 @@ struct SeatHost::Running {
 
   void hear(exec::JobNumber number, Job& job) {
     Seat& seat = seats[job.seat];
+    bool open = static_cast<bool>(job.output);
     hear_one(seat, job.output, [&](std::string bytes) { seat.say(SeatOutput{number, std::move(bytes)}); });
+    if (open && !job.output && job.start.duplex) seat.say(SeatOutputEnd{number});
     hear_one(seat, job.error, [&](std::string bytes) { seat.say(SeatError{number, std::move(bytes)}); });
   }
 

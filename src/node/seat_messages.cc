@@ -20,6 +20,7 @@ enum class Type : std::uint8_t {
   error = 18,
   ended = 19,
   failed = 20,
+  output_end = 21,
 };
 
 constexpr std::uint8_t kWhole = 1, kErrorWanted = 2, kDuplex = 4;
@@ -68,6 +69,7 @@ std::string encode_one(const SeatTaken& taken) {
   return message(Type::taken, std::move(body));
 }
 std::string encode_one(const SeatOutput& output) { return with_bytes(Type::output, output.job, output.bytes); }
+std::string encode_one(const SeatOutputEnd& end) { return message(Type::output_end, body_of(end.job)); }
 std::string encode_one(const SeatError& error) { return with_bytes(Type::error, error.job, error.bytes); }
 std::string encode_one(const SeatEnded& ended) {
   WireWriter body = body_of(ended.how.job);
@@ -142,6 +144,8 @@ Replies decode(Type type, exec::JobNumber job, WireReader& body, Replies) {
       return SeatTaken{.job = job, .bytes = body.get<std::uint32_t>()};
     case Type::output:
       return SeatOutput{.job = job, .bytes = std::string(body.get_raw(body.left()))};
+    case Type::output_end:
+      return SeatOutputEnd{.job = job};
     case Type::error:
       return SeatError{.job = job, .bytes = std::string(body.get_raw(body.left()))};
     case Type::ended:

@@ -55,6 +55,10 @@ struct SeatOutput {
   exec::JobNumber job = 0;
   std::string bytes;
 };
+/// Of one that answers on its stdin: it has closed that.
+struct SeatOutputEnd {
+  exec::JobNumber job = 0;
+};
 struct SeatError {
   exec::JobNumber job = 0;
   std::string bytes;
@@ -68,7 +72,7 @@ struct SeatFailed {
 };
 
 using SeatRequest = std::variant<SeatStart, SeatInput, SeatInputEnd, SeatSignal>;
-using SeatReply = std::variant<SeatTaken, SeatOutput, SeatError, SeatEnded, SeatFailed>;
+using SeatReply = std::variant<SeatTaken, SeatOutput, SeatOutputEnd, SeatError, SeatEnded, SeatFailed>;
 
 std::string encode(const SeatRequest& request);
 std::string encode(const SeatReply& reply);

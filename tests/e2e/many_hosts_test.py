@@ -290,3 +290,12 @@ def test_node_that_is_killed_costs_workers_of_the_library_no_record(trio):
     result = flow.finish()
     assert result.returncode == 0, result.stderr
     assert sorted(int(line.split()[0]) for line in result.stdout.splitlines()) == [2 * n for n in range(1, 6001)]
+
+
+def test_worker_elsewhere_that_has_finished_and_does_not_exit_is_ended(trio):
+    idle = DOUBLER.replace("raise SystemExit(worker.run())",
+                           "import threading\nthreading.Thread(target=lambda: time.sleep(1000)).start()\nworker.run()")
+    write_worker(trio.household.folder / "idle.py", idle)
+    result = trio.run(write_flow(trio.household, "run: cat", "worker: ./idle.py, workers: 3"), input=lines(NUMBERS[:9]))
+    assert result.returncode == 0 and b"has finished and does not exit" in result.stderr, result
+    assert len(result.stdout.splitlines()) == 9
