@@ -133,6 +133,18 @@ std::expected<void, int> kill_by_rounds(const std::string& directory) {
   return std::unexpected(ETIMEDOUT);
 }
 
+// The kernel counts a dying process as a member until it is a zombie. On version 1 a spawner enters its group by itself,
+// so one that was forked just before its zygote was killed may come in behind the kill: each round kills anew.
+std::expected<void, int> end_cgroup(const std::string& group) {
+  for (int round = 0; round < kKillRounds; ++round) {
+    if (auto killed = kill_cgroup(group); !killed) return killed;
+    auto removed = remove_cgroup(group);
+    if (removed || removed.error() != EBUSY) return removed;
+    pause_round();
+  }
+  return std::unexpected(EBUSY);
+}
+
 }  // namespace
 
 std::expected<CgroupVersion, int> cgroup_version(const std::string& directory) {
@@ -203,15 +215,7 @@ std::expected<void, std::string> end_leftovers(const std::string& home, std::spa
       all_gone = false;
       continue;
     }
-    std::expected<void, int> ended = kill_cgroup(group);
-    // The kernel counts a dying process as a member until it is a zombie.
-    for (int round = 0; ended && round < kKillRounds; ++round) {
-      ended = remove_cgroup(group);
-      if (ended || ended.error() != EBUSY) break;
-      ended = {};
-      pause_round();
-    }
-    if (ended && ::access(group.c_str(), F_OK) == 0) ended = std::unexpected(EBUSY);
+    auto ended = end_cgroup(group);
     if (!ended) failures += (failures.empty() ? "" : "; ") + group + ": " + std::strerror(ended.error());
   }
   if (!failures.empty()) return std::unexpected("cannot end what an earlier node has left: " + failures);

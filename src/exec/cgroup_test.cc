@@ -111,6 +111,28 @@ class CgroupTest : public testing::TestWithParam<const char*> {
   std::string group_;
 };
 
+// As spawners do on version 1 that were forked just before their zygote was killed.
+TEST_P(CgroupTest, EndsWhatComesInWhileItIsBeingEnded) {
+  std::string inner = group_ + "/inner";
+  ASSERT_TRUE(make_cgroup(inner).has_value());
+  PipeForTest output;
+  pid_t forker = ::fork();
+  if (forker == 0) {
+    for (int i = 0; i < 50; ++i) {
+      if (::fork() != 0) continue;
+      if (!enter_cgroup(inner)) ::_exit(0);
+      (void)!::write(output.write_end.get(), "in\n", 3);
+      while (true) ::pause();
+    }
+    ::_exit(0);
+  }
+  EXPECT_EQ(output.read_line(), "in");
+  auto ended = end_leftovers(group_, {});
+  EXPECT_TRUE(ended.has_value()) << ended.error();
+  EXPECT_NE(::access(group_.c_str(), F_OK), 0);
+  group_.clear();
+}
+
 TEST_P(CgroupTest, KillsWhateverIsInIt) {
   pid_t escaped = start_member(std::string(kEscape) + "exec sleep 1000");
   pid_t stopped = start_member("echo $$; kill -STOP $$");

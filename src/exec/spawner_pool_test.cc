@@ -509,9 +509,10 @@ TEST_P(PoolCgroupTest, TheNextStartEndsWhatAnEarlierOneLeft) {
   ::kill(pool_->zygote_pid(), SIGKILL);
   ::kill((*lease_)->pid(), SIGKILL);
   std::vector<std::string> spared = {group};
-  EXPECT_TRUE(end_leftovers(home_.directory, spared).has_value());
+  auto ended = end_leftovers(home_.directory, spared);
+  EXPECT_TRUE(ended.has_value()) << ended.error();
   EXPECT_TRUE(is_alive(escaped));
-  auto ended = end_leftovers(home_.directory, {});
+  ended = end_leftovers(home_.directory, {});
   EXPECT_TRUE(ended.has_value()) << ended.error();
   EXPECT_TRUE(happens([&] { return !is_alive(escaped); }));
   EXPECT_NE(::access(group.c_str(), F_OK), 0);
