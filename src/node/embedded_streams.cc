@@ -419,6 +419,10 @@ int EmbeddedStreams::records_descriptor() const { return impl_->records.descript
 
 void EmbeddedStreams::stop() { impl_->records.stop(); }
 
+std::expected<std::uint32_t, std::string> EmbeddedStreams::set_workers(std::size_t stage, std::uint32_t workers) {
+  return impl_->records.set_workers(stage, workers);
+}
+
 void EmbeddedStreams::stop_jobs() { impl_->records.stop_jobs(); }
 
 std::optional<exec::ProcessStatus> EmbeddedStreams::status_of(std::size_t stage) const {
