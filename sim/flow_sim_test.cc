@@ -60,6 +60,27 @@ TEST(FlowSim, WhatEndsItsProcessIsBuriedAndNothingElse) {
   }
 }
 
+TEST(FlowSim, WhatAReaderThatLeavesHasNotSeenGoesToOneThatStays) {
+  std::uint64_t first = seed_from_env_or_random();
+  for (std::uint64_t seed = first; seed < first + 500; ++seed) {
+    SCOPED_TRACE(rerun(seed));
+    SeededRandom random(seed);
+    FlowWorldOptions options{.seed = seed, .records = 1 + random.below(20), .stages = {}, .links = {}, .junction = {}};
+    options.stages = {{.name = "tap", .role = Role::tap, .shares = true},
+                      {.name = "leaving",
+                       .role = Role::sink,
+                       .leaves_after = 1 + random.below(3),
+                       .service_time_max = std::chrono::milliseconds(1 + random.below(50))},
+                      {.name = "staying", .role = Role::sink}};
+    options.links = {{.from = 0, .to = 1}, {.from = 0, .to = 2}};
+    options.pipe_bytes = 1 + random.below(10);
+    FlowWorld world(options);
+    world.run();
+    expect_accounted(world);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
 // --- a copy whose branches meet again -----------------------------------------------------------------------------
 
 FlowWorldOptions two_branches(std::uint64_t seed, std::uint32_t held_by_merger) {

@@ -101,6 +101,7 @@ FlowWorld::FlowWorld(FlowWorldOptions options)
     : options_(std::move(options)), random_(options_.seed), stages_(options_.stages.size()) {
   input_of_.resize(stages_.size());
   output_of_.resize(stages_.size());
+  delivered_.resize(options_.links.size());
   link::JunctionShape shape;
   for (const SimLink& link : options_.links) {
     if (!input_of_[link.from]) {
@@ -278,6 +279,10 @@ bool FlowWorld::pump_output(std::size_t index) {
       moved = true;
     });
     if (stage.handed_over < (*delivery)->batch.count()) break;
+    std::size_t link = (*delivery)->link;
+    RecordId before = std::exchange(delivered_[link], (*delivery)->batch.last());
+    if ((*delivery)->batch.first() <= before && !options_.stages[options_.links[link].from].shares)
+      violate(fmt::format("link {} leads records out of their order", link));
     junction_->on_written(output);
     stage.handed_over = 0;
   }
@@ -322,7 +327,7 @@ void FlowWorld::leave_stage(std::size_t index) {
   stage.over = stage.left = stage.in.no_reader = stage.out.ended = true;
   stage.queue.clear();
   stage.queue_bytes = 0;
-  stage.in.records.clear();
+  for (std::string& text : std::exchange(stage.in.records, {})) lost_with_readers_.insert(std::move(text));
   stage.in.bytes = 0;
   stage.processes.assign(stage.processes.size(), {});
   if (stage.worker) stage.worker->stop();
@@ -821,18 +826,19 @@ std::vector<std::string> FlowWorld::unaccounted() const {
     }
     for (const auto& [text, times] : stage.written) {
       std::uint64_t took = 0;
-      bool excused = false;
+      bool somebody_stays = false;
       for (std::size_t number = 0; number < options_.links.size(); ++number) {
         const SimLink& link = options_.links[number];
         if (link.from != index) continue;
         bool has = stages_[link.to].taken.contains(text);
         took += has ? 1 : 0;
-        excused = excused || stages_[link.to].left;
+        somebody_stays = somebody_stays || !stages_[link.to].left;
         bool may_miss = plan.shares || stages_[link.to].left || counts(number).dropped > 0;
         if (!has && !may_miss)
           found.push_back(fmt::format("{} never came from {} to {}", text, plan.name, options_.stages[link.to].name));
       }
-      if (plan.shares && took != 1 && !(took == 0 && excused))
+      bool may_be_lost = lost_with_readers_.contains(text) || !somebody_stays;
+      if (plan.shares && took != 1 && !(took == 0 && may_be_lost))
         found.push_back(fmt::format("{} of {} went to {} readers", text, plan.name, took));
     }
   }

@@ -209,7 +209,9 @@ class FlowWorld final {
   std::vector<Stage> stages_;
   std::vector<std::optional<std::size_t>> input_of_, output_of_;  // of the junction, by stage
   std::unique_ptr<link::RecordJunction> junction_;
+  std::vector<link::RecordId> delivered_;  // by link, up to which
   std::set<std::uint64_t> buried_;
+  std::set<std::string> lost_with_readers_;  // what lay in the pipe of one that left
   TimePoint moved_at_{};
   std::uint64_t processes_ended_ = 0;
   bool faulty_ = true;

@@ -500,8 +500,7 @@ void RecordChainWorld::check(std::size_t layer, const Slot& slot) {
     std::size_t flight_max = std::max(options_.producer.flight_bytes_max, options_.record_size_max + 30);
     std::size_t waiting_max = options_.producer.pending_bytes_max + options_.record_size_max + 30;
     if (!is_sink(layer)) waiting_max += layers_[layer + 1].size() * flight_max;  // that lost consumers give back
-    if (slot.producer->waiting_bytes() > waiting_max)
-      violate(fmt::format("more waits at stage {} than may", layer));
+    if (slot.producer->waiting_bytes() > waiting_max) violate(fmt::format("more waits at stage {} than may", layer));
     if (slot.made_bytes > options_.made_bytes_max + 60 * slot.concurrency)
       violate(fmt::format("a worker of stage {} hoards what it has made", layer));
   }
