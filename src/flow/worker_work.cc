@@ -347,6 +347,7 @@ std::optional<WorkerWork::Dead> WorkerWork::poll_dead() {
 void WorkerWork::on_ended(Worker worker, AttemptEnd end, TimePoint now) {
   Seat& seat = seats_[worker];
   REQUIRE(seat.state != State::none && seat.state != State::retired);
+  seat.kill = false;  // it has ended by itself meanwhile
   if (!seat.doomed_for.empty()) {
     end.kind = AttemptEnd::Kind::lost;
     end.why = seat.doomed_for;
