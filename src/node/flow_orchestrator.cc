@@ -200,6 +200,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     flow::DistributedRunOptions options{.graph = layout.graph(),
                                         .host_names = layout.host_names(),
                                         .stages = layout.stage_count(),
+                                        .stage_names = layout.stage_names(),
                                         .grace = std::chrono::milliseconds(start.grace_ms()),
                                         .keep = start.keep_stragglers(),
                                         .rule = *pipefail_from(start.pipefail()),
@@ -339,6 +340,8 @@ struct FlowOrchestrator::Impl final : HostListener {
                                 layout.host_names()[part]));
       case v1::HostEvent::kRemark:
         return note(event.remark().text());
+      case v1::HostEvent::kLinkCounts:
+        return tell_link_counts(std::move(*event.mutable_link_counts()));
       case v1::HostEvent::kMoved:
         return on_moved(part, std::move(*event.mutable_moved()));
       case v1::HostEvent::EVENT_NOT_SET:
@@ -413,12 +416,12 @@ struct FlowOrchestrator::Impl final : HostListener {
     bool whole =
         link_ended.kind() == v1::LinkEnded::KIND_ENDED || link_ended.kind() == v1::LinkEnded::KIND_READER_CLOSED;
     auto link = links->find(link_ended.link_id());
-    if (!whole || link_ended.is_input() || !link) return;
-    const flow::Part& from = layout.graph().parts[layout.graph().links[*link].from];
-    if (from.stages.empty() || layout.graph().links[*link].of_seat) return;
+    if (!whole || link_ended.is_input() || !link || layout.graph().links[*link].of_seat) return;
+    auto stage = layout.stream_with(*link).from;
+    if (!stage || !layout.carries_all_of(*link, *stage)) return;
     v1::RunOutput output;
     v1::StageStatus& status = *output.mutable_stage();
-    status.set_index(static_cast<std::uint32_t>(from.stages.back()));
+    status.set_index(static_cast<std::uint32_t>(*stage));
     status.set_output_known(true);
     status.set_output_bytes(link_ended.bytes_moved());
     tell(std::move(output));
@@ -431,6 +434,12 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (!remedy.note.empty()) note(remedy.note);
     for (const LinkRemedy::Dial& dial : remedy.dials) send(dial.part, links->redial_command(*link, dial.to));
     if (remedy.dials.empty()) machine->on_link_lost(*link, unreached.message(), now);
+  }
+
+  void tell_link_counts(v1::LinkCounts counts) {
+    v1::RunOutput output;
+    *output.mutable_link_counts() = std::move(counts);
+    tell(std::move(output));
   }
 
   void on_moved(std::size_t part, v1::Moved moved) {
@@ -485,6 +494,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     std::size_t index = layout.graph().parts[part].stages[program];
     stage.set_index(static_cast<std::uint32_t>(index));
     stage.set_command(start.stages(static_cast<int>(index)).text().command());
+    stage.set_name(start.stages(static_cast<int>(index)).text().name());
     stage.set_node(layout.host_names()[part]);
     if (layout.graph().parts[part].host) stage.set_node_id(layout.graph().parts[part].host->text());
     stage.set_part(static_cast<std::uint32_t>(part));

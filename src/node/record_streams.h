@@ -72,6 +72,8 @@ class RecordStreams final {
   std::optional<std::variant<InputOver, RecordsFailed>> poll_event();
   /// No record is on its way any more.
   bool over() const;
+  /// What the stage writes has come to its end, or is not wanted any more.
+  bool output_over(std::size_t stage) const;
   /// Readable when there are notices; -1: there is no stream.
   int descriptor() const;
   /// The flow ends: no job is started any more.
