@@ -209,6 +209,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     flow::DistributedRunOptions options{.graph = layout.graph(),
                                         .host_names = layout.host_names(),
                                         .stages = layout.stage_count(),
+                                        .stage_names = layout.stage_names(),
                                         .grace = std::chrono::milliseconds(start.grace_ms()),
                                         .keep = start.keep_stragglers(),
                                         .rule = *pipefail_from(start.pipefail()),
@@ -291,6 +292,9 @@ struct FlowOrchestrator::Impl final : HostListener {
   // --- another number of workers ------------------------------------------------------------------------------------
 
   std::optional<std::size_t> stage_named(const std::string& name) const {
+    std::vector<std::string> names = layout.stage_names();
+    if (auto named = std::ranges::find(names, name); !name.empty() && named != names.end())
+      return static_cast<std::size_t>(named - names.begin());
     std::size_t number = 0;
     auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
     bool is_number = error == std::errc() && end == name.data() + name.size();
@@ -298,12 +302,17 @@ struct FlowOrchestrator::Impl final : HostListener {
     return std::nullopt;
   }
 
+  std::string list_of_stages() const {
+    std::vector<std::string> names = layout.stage_names();
+    bool named = std::ranges::none_of(names, &std::string::empty);
+    return named ? fmt::format("{}", fmt::join(names, ", ")) : fmt::format("1 to {}", layout.stage_count());
+  }
+
   Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> scale(std::string name, std::uint32_t workers) {
     auto stage = stage_named(name);
     if (!stage)
-      co_return std::unexpected(
-          rpc::Status{rpc::Code::not_found,
-                      fmt::format("the flow has no stage '{}'; its stages are 1 to {}", name, layout.stage_count())});
+      co_return std::unexpected(rpc::Status{
+          rpc::Code::not_found, fmt::format("the flow has no stage '{}'; its stages are {}", name, list_of_stages())});
     auto scaling = std::make_shared<Scaling>();
     scaling->stage = *stage;
     scaling->workers = workers;
@@ -313,7 +322,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (!scaling->answer->problem().empty())
       co_return std::unexpected(rpc::Status{
           rpc::Code::failed_precondition,
-          fmt::format("stage {} can't have {} workers: {}", *stage + 1, workers, scaling->answer->problem())});
+          fmt::format("{} can't have {} workers: {}", layout.title_of(*stage), workers, scaling->answer->problem())});
     v1::ScaleStageResponse response;
     response.set_index(static_cast<std::uint32_t>(*stage));
     response.set_before(scaling->answer->before());
@@ -412,6 +421,8 @@ struct FlowOrchestrator::Impl final : HostListener {
         return note(event.remark().text());
       case v1::HostEvent::kWorkersSet:
         return on_workers_set(std::move(*event.mutable_workers_set()));
+      case v1::HostEvent::kLinkCounts:
+        return tell_link_counts(std::move(*event.mutable_link_counts()));
       case v1::HostEvent::kMoved:
         return on_moved(part, std::move(*event.mutable_moved()));
       case v1::HostEvent::EVENT_NOT_SET:
@@ -486,12 +497,12 @@ struct FlowOrchestrator::Impl final : HostListener {
     bool whole =
         link_ended.kind() == v1::LinkEnded::KIND_ENDED || link_ended.kind() == v1::LinkEnded::KIND_READER_CLOSED;
     auto link = links->find(link_ended.link_id());
-    if (!whole || link_ended.is_input() || !link) return;
-    const flow::Part& from = layout.graph().parts[layout.graph().links[*link].from];
-    if (from.stages.empty() || layout.graph().links[*link].of_seat) return;
+    if (!whole || link_ended.is_input() || !link || layout.graph().links[*link].of_seat) return;
+    auto stage = layout.stream_with(*link).from;
+    if (!stage || !layout.carries_all_of(*link, *stage)) return;
     v1::RunOutput output;
     v1::StageStatus& status = *output.mutable_stage();
-    status.set_index(static_cast<std::uint32_t>(from.stages.back()));
+    status.set_index(static_cast<std::uint32_t>(*stage));
     status.set_output_known(true);
     status.set_output_bytes(link_ended.bytes_moved());
     tell(std::move(output));
@@ -504,6 +515,12 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (!remedy.note.empty()) note(remedy.note);
     for (const LinkRemedy::Dial& dial : remedy.dials) send(dial.part, links->redial_command(*link, dial.to));
     if (remedy.dials.empty()) machine->on_link_lost(*link, unreached.message(), now);
+  }
+
+  void tell_link_counts(v1::LinkCounts counts) {
+    v1::RunOutput output;
+    *output.mutable_link_counts() = std::move(counts);
+    tell(std::move(output));
   }
 
   void on_moved(std::size_t part, v1::Moved moved) {
@@ -558,6 +575,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     std::size_t index = layout.graph().parts[part].stages[program];
     stage.set_index(static_cast<std::uint32_t>(index));
     stage.set_command(start.stages(static_cast<int>(index)).text().command());
+    stage.set_name(start.stages(static_cast<int>(index)).text().name());
     stage.set_node(layout.host_names()[part]);
     if (layout.graph().parts[part].host) stage.set_node_id(layout.graph().parts[part].host->text());
     stage.set_part(static_cast<std::uint32_t>(part));

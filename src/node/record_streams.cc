@@ -34,7 +34,7 @@ struct WorkerStream {
   std::vector<exec::ProgramIndex> readers;  // programs whose input it is
   std::optional<link::RecordSpread> spread;
   std::optional<link::RecordGather> gather;
-  bool over = false;
+  bool over = false, failed = false;
 };
 
 struct JobStream {
@@ -45,7 +45,7 @@ struct JobStream {
   std::unique_ptr<JobStage> running;
   std::optional<exec::ProcessStatus> status;
   std::uint32_t wanted_workers = 0;
-  bool over = false;
+  bool over = false, failed = false;
 };
 
 // What the threads leave for the loop.
@@ -186,7 +186,7 @@ struct RecordStreams::Impl {
 
   JobStageOptions options_of(std::size_t stage) {
     return {.flow = flow,
-            .stage = settings.first_stage + stage + 1,
+            .stage = plan.stages[stage].number + 1,
             .text = plan.stages[stage].command,
             .cut = cut_of(stage),
             .by = plan.stages[stage].by,
@@ -264,7 +264,8 @@ struct RecordStreams::Impl {
 
   void on_end(WorkerStream& stream, link::RecordStreamEnd end) {
     stream.over = true;
-    if (end.kind == link::RecordStreamEnd::Kind::failed)
+    stream.failed = end.kind == link::RecordStreamEnd::Kind::failed;
+    if (stream.failed)
       return static_cast<void>(events.push_back(RecordsFailed{.stage = stream.stage, .why = std::move(end.why)}));
     for (exec::ProgramIndex reader : stream.readers) events.push_back(InputOver{reader});
   }
@@ -272,7 +273,8 @@ struct RecordStreams::Impl {
   void on_end(JobStream& stream, JobStageEnd end) {
     stream.over = true;
     stream.status = end.status;
-    if (end.kind == JobStageEnd::Kind::broken)
+    stream.failed = end.kind == JobStageEnd::Kind::broken;
+    if (stream.failed)
       return static_cast<void>(events.push_back(
           RecordsFailed{.stage = stream.stage, .status = end.status.shell_status(), .why = std::move(end.why)}));
     if (stream.reader) events.push_back(InputOver{*stream.reader});
@@ -458,6 +460,14 @@ std::optional<std::variant<InputOver, RecordsFailed>> RecordStreams::poll_event(
 
 bool RecordStreams::over() const {
   return std::ranges::all_of(impl_->workers, &WorkerStream::over) && std::ranges::all_of(impl_->jobs, &JobStream::over);
+}
+
+bool RecordStreams::output_over(std::size_t stage) const {
+  for (const WorkerStream& stream : impl_->workers)
+    if (stream.stage == stage && !stream.into) return stream.over && !stream.failed;
+  for (const JobStream& stream : impl_->jobs)
+    if (stream.stage == stage) return stream.over && !stream.failed;
+  return false;
 }
 
 int RecordStreams::descriptor() const { return impl_->wake.get(); }
