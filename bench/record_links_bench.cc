@@ -2,12 +2,14 @@
 // data, ours acknowledged to the end.
 //
 //   record_links_bench             races all, in pairs that take turns
-//   record_links_bench SHAPE       one of: pair, pair-tls, workers, workers-tls, zmq-pair, zmq-workers; once, in seconds
+//   record_links_bench SHAPE       one of: pair, pair-tls, workers, workers-tls, zmq-pair, zmq-workers, redis-workers,
+//                                  jetstream-workers; once, in seconds
 //
 // `pair` is one producer and one consumer. `workers` is a producer, four workers that send each record on, and a sink: a
 // worker acknowledges a record when the sink has acknowledged what it made of it. Every record is written by itself, with
 // a number in it, and looked at by itself; the numbers must add up at the end. ZeroMQ's PUSH and PULL do the same with
-// zmq_send and zmq_recv, and acknowledge nothing. SLUICE_BENCH_SCALE=0.1 makes it a quick look.
+// zmq_send and zmq_recv, and acknowledge nothing. Redis Streams and NATS JetStream, both in memory, acknowledge at each hop
+// as ours does, but by way of a server. SLUICE_BENCH_SCALE=0.1 makes it a quick look.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -35,10 +37,12 @@
 #include <string>
 #include <vector>
 
+#include "jet_stream.h"
 #include "link/record_builder.h"
 #include "link/record_intake.h"
 #include "link/record_supply.h"
 #include "net/tls.h"
+#include "redis_streams.h"
 
 namespace {
 
@@ -475,9 +479,10 @@ class Processes {
   Run await() {
     Run run;
     for (pid_t child : children_) run.cpu += cpu_of(child, 0);
-    for (pid_t child : endless_) {
-      ::kill(child, SIGKILL);
-      run.cpu += cpu_of(child, SIGKILL);
+    // A server that was started first goes last.
+    for (auto child = endless_.rbegin(); child != endless_.rend(); ++child) {
+      ::kill(*child, SIGKILL);
+      run.cpu += cpu_of(*child, SIGKILL);
     }
     if (::read(time_.get(), &run.seconds, sizeof run.seconds) != sizeof run.seconds) die("nobody took the time");
     return run;
@@ -528,6 +533,76 @@ Run run_zmq(std::uint64_t count, bool workers) {
 }
 #endif
 
+// ---- servers that acknowledge ----------------------------------------------------------------------------------------
+
+// A server of the rest of us: a folder of its own, and how it is used.
+struct Server {
+  std::string program;
+  std::vector<std::string> (*command)(int port, const std::string& folder);
+  void (*prepare)(int port);
+  void (*produce)(int port, std::uint64_t count, const std::function<std::string_view(std::uint64_t)>& record);
+  void (*work)(int port, int worker);
+  void (*consume)(int port, std::uint64_t count, const std::function<void(std::string_view)>& take);
+};
+
+const Server kRedis{
+    .program = "redis-server",
+    .command = [](int port, const std::string&) { return sluice::bench::redis_command(port); },
+    .prepare = sluice::bench::redis_prepare,
+    .produce = sluice::bench::redis_produce,
+    .work = sluice::bench::redis_work,
+    .consume = sluice::bench::redis_consume,
+};
+const Server kJetStream{
+    .program = "nats-server",
+    .command = sluice::bench::jet_stream_command,
+    .prepare = sluice::bench::jet_stream_prepare,
+    .produce = sluice::bench::jet_stream_produce,
+    .work = [](int port, int) { sluice::bench::jet_stream_work(port); },
+    .consume = sluice::bench::jet_stream_consume,
+};
+
+bool is_installed(const std::string& program) {
+  for (const char* folder : {"/usr/bin/", "/usr/sbin/", "/usr/local/bin/"})
+    if (::access((folder + program).c_str(), X_OK) == 0) return true;
+  return false;
+}
+
+[[noreturn]] void execute(std::vector<std::string> command) {
+  std::vector<char*> words;
+  for (std::string& word : command) words.push_back(word.data());
+  words.push_back(nullptr);
+  ::setenv("PATH", "/usr/local/bin:/usr/bin:/usr/sbin", 1);
+  ::execvp(words[0], words.data());
+  die(command[0] + " cannot be started");
+}
+
+Run run_server(const Server& server, std::uint64_t count) {
+  Processes processes;
+  char folder[] = "/tmp/record_links_bench.XXXXXX";
+  if (::mkdtemp(folder) == nullptr) die("no temporary folder");
+  int port = listen_somewhere().port;
+  processes.start(Processes::Kind::endless, [&]() -> double { execute(server.command(port, folder)); });
+  server.prepare(port);
+  for (int i = 0; i < kWorkers; ++i)
+    processes.start(Processes::Kind::endless, [&, i] { return server.work(port, i), 0.0; });
+  processes.start(Processes::Kind::timed, [&] {
+    auto began = Clock::now();
+    std::uint64_t sum = 0;
+    server.consume(port, count, [&](std::string_view record) { sum += number_in(record); });
+    if (sum != sum_up_to(count)) die("records were lost or repeated");
+    return seconds_since(began);
+  });
+  processes.start(Processes::Kind::awaited, [&] {
+    RecordMaker maker;
+    server.produce(port, count, [&](std::uint64_t number) { return maker.next(number); });
+    return 0.0;
+  });
+  Run run = processes.await();
+  if (std::system(fmt::format("rm -r {}", folder).c_str()) != 0) die("a temporary folder stays");
+  return run;
+}
+
 struct Contender {
   std::string name;
   std::uint64_t count;
@@ -575,27 +650,52 @@ std::vector<Shape> shapes(const net::TlsContext& tls) {
       {"zmq-pair", [](std::uint64_t count) { return run_zmq(count, false); }},
       {"zmq-workers", [](std::uint64_t count) { return run_zmq(count, true); }},
 #endif
+      {"redis-workers", [](std::uint64_t count) { return run_server(kRedis, count); }},
+      {"jetstream-workers", [](std::uint64_t count) { return run_server(kJetStream, count); }},
   };
 }
 
+template <class MakeContender>
+void race_servers(const MakeContender& contender, int repeats) {
+  struct Peer {
+    const Server& server;
+    std::string shape, name;
+  };
+  for (const Peer& peer :
+       {Peer{kRedis, "redis-workers", "Redis Streams"}, Peer{kJetStream, "jetstream-workers", "JetStream"}}) {
+    std::string title =
+        fmt::format("the same, acknowledged at each hop, beside {} in memory   goal: >= 10 x", peer.name);
+    if (is_installed(peer.server.program))
+      race(title, {contender("workers", "record link", 5), contender(peer.shape, peer.name, 0.4)}, repeats);
+    else
+      fmt::print("\n{}: {} is absent\n", title, peer.server.program);
+  }
+}
+
 int run_races(double scale, const std::vector<Shape>& all) {
-  auto contender = [&](std::size_t shape, const std::string& name, double millions) {
-    auto count = static_cast<std::uint64_t>(std::max(0.1, millions * scale) * 1e6);
-    return Contender{.name = name, .count = count, .run = [&, shape, count] { return all[shape].run(count); }};
+  auto contender = [&](const std::string& shape, const std::string& name, double millions) {
+    auto count = static_cast<std::uint64_t>(std::max(0.05, millions * scale) * 1e6);
+    auto found = std::ranges::find(all, shape, &Shape::name);
+    return Contender{.name = name, .count = count, .run = [found, count] { return found->run(count); }};
   };
   int repeats = std::max(3, static_cast<int>(9 * scale));
 #ifdef SLUICE_BENCH_ZMQ
   race("one producer, one consumer   goal: plain text >= 5 x, better 8 x; TLS >= 3 x, better 4 x",
-       {contender(0, "record link", 30), contender(1, "record link, TLS 1.3", 20), contender(4, "ZeroMQ", 4)}, repeats);
+       {contender("pair", "record link", 30), contender("pair-tls", "record link, TLS 1.3", 20),
+        contender("zmq-pair", "ZeroMQ", 4)},
+       repeats);
   race("one producer, four workers that send each record on, one sink   goal: >= 2.5 x, better 5 x",
-       {contender(2, "record link", 10), contender(3, "record link, TLS 1.3", 5), contender(5, "ZeroMQ", 2)}, repeats);
+       {contender("workers", "record link", 10), contender("workers-tls", "record link, TLS 1.3", 5),
+        contender("zmq-workers", "ZeroMQ", 2)},
+       repeats);
 #else
   fmt::print("ZeroMQ is absent (libzmq3-dev)\n");
-  race("one producer, one consumer", {contender(1, "record link, TLS 1.3", 20), contender(0, "record link", 30)},
-       repeats);
+  race("one producer, one consumer",
+       {contender("pair-tls", "record link, TLS 1.3", 20), contender("pair", "record link", 30)}, repeats);
   race("one producer, four workers that send each record on, one sink",
-       {contender(3, "record link, TLS 1.3", 5), contender(2, "record link", 10)}, repeats);
+       {contender("workers-tls", "record link, TLS 1.3", 5), contender("workers", "record link", 10)}, repeats);
 #endif
+  race_servers(contender, repeats);
   return 0;
 }
 
@@ -610,12 +710,15 @@ int main(int argc, char** argv) {
   if (argc == 1) return run_races(scale, all);
   for (const Shape& shape : all) {
     if (argc != 2 || shape.name != argv[1]) continue;
-    auto count = static_cast<std::uint64_t>(10e6 * scale);
+    bool is_server = shape.name.starts_with("redis") || shape.name.starts_with("jetstream");
+    auto count = static_cast<std::uint64_t>((is_server ? 0.5e6 : 10e6) * scale);
     Run run = shape.run(count);
     fmt::print("{:.2f} M records/s, {:.2f} s of CPU a million\n", static_cast<double>(count) / run.seconds / 1e6,
                run.cpu / static_cast<double>(count) * 1e6);
     return 0;
   }
-  fmt::print(stderr, "usage: record_links_bench [pair|pair-tls|workers|workers-tls|zmq-pair|zmq-workers]\n");
+  fmt::print(stderr,
+             "usage: record_links_bench "
+             "[pair|pair-tls|workers|workers-tls|zmq-pair|zmq-workers|redis-workers|jetstream-workers]\n");
   return 2;
 }

@@ -11,5 +11,6 @@ build/release/bench/local_pipelines_bench "$PWD/build/release/sluice"
 /usr/bin/python3 bench/cluster_bench.py build/release/sluice build/release/bench/calls_bench
 build/release/bench/record_links_bench
 /usr/bin/python3 bench/workers_bench.py build/release/sluice
+/usr/bin/python3 bench/flow_control_bench.py build/release/sluice
 printf '\nmembership, in the simulator\n\n'
 build/release/sim/membership_report --large

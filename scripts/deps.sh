@@ -10,7 +10,8 @@ declare -A packages=(
           bash dash less fzf zsh fish util-linux procps curl iproute2 nftables openssl
           make nodejs libsqlite3-dev"
   [fuzz]="clang-19 libclang-rt-19-dev"
-  [bench]="bash dash nodejs libgtest-dev libzmq3-dev mbuffer netcat-openbsd openssh-client openssh-server openssl parallel procps python3 serf socat"
+  [bench]="bash dash nodejs libgtest-dev libzmq3-dev mbuffer netcat-openbsd openssh-client openssh-server openssl nats-server parallel procps python3
+          redis-server serf socat"
   [lint]="clang-tidy-19 clang-format git"
 )
 

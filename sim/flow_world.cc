@@ -80,6 +80,7 @@ FlowWorldOptions flow_swarm_options(std::uint64_t seed) {
     stage.failures = maybe(0.1);
     stage.garbage = maybe(0.03);
     stage.leaves = maybe(0.1);
+    stage.scalings = maybe(0.2);
     options.stages.push_back(std::move(stage));
   }
   // Everything is read by something behind it, and everything but the tap reads.
@@ -628,6 +629,7 @@ bool FlowWorld::is_poison(std::size_t index, const std::string& text) const {
 void FlowWorld::done_with(const Event& event) {
   Process& process = stage_of(event).processes[event.worker];
   process.moved = true;
+  if (chance(plan_of(event).scalings)) scale(event);
   if (plan_of(event).role == Role::each) return do_each(event, process);
   --process.busy;
   if (plan_of(event).role == Role::worker)
@@ -635,6 +637,14 @@ void FlowWorld::done_with(const Event& event) {
   else
     do_map(event, process);
   live(event.stage, event.worker);
+}
+
+void FlowWorld::scale(const Event& event) {
+  Stage& stage = stage_of(event);
+  auto workers = static_cast<std::uint32_t>(1 + random_.below(stage.processes.size()));
+  if (stage.worker) stage.worker->set_workers(workers);
+  if (stage.map) stage.map->set_workers(workers);
+  if (stage.each) stage.each->set_workers(workers);
 }
 
 void FlowWorld::do_worker(const Event& event, Process& process) {

@@ -43,6 +43,7 @@ struct SimStage {
   // The share of records at which a process dies by a signal, exits with a status, or, of a worker, says that the record
   // has failed, breaks the protocol, or asks to leave.
   double deaths = 0, statuses = 0, failures = 0, garbage = 0, leaves = 0;
+  double scalings = 0;  // the share at which it is given another number of workers, at most those that it began with
   std::uint64_t poison = 0;  // each record whose number this divides ends its process; 0: none
 };
 
@@ -175,6 +176,7 @@ class FlowWorld final {
   void do_map(const Event& event, Process& process);
   void do_each(const Event& event, Process& process);
   void done_with(const Event& event);
+  void scale(const Event& event);
   void look(const Event& event);
 
   std::optional<std::string> take(Pipe& pipe);

@@ -305,19 +305,21 @@ class RecordSpreader final {
     end_ = RecordStreamEnd{};
   }
 
+  // It has not taken what it was given.
+  static bool is_busy(const Worker& worker) { return worker.writing || (worker.one_page && worker.pace->is_given()); }
+
   // False: told to stop.
   bool wait(int stop) {
     counts_.times.enter(
-        [this](std::size_t worker) { return workers_[worker].writing ? WorkerState::busy : WorkerState::idle; });
+        [this](std::size_t worker) { return is_busy(workers_[worker]) ? WorkerState::busy : WorkerState::idle; });
     polled_.assign(1, {.fd = stop, .events = POLLIN, .revents = 0});
     if (reads() && !in_background_) polled_.push_back({.fd = from_.descriptor(), .events = POLLIN, .revents = 0});
     std::size_t first_worker = polled_.size();
     for (const Worker& worker : workers_) {
       if (!worker.open) continue;
       // Without events: only that nobody reads any more.
-      bool waits = worker.writing || (worker.one_page && worker.pace->is_given());
-      polled_.push_back(
-          {.fd = worker.into.descriptor(), .events = static_cast<short>(waits ? POLLOUT : 0), .revents = 0});
+      auto events = static_cast<short>(is_busy(worker) ? POLLOUT : 0);
+      polled_.push_back({.fd = worker.into.descriptor(), .events = events, .revents = 0});
     }
     ::poll(polled_.data(), polled_.size(), timeout_ms());
     if (polled_[0].revents != 0) return false;

@@ -55,7 +55,7 @@ class RecordSpread final {
 
   /// How many records were written to a worker, its pipe at least. Any time.
   std::uint64_t given(std::size_t worker) const;
-  /// Of each worker: it is busy while its pipe takes no more of what waits for it. Any time.
+  /// Of each worker: it is busy while it has not taken what it was given. Any time.
   std::vector<WorkerDurations> times() const;
   /// How long the stream was, as far as it was read. Any time.
   std::uint64_t bytes() const;
