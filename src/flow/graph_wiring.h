@@ -4,7 +4,7 @@
 //
 // A stage that no link leads to reads the flow's stdin if it is the only one, or says so; else nobody does. The output of
 // a stage that no link leaves is the flow's: what one such stage writes goes there as it is, the records of several are
-// merged.
+// merged. Into a stage of workers each link is a stream of its own: the stage merges them, and grants each its credit.
 // Invariants: each link is plain, or in one junction; the junctions have no input and no output in common.
 // Threading: pure functions.
 #include <cstddef>

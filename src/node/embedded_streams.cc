@@ -28,7 +28,8 @@ struct Relay {
 
 // What leads into a stage of jobs, and out of it.
 struct JobEnds {
-  RecordStreams::End from, into;
+  std::vector<RecordStreams::End> from;  // of each link into it
+  RecordStreams::End into;
   std::optional<exec::ProgramIndex> reader;  // whose input it writes
 };
 
@@ -192,13 +193,13 @@ struct EmbeddedStreams::Impl {
       auto reader = is_one_program(to) ? std::optional(first_program[to]) : std::nullopt;
       if (auto led = lead_out_of(from, {.stream = std::move(write_end)}, reader); !led) return led;
     }
-    if (read_end) return lead_into(to, {.stream = std::move(read_end)});
+    if (read_end) return lead_into(to, {.stream = std::move(read_end), .writer = from});
     return {};
   }
 
   std::expected<void, int> lead_into(std::size_t stage, RecordStreams::End from) {
     if (moves_records_itself(stage)) {
-      job_ends[stage].from = std::move(from);
+      job_ends[stage].from.push_back(std::move(from));
       return {};
     }
     auto sinks = make_inputs(stage);

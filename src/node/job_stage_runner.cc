@@ -52,11 +52,22 @@ bool JobStageRunner::step() {
   return moved;
 }
 
-bool JobStageRunner::reads() const { return !frame_.ending() && !told_end_ && work_.wants_input(); }
+bool JobStageRunner::reads(LinkNumber link) const {
+  return !frame_.ending() && !told_end_[link] && work_.wants_input(link);
+}
 
+// Links take turns to be the first: a rate is for all of them.
 bool JobStageRunner::read() {
-  if (!reads()) return false;
-  RecordTap& tap = frame_.tap();
+  bool moved = false;
+  const auto links = static_cast<LinkNumber>(frame_.taps().size());
+  for (LinkNumber i = 0; i < links && !frame_.ended(); ++i) moved = read((first_ + i) % links) || moved;
+  first_ = (first_ + 1) % links;
+  return moved;
+}
+
+bool JobStageRunner::read(LinkNumber link) {
+  if (!reads(link)) return false;
+  RecordTap& tap = frame_.taps()[link];
   switch (tap.read()) {
     case RecordTap::Status::failed:
       frame_.breaks(125, tap.why());
@@ -64,12 +75,13 @@ bool JobStageRunner::read() {
     case RecordTap::Status::nothing:
       return false;
     case RecordTap::Status::ended:
-      work_.on_source_end();
-      return told_end_ = true;
+      work_.on_source_end(link);
+      told_end_[link] = true;
+      return true;
     case RecordTap::Status::moved:
       break;
   }
-  return tap.records().empty() || work_.take(tap.records());  // it may have read a part of one
+  return tap.records().empty() || work_.take(link, tap.records());  // it may have read a part of one
 }
 
 bool JobStageRunner::bury() {
@@ -116,7 +128,7 @@ void JobStageRunner::judge() {
 void JobStageRunner::see_to_reader() {
   if (!frame_.reader_gone() || std::exchange(told_reader_gone_, true)) return;
   work_.stop();
-  frame_.tap().close();
+  frame_.close_taps();
   work_.on_reader_gone();
 }
 
@@ -124,9 +136,7 @@ void JobStageRunner::see_to_reader() {
 
 // For something to happen, or only looks whether it has. False: told to stop.
 bool JobStageRunner::wait(int stop, int wake, bool blocks) {
-  RecordTap& tap = frame_.tap();
-  bool waits_for_input = reads() && !tap.has_records();
-  bool in_background = waits_for_input && tap.in_background();
+  bool in_background = false;
   short output_events = work_.output_waits() ? POLLOUT : 0;  // without events: only that nobody reads any more
   polled_.clear();
   polled_.push_back({.fd = stop, .events = POLLIN, .revents = 0});
@@ -134,7 +144,12 @@ bool JobStageRunner::wait(int stop, int wake, bool blocks) {
   polled_.push_back({.fd = frame_.jobs().descriptor(), .events = frame_.jobs().events(), .revents = 0});
   polled_.push_back(
       {.fd = frame_.reader_gone() ? -1 : work_.output_descriptor(), .events = output_events, .revents = 0});
-  polled_.push_back({.fd = waits_for_input && !in_background ? tap.descriptor() : -1, .events = POLLIN, .revents = 0});
+  for (LinkNumber link = 0; link < told_end_.size(); ++link) {
+    const RecordTap& tap = frame_.taps()[link];
+    if (!reads(link) || tap.has_records()) continue;
+    if (!tap.in_background()) polled_.push_back({.fd = tap.descriptor(), .events = POLLIN, .revents = 0});
+    in_background = in_background || tap.in_background();
+  }
   const std::size_t ours = polled_.size();
   work_.add_waits(polled_);
   ::poll(polled_.data(), polled_.size(), blocks ? timeout_ms(in_background) : 0);

@@ -73,9 +73,13 @@ class WorkerStageWork final : public JobStageWork {
 
   // --- input ------------------------------------------------------------------------------------------------------
 
-  bool wants_input() const override { return work_.wants_input(); }
-  bool take(RecordBatch& records) override { return frame_.hand_over(records, work_); }
-  void on_source_end() override { work_.on_source_end(); }
+  bool wants_input(LinkNumber link) const override { return work_.wants_input(link); }
+  bool take(LinkNumber link, RecordBatch& records) override {
+    return frame_.hand_over(link, records, [&](RecordBatch batch, Worker lane) {
+      work_.on_batch(std::move(batch), {.lane = lane, .link = link});
+    });
+  }
+  void on_source_end(LinkNumber link) override { work_.on_source_end(link); }
 
   bool drive() override {
     bool moved = false;
@@ -171,7 +175,7 @@ class WorkerStageWork final : public JobStageWork {
   std::optional<TimePoint> deadline() override {
     std::optional<TimePoint> due = work_.poll_deadline();
     auto consider = [&](TimePoint point) { due = due ? std::min(*due, point) : point; };
-    if (auto rated = work_.wants_input() ? frame_.rate_due() : std::nullopt) consider(*rated);
+    if (auto rated = frame_.rate_due(); rated && wants_any_input()) consider(*rated);
     for (const Seat& seat : seats_) {
       if (seat.status && hears() && seat.error.passed_on()) consider(seat.ended + kOutputLinger);
       if (seat.kill_due && seat.job != 0 && !seat.status) consider(*seat.kill_due);
@@ -208,6 +212,12 @@ class WorkerStageWork final : public JobStageWork {
 
  private:
   using Worker = WorkerWork::Worker;
+
+  bool wants_any_input() const {
+    for (LinkNumber link = 0; link < options_.work.links; ++link)
+      if (work_.wants_input(link)) return true;
+    return false;
+  }
 
   // --- workers ----------------------------------------------------------------------------------------------------
 
@@ -351,7 +361,7 @@ class WorkerStageWork final : public JobStageWork {
 
   WorkerWork::Outcome welcome(Worker worker, const link::WorkerHello& hello) {
     if (auto said = work_.on_hello(worker, hello); !said) return said;
-    if (hello.source) frame_.tap().close();
+    if (hello.source) frame_.close_taps();
     link::append_worker_welcome(seats_[worker].connection.outgoing(), {.concurrency = options_.work.concurrency,
                                                                        .worker = worker + 1,
                                                                        .record_max = frame_.options().cut.record_max,

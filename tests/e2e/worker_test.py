@@ -112,6 +112,104 @@ def test_the_example_in_parallel_writes_every_user_once_too(users, language):
     users.assert_clean()
 
 
+@pytest.mark.parametrize("language", ["cpp", "node", "python"])
+def test_one_look_up_of_the_example_may_be_far_behind_the_other(users, language):
+    name = f"{language}-parallel.flow.yaml"
+    text = (users.folder / name).read_text()
+    slower = text.replace("lookup facebook,", "lookup facebook, env: { LOOKUP_SECONDS: '0.02' },").replace(
+        "lookup.js facebook,", "lookup.js facebook, env: { LOOKUP_SECONDS: '0.02' },").replace(
+        "lookup.py facebook,", "lookup.py facebook, env: { LOOKUP_SECONDS: '0.02' },")
+    assert slower != text
+    (users.folder / name).write_text(slower)
+    result = users.run_sluice("run", name, deadline=90)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert_every_user_is_there_once(users)
+    users.assert_clean()
+
+
+# --- several links into a stage ------------------------------------------------------------------------------------
+
+JOIN_BRANCHES = """
+waiting = {}
+worker = Worker(concurrency=1)
+
+@worker.on_data
+def join(record, item):
+    other = waiting.pop(record, None)
+    if other is None:
+        waiting[record] = item
+        return
+    item.write(record)
+    item.done()
+    other.done()
+
+sys.exit(worker.run())
+"""
+QUICK_BRANCH = """
+worker = Worker()
+seen = 0
+
+@worker.on_data
+def pass_on(record, item):
+    global seen
+    seen += 1
+    if seen == 1000:
+        open("far", "w").close()
+    item.write(record)
+    item.done()
+
+sys.exit(worker.run())
+"""
+SLOW_BRANCH = """
+import os, time
+worker = Worker()
+
+@worker.on_data
+def pass_on(record, item):
+    while not os.path.exists("far"):
+        time.sleep(0.01)
+    item.write(record)
+    item.done()
+
+sys.exit(worker.run())
+"""
+
+
+def write_join(household, merger, *links):
+    for name, text in (("join", JOIN_BRANCHES), ("quick", QUICK_BRANCH), ("slow", SLOW_BRANCH)):
+        write_worker(household.folder / name, text)
+    (household.folder / "a.flow.yaml").write_text(
+        f"stages:\n  tap: {{ run: seq 3000 }}\n  quick: {{ worker: ./quick }}\n  slow: {{ worker: ./slow }}\n"
+        f"  merger: {{ worker: ./join, {merger} }}\nlinks: [ {', '.join(links)} ]\n")
+    return "a.flow.yaml"
+
+
+@pytest.mark.parametrize("keys", ["", ", ordered: true", ", workers: 3, by: '1'"], ids=["plain", "ordered", "by"])
+@pytest.mark.parametrize("branches", [("quick", "slow"), ("slow", "quick")], ids=["quick-first", "slow-first"])
+def test_a_branch_that_stands_does_not_fill_a_merger_with_the_records_of_the_other(household, branches, keys):
+    """It works on ten records, and one branch is a thousand ahead before the other begins."""
+    flow = write_join(household, "concurrency: 10" + keys, *(f"tap -> {branch} -> merger" for branch in branches))
+    result = household.run_sluice("run", "--json", flow)
+    assert result.returncode == 0, result.stderr
+    assert sorted(result.stdout.splitlines(), key=int) == [b"%d" % number for number in range(1, 3001)]
+    links = {(link["from"], link["to"]): link["records"] for link in result.summary["links"]}
+    assert links["quick", "merger"] == links["slow", "merger"] == 3000
+    household.assert_clean()
+
+
+def test_a_merger_that_is_killed_gets_both_halves_again(household):
+    flow = write_join(household, "concurrency: 10, restart: on-failure", "tap -> quick -> merger", "tap -> slow -> merger")
+    write_worker(household.folder / "slow", SLOW_BRANCH.replace("far", "go"))
+    process = household.start_sluice("run", flow)
+    wait_until(lambda: (household.folder / "far").exists(), "one branch is not ahead")
+    os.kill(workers_of(process, "join")[0], signal.SIGKILL)
+    (household.folder / "go").touch()
+    result = household.finish(process)
+    assert result.returncode == 0, result.stderr
+    assert sorted(result.stdout.splitlines(), key=int) == [b"%d" % number for number in range(1, 3001)]
+    household.assert_clean()
+
+
 # --- records ------------------------------------------------------------------------------------------------------
 
 
