@@ -88,12 +88,16 @@ WorkerWork::Outcome WorkerWork::on_credit(Worker worker, const link::WorkerCredi
 WorkerWork::Outcome WorkerWork::on_done(Worker worker, const link::WorkerRange& range, TimePoint now) {
   Seat& seat = seats_[worker];
   if (!speaks(seat)) return Refusal("it said that records are done before it said hello");
+  std::vector<std::uint64_t> held;
+  for (LinkNumber link = 0; links_.size() > 1 && link < links_.size(); ++link) held.push_back(seat.hand.count(link));
   if (!seat.hand.settle(range.first, range.count))
     return Refusal(range.count == 1 ? fmt::format("it said that record {} is done, which it does not have", range.first)
                                     : fmt::format("it said that the records {} to {} are done, which it does not have",
                                                   range.first, range.first + range.count - 1));
   if (!failures_.empty())
     failures_.erase(failures_.lower_bound(range.first), failures_.lower_bound(range.first + range.count));
+  for (LinkNumber link = 0; link < held.size(); ++link)
+    if (seat.hand.count(link) < held[link]) note_settled(seat, link);
   on_settled(seat, range.count, now);
   return {};
 }
@@ -212,8 +216,30 @@ bool WorkerWork::wants_start(const Seat& seat, const Lane& lane) const {
   return seat.state == State::none && (seat.fresh || !source_ended() || !lane.empty());
 }
 
+void WorkerWork::note_settled(Seat& seat, LinkNumber link) {
+  seat.settled_of.resize(links_.size());
+  seat.settled_of[link] = true;
+}
+
+void WorkerWork::count_together(Seat& seat) {
+  auto links = std::ranges::count(seat.settled_of, true);
+  if (links > 0) ++(links > 1 ? joined_ : alone_);
+  seat.settled_of.clear();
+}
+
+bool WorkerWork::is_full(LinkNumber link) const {
+  auto may_take = [&](const Seat& seat) { return seat.state == State::open && room_for(seat, link) > 0; };
+  return links_[link].waiting > 0 && std::ranges::none_of(seats_, may_take);
+}
+
+bool WorkerWork::is_steady() const {
+  auto steady = [](const Seat& seat) { return seat.state == State::open || seat.state == State::retired; };
+  return resting_.empty() && dead_.empty() && burying_ == 0 && std::ranges::all_of(seats_, steady);
+}
+
 WorkerWork::Action WorkerWork::poll(Worker worker, RecordId limit, TimePoint now) {
   Seat& seat = seats_[worker];
+  count_together(seat);
   if (seat.kill) {
     seat.kill = false;
     return {.kind = Action::Kind::kill};

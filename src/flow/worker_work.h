@@ -165,6 +165,12 @@ class WorkerWork final {
   std::uint64_t waiting(LinkNumber link) const { return links_[link].waiting; }
   /// Of one link: records that workers have in hand.
   std::uint64_t in_hand_of(LinkNumber link) const;
+  /// Records of that link wait for a worker, and none has room for one.
+  bool is_full(LinkNumber link) const;
+  /// Nothing will be done again, started or ended by itself.
+  bool is_steady() const;
+  /// Its workers have settled records of several links together, and hardly ever those of one link alone.
+  bool joins() const { return joined_ > 0 && kJoinedForEachAlone * alone_ <= joined_; }
   /// Records that could be given to workers now.
   std::uint64_t credit() const;
 
@@ -194,10 +200,11 @@ class WorkerWork final {
     bool leaves = false;   // it has asked for the end
     bool finished = false;
     bool told_end = false;
-    bool kill = false;      // it is doomed, and that is still to be done
-    bool alone = false;     // it was given one suspect, and nothing else
-    bool careful = false;   // it was given suspects, and nothing else
-    bool draining = false;  // it is given nothing, so that it can be given suspects
+    bool kill = false;             // it is doomed, and that is still to be done
+    bool alone = false;            // it was given one suspect, and nothing else
+    bool careful = false;          // it was given suspects, and nothing else
+    bool draining = false;         // it is given nothing, so that it can be given suspects
+    std::vector<bool> settled_of;  // by link, if there are several: since poll() was asked last
     std::string doomed_for;
     TimePoint hello_due{};
     WorkerHand hand;
@@ -251,6 +258,8 @@ class WorkerWork final {
   std::uint64_t room_for(const Seat& seat, LinkNumber link) const;
   std::uint64_t share_of(const Seat& seat, const Lane& lane, LinkNumber link) const;
   std::optional<Portion> next_portion(const Seat& seat, const Lane& lane, link::RecordId limit) const;
+  void note_settled(Seat& seat, LinkNumber link);
+  void count_together(Seat& seat);
   void put_waiting(link::RecordBatch batch, RecordOrigin origin);
   void count_waiting(const link::RecordBatch& batch, LinkNumber link);
   bool somebody_makes_room(const Lane& lane) const;
@@ -266,6 +275,8 @@ class WorkerWork final {
   std::vector<Lane> lanes_;
   std::vector<Seat> seats_;
   std::vector<Link> links_;
+  static constexpr std::uint64_t kJoinedForEachAlone = 16;
+  std::uint64_t joined_ = 0, alone_ = 0;  // how often records of several links were settled together, or of one
   std::multimap<TimePoint, Resting> resting_;
   std::map<link::RecordId, std::uint32_t> failures_;  // of records that failed and are not settled
   std::deque<Dead> dead_;

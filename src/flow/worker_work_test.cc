@@ -316,6 +316,39 @@ TEST_F(WorkerWorkTest, WhatComesBackFromALostWorkerIsStillOfItsLink) {
   EXPECT_THAT(given(0), ElementsAre(2, 3, 11, 12));
 }
 
+TEST_F(WorkerWorkTest, OneThatSettlesRecordsOfSeveralLinksTogetherJoinsThem) {
+  with({.links = 2});
+  start(0, 4);
+  work_->on_batch(lines(1, 100), {.link = 0});
+  work_->on_batch(lines(101, 2), {.link = 1});
+  EXPECT_THAT(given(0), ElementsAre(1, 2, 101, 102));
+  EXPECT_FALSE(work_->joins());
+  EXPECT_TRUE(done(0, 1));
+  EXPECT_TRUE(done(0, 101));
+  EXPECT_THAT(given(0), ElementsAre(3));
+  EXPECT_TRUE(work_->joins());
+  EXPECT_TRUE(work_->is_full(0)) << "two of it are held, and 97 wait";
+  EXPECT_FALSE(work_->is_full(1)) << "nothing of it waits";
+  EXPECT_TRUE(work_->is_steady());
+  EXPECT_TRUE(done(0, 102));
+  EXPECT_THAT(given(0), IsEmpty());
+  EXPECT_FALSE(work_->joins()) << "it has settled one alone";
+}
+
+TEST_F(WorkerWorkTest, AStageThatWillDoSomethingByItselfIsNotSteady) {
+  with({.links = 2, .retries = 1});
+  EXPECT_FALSE(work_->is_steady()) << "its worker is to be started";
+  start(0, 4);
+  EXPECT_TRUE(work_->is_steady());
+  work_->on_batch(lines(1, 1), {.link = 0});
+  EXPECT_THAT(given(0), ElementsAre(1));
+  EXPECT_TRUE(fail(0, 1));
+  EXPECT_FALSE(work_->is_steady()) << "a record rests";
+  rest();
+  EXPECT_THAT(given(0), ElementsAre(1));
+  EXPECT_TRUE(work_->is_steady());
+}
+
 TEST_F(WorkerWorkTest, WithSeveralLinksNoneIsSuspectedAndWhatWasWithTooManyIsCondemned) {
   with({.links = 2, .buries = true, .restart = Restart::on_failure});
   work_->on_batch(lines(1, 1), {.link = 0});

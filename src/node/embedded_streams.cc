@@ -119,7 +119,8 @@ struct EmbeddedStreams::Impl {
     return {};
   }
 
-  std::expected<void, int> connect_junction(const flow::Junction& junction) {
+  std::expected<void, int> connect_junction(std::size_t number) {
+    const flow::Junction& junction = plan.wiring.junctions[number];
     std::vector<std::vector<UniqueFd>> from;
     for (const flow::Junction::Input& input : junction.inputs) {
       auto sources = input.of_errors ? make_sources(input.stage, errors) : lead_to_junction(input.stage);
@@ -127,7 +128,10 @@ struct EmbeddedStreams::Impl {
       from.push_back(*std::move(sources));
     }
     std::vector<JunctionStreams::Output> into;
-    for (const flow::Junction::Output& output : junction.outputs) {
+    for (std::size_t i = 0; i < junction.outputs.size(); ++i) {
+      const flow::Junction::Output& output = junction.outputs[i];
+      if (output.stage)
+        link_sources[*output.stage].push_back({.writer = std::nullopt, .junction = number, .output = i});
       auto sink = output.stage ? lead_from_junction(*output.stage) : flow_output();
       if (!sink) return std::unexpected(sink.error());
       into.push_back(*std::move(sink));
@@ -174,6 +178,7 @@ struct EmbeddedStreams::Impl {
 
   // Where neither side is one program, a pipe of ours lies between the two streams of records.
   std::expected<void, int> connect_records(std::size_t from, std::size_t to) {
+    link_sources[to].push_back({.writer = from});
     UniqueFd read_end, write_end;
     if (is_one_program(from)) {
       auto sources = make_sources(from, outputs);
@@ -363,6 +368,7 @@ struct EmbeddedStreams::Impl {
   Ends outputs, errors;
   std::vector<Relay> relays;
   std::map<std::size_t, JobEnds> job_ends;  // by stage, until they are added
+  LinkSources link_sources;
   bool watches_inputs = false;
   std::vector<std::pair<std::size_t, link::PipeObserver>> observers;  // of pipes from junctions, by their reader
   std::deque<StreamEvent> events;
@@ -390,8 +396,8 @@ std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vec
   impl_->outputs_given = impl_->around.output && impl_->is_one_program(impl_->plan.stages.size() - 1);
   for (const flow::PlannedLink& link : impl_->plan.links)
     if (auto connected = impl_->connect_link(link); !connected) return std::unexpected(connected.error());
-  for (const flow::Junction& junction : impl_->plan.wiring.junctions)
-    if (auto connected = impl_->connect_junction(junction); !connected) return std::unexpected(connected.error());
+  for (std::size_t i = 0; i < impl_->plan.wiring.junctions.size(); ++i)
+    if (auto connected = impl_->connect_junction(i); !connected) return std::unexpected(connected.error());
   if (auto connected = impl_->connect_ends(); !connected) return std::unexpected(connected.error());
   std::vector<exec::Program> programs;
   for (const ProgramSeat& seat : impl_->seats) {
@@ -460,6 +466,11 @@ void EmbeddedStreams::add_waits_for_records(std::vector<pollfd>& polled) const {
 }
 
 std::map<std::size_t, JobStageCounts> EmbeddedStreams::stage_counts() const { return impl_->records.stage_counts(); }
+
+std::vector<flow::StallParty> EmbeddedStreams::stall_parties() const {
+  return node::stall_parties(impl_->plan, impl_->link_sources,
+                             {.stages = impl_->records.stage_counts(), .junctions = impl_->junctions.standing()});
+}
 
 void EmbeddedStreams::count(flow::FlowSummary& summary, bool exact) const {
   for (const Relay& each : impl_->relays) summary.stages[each.stage].output_bytes = each.relay.moved().value;

@@ -59,6 +59,7 @@ struct JobStageCounts {
     std::uint64_t records_given = 0;
     std::uint64_t records_written = 0;
     std::uint64_t in_flight = 0;  // records that it was given, and that are not settled
+    link::WorkerState state = link::WorkerState::idle;
     link::WorkerDurations times;  // since the stage has begun
     bool lost = false;            // with what it had been given
   };
@@ -66,6 +67,11 @@ struct JobStageCounts {
   struct Link {
     std::uint64_t bytes = 0;
     std::uint64_t records_read = 0;
+    bool ended = false;
+    // Of a stage of workers:
+    std::uint64_t waiting = 0;
+    std::uint64_t in_flight = 0;
+    bool full = false;  // records of it wait, and no worker has room for one
   };
   std::vector<Worker> workers;
   std::vector<Link> links;
@@ -82,6 +88,9 @@ struct JobStageCounts {
   std::uint64_t skipped = 0;          // that an earlier run had done
   std::uint64_t cpu_us = 0;
   std::uint64_t peak_memory_bytes = 0;
+  bool output_waits = false;  // for its reader
+  bool steady = false;        // it does nothing but when it hears something
+  bool joins = false;         // its workers join records of several links, and now only wait for more of them
 };
 
 class JobStage {

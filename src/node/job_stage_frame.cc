@@ -101,7 +101,9 @@ void JobStageFrame::publish(const StateOf& state_of) {
   }
   std::lock_guard lock(published_mutex_);
   published_ = counts_;
-  times_.enter([&](std::size_t worker) { return state_of(static_cast<std::uint32_t>(worker)); });
+  times_.enter([&](std::size_t worker) {
+    return published_.workers[worker].state = state_of(static_cast<std::uint32_t>(worker));
+  });
 }
 
 JobStageCounts JobStageFrame::published() const {

@@ -48,7 +48,10 @@ bool JobStageRunner::step() {
   if (!frame_.ended()) moved = work_.pass_on() || moved;
   see_to_reader();
   if (!frame_.ended()) moved = bury() || moved;
-  if (!frame_.ended()) judge();
+  if (frame_.ended()) return moved;
+  due_ = moved ? std::nullopt : work_.deadline();
+  frame_.counts().steady = !moved && !due_;
+  judge();
   return moved;
 }
 
@@ -76,7 +79,7 @@ bool JobStageRunner::read(LinkNumber link) {
       return false;
     case RecordTap::Status::ended:
       work_.on_source_end(link);
-      told_end_[link] = true;
+      told_end_[link] = frame_.counts().links[link].ended = true;
       return true;
     case RecordTap::Status::moved:
       break;
@@ -107,6 +110,7 @@ bool JobStageRunner::bury() {
 }
 
 void JobStageRunner::publish() {
+  frame_.counts().output_waits = work_.output_waits();
   work_.count();
   frame_.publish([this](std::uint32_t worker) { return work_.state_of(worker); });
 }
@@ -184,10 +188,9 @@ void JobStageRunner::hear_jobs() {
 }
 
 int JobStageRunner::timeout_ms(bool in_background) {
-  std::optional<TimePoint> due = work_.deadline();
-  if (in_background) due = std::min(due.value_or(TimePoint::max()), frame_.now() + kBackgroundWait);
-  if (!due) return -1;
-  auto left = std::chrono::ceil<std::chrono::milliseconds>(*due - Clock::now()).count();
+  if (in_background) due_ = std::min(due_.value_or(TimePoint::max()), frame_.now() + kBackgroundWait);
+  if (!due_) return -1;
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(*due_ - Clock::now()).count();
   return static_cast<int>(std::clamp<decltype(left)>(left, 0, 60'000));
 }
 

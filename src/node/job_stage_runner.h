@@ -2,6 +2,7 @@
 // Runs a stage of jobs: reads its records, asks its work to go on, waits when nothing moves, and says how it has ended.
 // Threading: run() is the thread of the stage.
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "node/job_stage_frame.h"
@@ -35,8 +36,9 @@ class JobStageRunner final {
   JobStageFrame& frame_;
   JobStageWork& work_;
   std::vector<pollfd> polled_;
-  std::vector<bool> told_end_;  // by link
-  LinkNumber first_ = 0;        // to be read
+  std::optional<TimePoint> due_;  // when to look again although nothing has happened
+  std::vector<bool> told_end_;    // by link
+  LinkNumber first_ = 0;          // to be read
   bool told_reader_gone_ = false;
 };
 

@@ -201,6 +201,7 @@ class WorkerStageWork final : public JobStageWork {
     counts.retried = work_.retried();
     counts.credit = work_.credit();
     for (Worker worker = 0; worker < seats_.size(); ++worker) counts.workers[worker].in_flight = work_.in_hand(worker);
+    if (options_.work.links > 1) count_links(counts);
   }
 
   link::WorkerState state_of(std::uint32_t worker) const override {
@@ -212,6 +213,15 @@ class WorkerStageWork final : public JobStageWork {
 
  private:
   using Worker = WorkerWork::Worker;
+
+  void count_links(JobStageCounts& counts) const {
+    for (LinkNumber link = 0; link < options_.work.links; ++link) {
+      counts.links[link].waiting = work_.waiting(link);
+      counts.links[link].in_flight = work_.in_hand_of(link);
+      counts.links[link].full = work_.is_full(link);
+    }
+    counts.joins = work_.joins() && work_.is_steady();
+  }
 
   bool wants_any_input() const {
     for (LinkNumber link = 0; link < options_.work.links; ++link)
