@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "flow/graph.h"
 #include "flow/plan.h"
@@ -27,6 +28,9 @@ std::optional<std::uint32_t> records_ahead_max(const Plan& plan, std::size_t sta
 std::string describe_links(const Plan& plan);
 
 /// "; where links merge, ...": what the links of a graph take from the promise of its stages; empty: nothing.
-std::string describe_exceptions(const Plan& plan);
+std::string describe_exceptions(const FlowGraph& graph);
+
+/// By link of the graph, "copied", "merged", "drop": what its records meet with there.
+std::vector<std::vector<std::string>> rules_of_links(const FlowGraph& graph);
 
 }  // namespace sluice::flow

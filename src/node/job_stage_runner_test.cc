@@ -35,6 +35,7 @@ class FakeWork final : public JobStageWork {
     lanes.push_back(lane);
     ids.push_back(batch.first());
   }
+  void set_workers(std::uint32_t) override {}
   void on_source_end(LinkNumber) override { ++ended_links_; }
   bool drive() override {
     if (keeps) return false;

@@ -93,6 +93,10 @@ class MapStageWork final : public JobStageWork {
                             [this](RecordBatch batch, Worker lane) { work_.on_batch(std::move(batch), lane); });
   }
   void on_source_end(LinkNumber) override { work_.on_source_end(); }
+  void set_workers(std::uint32_t workers) override {
+    work_.set_workers(workers);
+    if (workers > seats_.size()) seats_.resize(workers);
+  }
 
   bool drive() override {
     bool moved = false;

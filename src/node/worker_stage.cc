@@ -80,6 +80,10 @@ class WorkerStageWork final : public JobStageWork {
     });
   }
   void on_source_end(LinkNumber link) override { work_.on_source_end(link); }
+  void set_workers(std::uint32_t workers) override {
+    work_.set_workers(workers);
+    if (workers > seats_.size()) seats_.resize(workers);
+  }
 
   bool drive() override {
     bool moved = false;
