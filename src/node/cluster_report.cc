@@ -62,7 +62,11 @@ flow::WorkerSummary& worker_of(flow::StageSummary& stage, const v1::StageStatus&
 
 // The whole of @all: what its workers did is added, and the largest is the largest of all.
 void add(flow::StageSummary& stage, const v1::Exited& exited) {
-  for (std::size_t i = 0; i < std::min<std::size_t>(stage.workers.size(), exited.workers_size()); ++i) {
+  std::size_t workers = std::min(static_cast<std::size_t>(exited.workers_size()), kWorkersMax);
+  if (!stage.workers.empty())
+    for (std::size_t i = stage.workers.size(); i < workers; ++i)
+      stage.workers.push_back({.number = static_cast<std::uint32_t>(i + 1)});
+  for (std::size_t i = 0; i < std::min(stage.workers.size(), workers); ++i) {
     stage.workers[i].records_given = exited.workers(static_cast<int>(i)).given();
     stage.workers[i].records_written = exited.workers(static_cast<int>(i)).written();
   }

@@ -117,6 +117,7 @@ class EachRunner final {
   }
 
   void stop_starting() { stopped_ = true; }
+  void set_workers(std::uint32_t workers) { wanted_workers_ = workers; }
 
   JobStageCounts counts() {
     std::lock_guard lock(counts_mutex_);
@@ -127,12 +128,22 @@ class EachRunner final {
   // True: something was moved.
   bool step() {
     if (stopped_) work_.stop();
+    change_workers();
     bool moved = read();
     if (!end_) moved = start_jobs() || moved;
     if (!end_) moved = pass_on() || moved;
     if (!end_) moved = bury() || moved;
     if (!end_) judge();
     return moved;
+  }
+
+  void change_workers() {
+    std::uint32_t workers = wanted_workers_.exchange(0);
+    if (workers == 0) return;
+    work_.set_workers(workers);
+    count([&](JobStageCounts& counts) {
+      if (workers > counts.workers.size()) counts.workers.resize(workers);
+    });
   }
 
   template <class Change>
@@ -210,10 +221,7 @@ class EachRunner final {
 
   void start_job(const EachWork::Start& start, TimePoint now) {
     const Batch& batch = batches_.at(start.batch);
-    Job job{.batch = start.batch,
-            .worker = start.worker % options_.work.workers,
-            .started_s = seconds_since_1970(),
-            .started = now};
+    Job job{.batch = start.batch, .worker = start.worker, .started_s = seconds_since_1970(), .started = now};
     if (options_.command.takes_argument()) {
       auto arguments = options_.command.arguments_for(without_framing(batch.bytes, tap_.framing()));
       if (!arguments) return work_.on_ended(start.batch, refused(arguments.error()), now);
@@ -553,6 +561,7 @@ class EachRunner final {
   std::unique_ptr<char[]> buffer_ = std::make_unique_for_overwrite<char[]>(kReadSize);
   std::vector<pollfd> polled_;
   std::atomic<bool> stopped_ = false;
+  std::atomic<std::uint32_t> wanted_workers_ = 0;  // 0: as many as there are
   bool reader_gone_ = false;
   bool told_end_ = false;
   exec::ProcessStatus worst_ = exec::ProcessStatus::exited(0);

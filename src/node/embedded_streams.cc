@@ -466,6 +466,10 @@ void EmbeddedStreams::stop() {
   impl_->junctions.stop();
 }
 
+std::expected<std::uint32_t, std::string> EmbeddedStreams::set_workers(std::size_t stage, std::uint32_t workers) {
+  return impl_->records.set_workers(stage, workers);
+}
+
 void EmbeddedStreams::stop_jobs() { impl_->records.stop_jobs(); }
 
 std::optional<exec::ProcessStatus> EmbeddedStreams::status_of(std::size_t stage) const {

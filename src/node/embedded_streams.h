@@ -96,6 +96,8 @@ class EmbeddedStreams final {
   /// The program that reads what comes from there as it is.
   std::optional<exec::ProgramIndex> reader_of(std::size_t elsewhere) const;
   void add_waits(std::vector<pollfd>& polled) const;
+  /// As RecordStreams has it.
+  std::expected<std::uint32_t, std::string> set_workers(std::size_t stage, std::uint32_t workers);
   /// The flow ends: no job is started any more.
   void stop_jobs();
   /// Every thread ends at once; what was under way is lost.

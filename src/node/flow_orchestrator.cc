@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <map>
@@ -45,8 +46,14 @@ struct StopRequest {
   std::optional<std::uint64_t> grace_ms;
   std::string reason;
 };
+struct Scaling {
+  std::size_t stage = 0;
+  std::uint32_t workers = 0;
+  std::optional<v1::WorkersSet> answer;
+};
 struct LetGo {};
-using Event = std::variant<PartEvent, PartLost, Input, ClientLost, NodeLost, StopRequest, LetGo>;
+using Event =
+    std::variant<PartEvent, PartLost, Input, ClientLost, NodeLost, StopRequest, std::shared_ptr<Scaling>, LetGo>;
 
 // After the grace. A client that is stopped (Ctrl-Z), or that nobody reads, must not keep a node from ending.
 constexpr std::chrono::seconds kClientTime{5};
@@ -95,6 +102,8 @@ struct FlowOrchestrator::Impl final : HostListener {
   std::vector<PartState> parts;
   std::map<StageOfPart, int> pids;
   std::map<StageOfPart, int> wait_statuses;
+  std::map<std::uint64_t, std::shared_ptr<Scaling>> scalings;  // whose answer is awaited
+  std::uint64_t last_scaling = 0;
   std::map<std::size_t, link::LineMarker> error_lines;  // of the parts of @all
   std::optional<flow::DistributedRun> machine;
   bool client_gone = false;
@@ -280,6 +289,71 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (client != nullptr && !client_due) client_due = Clock::now() + grace + kClientTime;
     machine->on_signal(SIGTERM, flow::SignalSource::process, false, Clock::now());
   }
+  // --- another number of workers ------------------------------------------------------------------------------------
+
+  std::optional<std::size_t> stage_named(const std::string& name) const {
+    std::vector<std::string> names = layout.stage_names();
+    auto named = std::ranges::find(names, name);
+    if (named != names.end() && !name.empty()) return static_cast<std::size_t>(named - names.begin());
+    std::size_t number = 0;
+    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+    bool is_number = error == std::errc() && end == name.data() + name.size();
+    if (is_number && number >= 1 && number <= layout.stage_count()) return number - 1;
+    return std::nullopt;
+  }
+
+  Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> scale(std::string name, std::uint32_t workers) {
+    auto stage = stage_named(name);
+    if (!stage)
+      co_return std::unexpected(
+          rpc::Status{rpc::Code::not_found,
+                      fmt::format("the flow has no stage '{}'; its stages are 1 to {}", name, layout.stage_count())});
+    auto scaling = std::make_shared<Scaling>();
+    scaling->stage = *stage;
+    scaling->workers = workers;
+    events.put(scaling);
+    while (!scaling->answer && !ended) co_await changed.wait();
+    if (!scaling->answer) co_return std::unexpected(rpc::Status{rpc::Code::failed_precondition, "the flow has ended"});
+    if (!scaling->answer->problem().empty())
+      co_return std::unexpected(rpc::Status{
+          rpc::Code::failed_precondition,
+          fmt::format("{} can't have {} workers: {}", layout.title_of(*stage), workers, scaling->answer->problem())});
+    v1::ScaleStageResponse response;
+    response.set_index(static_cast<std::uint32_t>(*stage));
+    response.set_before(scaling->answer->before());
+    co_return response;
+  }
+
+  void handle(std::shared_ptr<Scaling>& scaling) {
+    auto has_it = [&](const flow::Part& part) {
+      return std::ranges::find(part.stages, scaling->stage) != part.stages.end();
+    };
+    const std::vector<flow::Part>& all = layout.graph().parts;
+    auto part = std::ranges::find_if(all, has_it);
+    if (!machine->started() || part == all.end() || parts[static_cast<std::size_t>(part - all.begin())].over)
+      return refuse_scaling(*scaling, "it does not run");
+    if (std::find_if(part + 1, all.end(), has_it) != all.end())
+      return refuse_scaling(*scaling, "it has one worker on each node (@all)");
+    v1::HostCommand command;
+    command.mutable_set_workers()->set_stage(static_cast<std::uint32_t>(scaling->stage));
+    command.mutable_set_workers()->set_workers(scaling->workers);
+    command.mutable_set_workers()->set_request(++last_scaling);
+    scalings.emplace(last_scaling, scaling);
+    send(static_cast<std::size_t>(part - all.begin()), command);
+  }
+
+  void refuse_scaling(Scaling& scaling, const std::string& why) {
+    scaling.answer.emplace().set_problem(why);
+    changed.notify();
+  }
+
+  void on_workers_set(v1::WorkersSet answer) {
+    auto scaling = scalings.extract(answer.request());
+    if (scaling.empty()) return;
+    scaling.mapped()->answer = std::move(answer);
+    changed.notify();
+  }
+
   void handle(Input& input) {
     if (input.input.has_signal()) {
       const v1::UserSignal& signal = input.input.signal();
@@ -342,6 +416,8 @@ struct FlowOrchestrator::Impl final : HostListener {
         return note(event.remark().text());
       case v1::HostEvent::kLinkCounts:
         return tell_link_counts(std::move(*event.mutable_link_counts()));
+      case v1::HostEvent::kWorkersSet:
+        return on_workers_set(std::move(*event.mutable_workers_set()));
       case v1::HostEvent::kMoved:
         return on_moved(part, std::move(*event.mutable_moved()));
       case v1::HostEvent::EVENT_NOT_SET:
@@ -546,6 +622,11 @@ void FlowOrchestrator::on_node_lost(const NodeId& node, const std::string& reaso
 }
 void FlowOrchestrator::stop(std::optional<std::uint64_t> grace_ms, const std::string& reason) {
   impl_->events.put(StopRequest{grace_ms, reason});
+}
+
+Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> FlowOrchestrator::scale(std::string stage,
+                                                                                      std::uint32_t workers) {
+  return impl_->scale(std::move(stage), workers);
 }
 
 bool FlowOrchestrator::survives_daemon() const {

@@ -317,6 +317,14 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
   table.add({.name = "sluice.v1.Flows/WaitFlow",
              .roles = {Role::read, Role::run, Role::operate, Role::node, Role::admin},
              .handler = [node](rpc::ServerCall& call) { return wait_for_flow(node, call); }});
+  table.add({.name = "sluice.v1.Flows/ScaleStage",
+             .roles = {Role::run, Role::operate, Role::node, Role::admin},
+             .mutating = true,
+             .object = flow_named_by<v1::ScaleStageRequest>(),
+             .handler = rpc::unary_of<v1::ScaleStageRequest, v1::ScaleStageResponse>(
+                 [node](const rpc::CallInfo& info, v1::ScaleStageRequest request) {
+                   return scale_stage(node, info, std::move(request));
+                 })});
   table.add({.name = "sluice.v1.Flows/StopFlow",
              .roles = {Role::run, Role::operate, Role::node, Role::admin},
              .mutating = true,

@@ -111,6 +111,7 @@ class MapRunner final {
   }
 
   void stop_starting() { stopped_ = true; }
+  void set_workers(std::uint32_t workers) { wanted_workers_ = workers; }
   /// The program has ended.
   // Whoever reads their stderr learns the end of it.
   void close_jobs() {
@@ -128,6 +129,7 @@ class MapRunner final {
   bool step() {
     now_ = Clock::now();
     if (stopped_) work_.stop();
+    change_workers();
     bool moved = read();
     for (Worker worker = 0; worker < seats_.size() && !end_; ++worker) moved = drive(worker) || moved;
     if (!end_) moved = pass_on() || moved;
@@ -137,6 +139,16 @@ class MapRunner final {
   }
 
   using Worker = MapWork::Worker;
+
+  void change_workers() {
+    std::uint32_t workers = wanted_workers_.exchange(0);
+    if (workers == 0) return;
+    work_.set_workers(workers);
+    if (workers > seats_.size()) seats_.resize(workers);
+    count([&](JobStageCounts& counts) {
+      if (workers > counts.workers.size()) counts.workers.resize(workers);
+    });
+  }
 
   template <class Change>
   void count(Change&& change) {
@@ -662,6 +674,7 @@ class MapRunner final {
   TimePoint now_{};
   std::vector<pollfd> polled_;
   std::atomic<bool> stopped_ = false;
+  std::atomic<std::uint32_t> wanted_workers_ = 0;  // 0: as many as there are
   bool reader_gone_ = false;
   bool told_end_ = false;
   exec::ProcessStatus worst_ = exec::ProcessStatus::exited(0);

@@ -378,6 +378,14 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     programs.signal(signal);
   }
 
+  void set_workers(const v1::SetWorkers& wanted) {
+    if (records) return records->set_workers(wanted);
+    v1::HostEvent event;
+    event.mutable_workers_set()->set_request(wanted.request());
+    event.mutable_workers_set()->set_problem("it takes no records, and has one process");
+    emit(std::move(event));
+  }
+
   void detach() {
     detached = true;
     programs.detach();
@@ -450,6 +458,8 @@ void PartHost::on_command(const v1::HostCommand& command) {
       return impl_->detach();
     case v1::HostCommand::kDropLinks:
       return impl_->links->drop(command.drop_links());
+    case v1::HostCommand::kSetWorkers:
+      return impl_->set_workers(command.set_workers());
     case v1::HostCommand::kRedial:
       return impl_->redial(command.redial());
     case v1::HostCommand::kFinish:

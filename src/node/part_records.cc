@@ -236,6 +236,23 @@ void PartRecords::tell_link_counts() {
   owner_.emit(std::move(event));
 }
 
+void PartRecords::set_workers(const v1::SetWorkers& wanted) {
+  v1::HostEvent event;
+  v1::WorkersSet& answer = *event.mutable_workers_set();
+  answer.set_request(wanted.request());
+  auto stage = std::ranges::find(prepare_.stages(), wanted.stage(), &v1::StageText::index);
+  if (stage == prepare_.stages().end() || !started_ || stopped_) {
+    answer.set_problem("it does not run");
+    return owner_.emit(std::move(event));
+  }
+  auto set = streams_.set_workers(static_cast<std::size_t>(stage - prepare_.stages().begin()), wanted.workers());
+  if (set)
+    answer.set_before(*set);
+  else
+    answer.set_problem(set.error());
+  owner_.emit(std::move(event));
+}
+
 void PartRecords::stop_jobs() {
   if (started_ && !stopped_) streams_.stop_jobs();
 }

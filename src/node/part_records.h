@@ -27,7 +27,8 @@
 
 namespace sluice::v1 {
 class Prepare;
-}
+class SetWorkers;
+}  // namespace sluice::v1
 
 namespace sluice::node {
 
@@ -49,6 +50,8 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
 
   /// The programs run: records begin to move, until they are over or `stop` is called.
   void start();
+  /// So many workers for a stage of the part, or why not.
+  void set_workers(const v1::SetWorkers& wanted);
   /// The flow ends: nothing new is started.
   void stop_jobs();
   /// At once. What was under way is lost.

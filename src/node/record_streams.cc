@@ -44,6 +44,7 @@ struct JobStream {
   std::optional<exec::ProgramIndex> reader;  // whose input it is
   std::unique_ptr<JobStage> running;
   std::optional<exec::ProcessStatus> status;
+  std::uint32_t wanted_workers = 0;
   bool over = false, failed = false;
 };
 
@@ -130,6 +131,7 @@ struct RecordStreams::Impl {
   void start_jobs(std::size_t index) {
     JobStream& stream = jobs[index];
     const flow::PlannedStage& planned = plan.stages[stream.stage];
+    stream.wanted_workers = planned.workers;
     auto on_end = [this, index](JobStageEnd end) {
       job_ends.put(index, std::move(end));
       tell();
@@ -274,7 +276,9 @@ struct RecordStreams::Impl {
           stage.workers[i].end = flow::StageEnd{.status = exec::ProcessStatus::ended_by(SIGKILL)};
       return;
     }
-    for (std::size_t i = 0; i < std::min(stage.workers.size(), counts.workers.size()); ++i) {
+    for (std::size_t i = stage.workers.size(); i < counts.workers.size(); ++i)
+      stage.workers.push_back({.number = static_cast<std::uint32_t>(i + 1)});
+    for (std::size_t i = 0; i < counts.workers.size(); ++i) {
       stage.workers[i].records_given = counts.workers[i].records_given;
       stage.workers[i].records_written = counts.workers[i].records_written;
     }
@@ -448,6 +452,21 @@ void RecordStreams::stop() {
     stream.gather.reset();
   }
   impl_->far.clear();
+}
+
+std::expected<std::uint32_t, std::string> RecordStreams::set_workers(std::size_t stage, std::uint32_t workers) {
+  const flow::PlannedStage& planned = impl_->plan.stages[stage];
+  if (planned.workers == 0) return std::unexpected("it takes no records, and has one process");
+  if (!flow::runs_by_job(planned))
+    return std::unexpected(
+        "the workers of a plain @xN begin and end with it; those of @map, of @each and of the library can be more or "
+        "fewer");
+  if (planned.by) return std::unexpected("its keys are divided between the workers that it has (@by)");
+  auto stream = std::ranges::find(impl_->jobs, stage, &JobStream::stage);
+  if (stream == impl_->jobs.end() || !stream->running) return std::unexpected("it has not started yet");
+  if (stream->over) return std::unexpected("it has ended");
+  stream->running->set_workers(workers);
+  return std::exchange(stream->wanted_workers, workers);
 }
 
 void RecordStreams::stop_jobs() {

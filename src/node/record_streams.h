@@ -76,6 +76,9 @@ class RecordStreams final {
   bool output_over(std::size_t stage) const;
   /// Readable when there are notices; -1: there is no stream.
   int descriptor() const;
+  /// So many workers for a stage that runs. Returns how many it was to have until now. Errors: a sentence; it keeps
+  /// those.
+  std::expected<std::uint32_t, std::string> set_workers(std::size_t stage, std::uint32_t workers);
   /// The flow ends: no job is started any more.
   void stop_jobs();
   /// Every thread ends at once; what was under way is lost.

@@ -104,6 +104,7 @@ class WorkerRunner final {
   }
 
   void stop_starting() { stopped_ = true; }
+  void set_workers(std::uint32_t workers) { wanted_workers_ = workers; }
   /// The program has ended.
   void close_jobs() {
     jobs_.close();
@@ -122,12 +123,25 @@ class WorkerRunner final {
   bool step() {
     now_ = Clock::now();
     if (stopped_) work_.stop();
+    change_workers();
     bool moved = read();
     for (Worker worker = 0; worker < seats_.size() && !end_; ++worker) moved = drive(worker) || moved;
     if (!end_) moved = pass_on() || moved;
     if (!end_) moved = bury() || moved;
     if (!end_) judge();
     return moved;
+  }
+
+  void change_workers() {
+    std::uint32_t workers = wanted_workers_.exchange(0);
+    if (workers == 0) return;
+    work_.set_workers(workers);
+    if (workers > seats_.size()) seats_.resize(workers);
+    count([&](JobStageCounts& counts) {
+      if (workers > counts.workers.size()) counts.workers.resize(workers);
+      given_.resize(counts.workers.size());
+      written_.resize(counts.workers.size());
+    });
   }
 
   template <class Change>
@@ -615,6 +629,7 @@ class WorkerRunner final {
   TimePoint now_{};
   std::vector<pollfd> polled_;
   std::atomic<bool> stopped_ = false;
+  std::atomic<std::uint32_t> wanted_workers_ = 0;  // 0: as many as there are
   bool reader_gone_ = false;
   bool told_end_ = false;
   exec::ProcessStatus worst_ = exec::ProcessStatus::exited(0);
