@@ -23,9 +23,7 @@ void EachWork::set_workers(std::uint32_t workers) {
   for (const auto& [batch, place] : running_) free_.erase(place);
 }
 
-bool EachWork::wants_batch() const {
-  return !source_ended_ && !broken_ && !stopped_ && held_.size() < options_.held_max;
-}
+bool EachWork::wants_batch() const { return !source_ended_ && !broken_ && !stopped_ && !full(); }
 
 void EachWork::on_batch(BatchNumber batch, std::optional<Worker> lane) {
   REQUIRE(held_.empty() || held_.rbegin()->first < batch);

@@ -278,6 +278,13 @@ std::uint64_t WorkerWork::room(const Seat& seat) const {
   return full ? 0 : window - seat.hand.count();
 }
 
+std::uint64_t WorkerWork::credit() const {
+  std::uint64_t records = 0;
+  for (const Seat& seat : wanted_seats())
+    if (seat.state == State::open && !seat.careful && !seat.draining) records += room(seat);
+  return records;
+}
+
 // What waits is for all that could take it: a few records must not go to one of many workers. Requires: it has room.
 std::uint64_t WorkerWork::share_of(const Seat& seat, const Lane& lane) const {
   if (options_.lanes) return lane.waiting.count();
@@ -340,6 +347,7 @@ std::optional<WorkerWork::Dead> WorkerWork::poll_dead() {
 void WorkerWork::on_ended(Worker worker, AttemptEnd end, TimePoint now) {
   Seat& seat = seats_[worker];
   REQUIRE(seat.state != State::none && seat.state != State::retired);
+  seat.kill = false;  // it has ended by itself meanwhile
   if (!seat.doomed_for.empty()) {
     end.kind = AttemptEnd::Kind::lost;
     end.why = seat.doomed_for;

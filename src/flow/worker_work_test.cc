@@ -298,6 +298,14 @@ TEST_F(WorkerWorkTest, KillsAWorkerThatBreaksARuleAndRunsItsRecordsElsewhere) {
   EXPECT_THAT(given(1), ElementsAre(1));
 }
 
+TEST_F(WorkerWorkTest, DoesNotKillAWorkerThatHasEndedByItselfMeanwhile) {
+  with({.workers = 1, .restart = Restart::on_failure});
+  start(0, 1);
+  work_->doom(0, "it wrote garbage");
+  ended(0, EndKind::lost);
+  EXPECT_EQ(poll(0).kind, ActionKind::nothing);
+}
+
 TEST_F(WorkerWorkTest, KillsAWorkerThatDoesNotSayHello) {
   with({.hello_wait = 30s});
   EXPECT_EQ(poll(0).kind, ActionKind::start);

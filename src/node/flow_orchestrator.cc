@@ -293,8 +293,8 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   std::optional<std::size_t> stage_named(const std::string& name) const {
     std::vector<std::string> names = layout.stage_names();
-    auto named = std::ranges::find(names, name);
-    if (named != names.end() && !name.empty()) return static_cast<std::size_t>(named - names.begin());
+    if (auto named = std::ranges::find(names, name); !name.empty() && named != names.end())
+      return static_cast<std::size_t>(named - names.begin());
     std::size_t number = 0;
     auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
     bool is_number = error == std::errc() && end == name.data() + name.size();
@@ -302,12 +302,17 @@ struct FlowOrchestrator::Impl final : HostListener {
     return std::nullopt;
   }
 
+  std::string list_of_stages() const {
+    std::vector<std::string> names = layout.stage_names();
+    bool named = std::ranges::none_of(names, &std::string::empty);
+    return named ? fmt::format("{}", fmt::join(names, ", ")) : fmt::format("1 to {}", layout.stage_count());
+  }
+
   Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> scale(std::string name, std::uint32_t workers) {
     auto stage = stage_named(name);
     if (!stage)
-      co_return std::unexpected(
-          rpc::Status{rpc::Code::not_found,
-                      fmt::format("the flow has no stage '{}'; its stages are 1 to {}", name, layout.stage_count())});
+      co_return std::unexpected(rpc::Status{
+          rpc::Code::not_found, fmt::format("the flow has no stage '{}'; its stages are {}", name, list_of_stages())});
     auto scaling = std::make_shared<Scaling>();
     scaling->stage = *stage;
     scaling->workers = workers;
@@ -414,10 +419,10 @@ struct FlowOrchestrator::Impl final : HostListener {
                                 layout.host_names()[part]));
       case v1::HostEvent::kRemark:
         return note(event.remark().text());
-      case v1::HostEvent::kLinkCounts:
-        return tell_link_counts(std::move(*event.mutable_link_counts()));
       case v1::HostEvent::kWorkersSet:
         return on_workers_set(std::move(*event.mutable_workers_set()));
+      case v1::HostEvent::kLinkCounts:
+        return tell_link_counts(std::move(*event.mutable_link_counts()));
       case v1::HostEvent::kMoved:
         return on_moved(part, std::move(*event.mutable_moved()));
       case v1::HostEvent::EVENT_NOT_SET:

@@ -74,6 +74,8 @@ worker.run()
 """)
     flow = Answers(pair, write_flow(pair.household, "worker: ./w.py, workers: 2"), 5000, "--name", "scaled")
     flow.wait_for(20)
+    assert b"no stage 'w'; its stages are s1" in scale(pair, "scaled", "w=2").stderr
+    assert scale(pair, "scaled", "s1=2").stdout == b"stage s1: 2 -> 2 workers\n"
     scale_up_down_and_up(pair, "scaled", 1, "w.py")
     result = flow.finish()
     assert (result.returncode, result.stderr) == (0, b"")
