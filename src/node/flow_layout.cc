@@ -289,7 +289,10 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
     if (start_.records().has_rate() && is_tap(stage) && !text.has_records_per_second())
       text.set_records_per_second(start_.records().rate());
   }
-  if (part.seats_of) *prepare.add_stages() = start_.stages(static_cast<int>(*part.seats_of)).text();
+  if (part.seats_of) {
+    *prepare.add_stages() = start_.stages(static_cast<int>(*part.seats_of)).text();
+    prepare.mutable_stages(0)->set_index(static_cast<std::uint32_t>(*part.seats_of));
+  }
   prepare.set_hosts_seats(part.seats_of.has_value());
   *prepare.mutable_records() = start_.records();
   prepare.mutable_records()->clear_rate();

@@ -132,6 +132,8 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   }
 
   void finish_preparing() {
+    bool has_part = !prepare_message.stages().empty() || surroundings.is_client();
+    if (!has_part) return fail(kRefusedStatus, "a part of a node has stages, and this one has none");
     auto part = resolve_part(prepare_message, surroundings, directory);
     if (!part) return fail(kRefusedStatus, part.error());
     resolved = std::move(part->programs);

@@ -90,6 +90,9 @@ bool PartLinks::empty() const { return links_.empty(); }
 std::expected<void, std::string> PartLinks::take(const v1::Prepare& prepare) {
   for (const v1::PartStream& stream : prepare.inputs()) add(stream, true);
   for (const v1::PartStream& stream : prepare.outputs()) add(stream, false);
+  auto has_links = [](const Stream& stream) { return !stream.links.empty(); };
+  if (!std::ranges::all_of(inputs_, has_links) || !std::ranges::all_of(outputs_, has_links))
+    return std::unexpected("the description of a stream is damaged: it has no link");
   for (const v1::SeatEnds& seat : prepare.seats()) {
     add(seat.requests(), prepare.hosts_seats(), true);
     add(seat.replies(), !prepare.hosts_seats(), true);

@@ -1,16 +1,19 @@
 """Graphs of flow files over the hosts of a cluster: links that copy, share, merge, drop and spill between nodes, and what
 the loss of a node, a reader that leaves, or a signal does."""
 
+import contextlib
 import json
 import os
 import re
 import signal
+import sqlite3
 from collections import Counter
 
 import pytest
 
 from clusters import cluster, home, pair, trio
-from processes import is_alive, let_pass, wait_until
+from processes import let_pass, wait_until
+from workers import USERS, write_worker
 
 MIB = 1 << 20
 
@@ -82,6 +85,14 @@ def test_copy_is_exact_whatever_the_bytes_are(trio):
     result = run(trio, text, input=data)
     assert result.outcome == (0, b""), result
     assert (folder / "b").read_bytes() == (folder / "c").read_bytes() == (folder / "d").read_bytes() == data
+
+
+@pytest.mark.parametrize("source", ["seq 20000", {"run": ["cat"], "map": True, "workers": 2, "on": "n1"}])
+def test_stream_that_leaves_a_node_and_comes_back_to_it_ends(trio, source):
+    stages = {"source": ("n1", source) if isinstance(source, str) else source, "there": ("n2", "sed s/^/t/"), "back": ("n1", "cat")}
+    result = run(trio, flow(stages, ["source -> there -> back", "source -> back"]), input=numbers(20000))
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert Counter(result.stdout.splitlines()) == Counter((numbers(20000, "t") + numbers(20000)).splitlines())
 
 
 def test_several_rows_have_their_outputs_merged_and_one_of_them_reads_stdin(trio):
@@ -332,6 +343,134 @@ def test_program_that_is_not_there_starts_nothing(trio):
     assert result.returncode == 127, result
     assert "stage 'left'" in result.stderr.decode() and "(on n2)" in result.stderr.decode()
     assert not (folder / "started").exists()
+
+
+# --- workers of the library ---------------------------------------------------------------------------------------
+
+MERGER = """
+worker = Worker(concurrency=20000)
+waiting = {}
+
+@worker.on_data
+def got(record, item):
+    mark, number = record[:1], int(record[1:])
+    halves = waiting.setdefault(number, {})
+    halves[mark] = item
+    if len(halves) == 2:
+        item.write(b"%d" % number)
+        for each in waiting.pop(number).values():
+            each.done()
+
+raise SystemExit(worker.run())
+"""
+MARKER = """
+import time
+worker = Worker(concurrency=8)
+
+@worker.on_data
+def got(record, item):
+    if int(record) % 20 == 0:
+        time.sleep(0.005)
+    item.write(sys.argv[1].encode() + record)
+    item.done()
+
+raise SystemExit(worker.run())
+"""
+
+
+def write_look_ups(cluster, left, right, merger):
+    """Both look-ups side by side as workers, and a merger that answers once for each record that both have."""
+    folder = cluster.household.folder
+    write_worker(folder / "marker.py", MARKER)
+    write_worker(folder / "merger.py", MERGER)
+    stages = {"source": "cat", "left": {"worker": "./marker.py l", **left}, "right": {"worker": "./marker.py r", **right},
+              "merger": {"worker": "./merger.py", **merger}, "sink": ("n1", "cat")}
+    return flow(stages, ["source -> left -> merger", "source -> right -> merger", "merger -> sink"])
+
+
+@pytest.mark.parametrize("places", [
+    ({"on": "n2", "workers": 2}, {"on": "n3", "workers": 2}, {"on": "n1"}),
+    ({"workers": 4}, {"workers": 4}, {"on": "n3"}),
+    ({"on": "n2"}, {"on": "n2"}, {"on": "here"}),
+])
+def test_workers_side_by_side_and_a_merger_answer_once_for_each_record(trio, places):
+    result = run(trio, write_look_ups(trio, *places), input=numbers(3000))
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert sorted(map(int, result.stdout.split())) == list(range(1, 3001))
+    trio.wait_for_no_program()
+
+
+def test_node_that_is_killed_costs_workers_side_by_side_no_record(trio):
+    keys = {"workers": 4, "restart": "on-failure"}
+    folder = trio.household.folder
+    (folder / "numbers").write_bytes(numbers(20000))
+    text = write_look_ups(trio, keys, keys, {"on": "n1"})
+    with open(folder / "numbers", "rb") as stdin, open(folder / "out", "wb") as stdout:
+        process = start(trio, text, stdin=stdin, stdout=stdout)
+    wait_until(lambda: size_of(folder / "out") > 1000, "the first answers")
+    trio.nodes["n3"].kill()
+    result = trio.household.finish(process)
+    assert result.returncode == 0, result
+    assert re.search(rb"lost the workers of stage '(left|right)' on n3", result.stderr), result
+    assert sorted(map(int, (folder / "out").read_bytes().split())) == list(range(1, 20001))
+
+
+def test_stage_of_a_graph_is_given_more_workers_by_its_name(trio):
+    stages = {"source": ("n1", "seq 2000"), "slow": {"on": "n2", "run": "while read -r n; do sleep 0.01; echo $n; done", "map": True},
+              "beside": ("n3", "cat"), "join": ("n1", "wc -l")}
+    process = start(trio, flow(stages, ["source -> slow -> join", "source -> beside -> join"]), "--name", "scaled")
+    trio.wait_for_programs("sleep")
+    scaled = trio.household.run_sluice("scale", *trio.at("n1"), "scaled", "slow=6")
+    assert scaled.outcome == (0, b"stage slow: 1 -> 6 workers\n"), scaled
+    result = trio.household.finish(process)
+    assert (result.outcome, result.stderr) == ((0, b"4000\n"), b"")
+
+
+def test_example_in_parallel_over_three_nodes_writes_every_user_once_with_both_look_ups(trio):
+    folder = trio.household.folder
+    names = ["Ada Lovelace", "Grace Hopper", "Alan Turing"]
+    (folder / "users.csv").write_text("id,name\n" + "".join(f"{n},{names[n % 3]}\n" for n in range(1, 3001)))
+    places = {"parser": "here", "facebook": "n2", "twitter": "n3", "merger": "n1", "database": "here"}
+    script = (USERS / "python-parallel.flow.yaml").read_text().replace("python/", f"{USERS}/python/")
+    for stage, place in places.items():
+        script = re.sub(rf"(  {stage}: +\{{)", rf"\1 on: {place},", script)
+    result = run(trio, script, "--json", deadline=60)
+    assert result.outcome == (0, b""), result
+    with contextlib.closing(sqlite3.connect(folder / "users.db")) as database:
+        rows = database.execute("select * from users order by id").fetchall()
+    assert [row[0] for row in rows] == list(range(1, 3001))
+    for number, name, facebook, twitter in rows:
+        first = name.split()[0].lower()
+        assert (facebook, twitter) == (f"{first}.{number}@facebook", f"{first}.{number}@twitter")
+    assert [stage["host"] for stage in result.summary["stages"]][1:4] == ["n2", "n3", "n1"]
+    trio.wait_for_no_program()
+
+
+def test_record_that_fails_on_a_branch_is_tried_again_and_buried_with_the_clients_file(trio):
+    each = {"run": "read n; case $n in *7) exit 3;; esac; echo $n", "each": True, "workers": 3, "retries": 2}
+    stages = {"source": ("n1", "seq 20"), "each": each, "beside": ("n2", "sed s/^/b/"), "join": ("n3", "cat")}
+    result = run(trio, flow(stages, ["source -> each -> join", "source -> beside -> join"]), "--dead-letter", "dead")
+    assert result.returncode == 0, result
+    kept = b"".join(b"%d\n" % n for n in range(1, 21) if n % 10 != 7)
+    assert Counter(result.stdout.splitlines()) == Counter((kept + numbers(20, "b")).splitlines())
+    letters = [json.loads(line) for line in (trio.household.folder / "dead").read_text().splitlines()]
+    assert sorted((letter["record"].strip(), letter["attempts"], letter["stage"]) for letter in letters) == \
+        [("17", 3, 2), ("7", 3, 2)]
+    assert b"stage 'each': 2 records failed for good" in result.stderr
+
+
+def test_worker_of_many_that_is_killed_ends_the_flow_and_nothing_is_committed(trio):
+    folder = trio.household.folder
+    stages = {"source": ("n1", "yes"), "many": {"on": "n2", "run": f"echo $$ > {folder}/pid; cat", "workers": 1},
+              "beside": ("n3", "cat"), "join": ("n1", commit(folder))}
+    process = start(trio, flow(stages, ["source -> many -> join", "source -> beside -> join"]), "--grace", "500ms")
+    pid = int(wait_until(lambda: (folder / "pid").exists() and (folder / "pid").read_text().strip(), "a worker"))
+    os.kill(pid, signal.SIGKILL)
+    result = trio.household.finish(process)
+    assert result.returncode == 137, result
+    assert b"worker 1 of stage 'many'" in result.stderr, result
+    trio.wait_for_no_program()
+    assert not (folder / "committed").exists()
 
 
 # --- messages and plans -------------------------------------------------------------------------------------------
