@@ -50,7 +50,7 @@ constexpr std::string_view kSettings[] = {"grace",      "shell",       "pipefail
 
 // The strings that CLI11 fills; they are judged afterwards, with messages of ours.
 struct Raw {
-  std::string timeout, grace, pipefail, progress, cwd, keep_max, ship_max;
+  std::string timeout, stall_timeout, grace, pipefail, progress, cwd, keep_max, ship_max;
   RecordOptionReader records;
   bool mark = false, no_mark = false;
   std::vector<std::string> future_values = std::vector<std::string>(std::size(kFuture));
@@ -86,6 +86,9 @@ void add_options(CLI::App& app, RunOptions& options, Raw& raw) {
       ->type_name("NAME=VALUE");
   app.add_option("--cwd", raw.cwd, "the folder to run in, of stages here and of files that travel")->type_name("DIR");
   app.add_option("--timeout", raw.timeout, "end the flow after this long, with status 124")->type_name("DURATION");
+  app.add_option("--stall-timeout", raw.stall_timeout,
+                 "end a flow whose stages have only waited for each other for so long (10s)")
+      ->type_name("DURATION|off");
   app.add_option("--grace", raw.grace, "between asking stages to end and SIGKILL (2s)")->type_name("DURATION");
   app.add_option("--shell", options.shell, "the shell for stages that need one (bash, else sh)")->type_name("SHELL");
   app.add_option("--pipefail", raw.pipefail, "which stage's status counts (lenient)")->type_name("lenient|strict|last");
@@ -193,6 +196,14 @@ std::expected<void, std::string> judge_values(const Raw& raw, RunOptions& option
     auto timeout = parse_duration(raw.timeout);
     if (!timeout) return Refusal("run: --timeout: " + timeout.error());
     options.timeout = *timeout;
+  }
+  if (raw.stall_timeout == "off") {
+    options.stall_timeout.reset();
+  } else if (!raw.stall_timeout.empty()) {
+    auto timeout = parse_duration(raw.stall_timeout);
+    if (!timeout) return Refusal("run: --stall-timeout: " + timeout.error() + "; or off");
+    if (*timeout <= Duration{}) return Refusal("run: --stall-timeout: it takes more than 0; off looks for no stall");
+    options.stall_timeout = *timeout;
   }
   if (!raw.grace.empty()) {
     auto grace = parse_duration(raw.grace);

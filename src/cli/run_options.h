@@ -22,6 +22,7 @@ struct RunOptions {
   std::string file;                                 // -f: a flow file, whatever its name; - is stdin
   std::optional<std::vector<std::string>> command;  // run -- CMD ARGS
   std::optional<Duration> timeout;
+  std::optional<Duration> stall_timeout = std::chrono::seconds(10);
   Duration grace = std::chrono::seconds(2);
   std::vector<std::string> environment;  // NAME=VALUE, or NAME to take it away
   std::string directory;

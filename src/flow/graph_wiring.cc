@@ -7,16 +7,19 @@
 namespace sluice::flow {
 namespace {
 
-// Where a link begins (stdout or stderr of a stage) or ends (stdin of a stage, or the flow's stdout), by number.
+// Where a link begins (stdout or stderr of a stage) or ends (stdin of a stage, its own input there, or the flow's stdout),
+// by number.
 class Ports final {
  public:
-  explicit Ports(std::size_t stages) : stages_(stages), parent_(3 * stages + 1), links_(3 * stages + 1) {
+  Ports(std::size_t stages, std::size_t links)
+      : stages_(stages), parent_(3 * stages + 1 + links), links_(3 * stages + 1 + links) {
     std::iota(parent_.begin(), parent_.end(), std::size_t{0});
   }
 
   std::size_t output(std::size_t stage, bool of_errors) const { return 2 * stage + (of_errors ? 1 : 0); }
   std::size_t input(std::size_t stage) const { return 2 * stages_ + stage; }
   std::size_t flow_output() const { return 3 * stages_; }
+  std::size_t own_input(std::size_t link) const { return 3 * stages_ + 1 + link; }
 
   void count(std::size_t from, std::size_t to) {
     ++links_[from];
@@ -38,17 +41,19 @@ class Ports final {
 
 class WiringWork final {
  public:
-  explicit WiringWork(const FlowGraph& graph) : graph_(graph), ports_(graph.stages.size()) {}
+  explicit WiringWork(const FlowGraph& graph) : graph_(graph), ports_(graph.stages.size(), graph.links.size()) {}
 
   Wiring run() {
     find_flow_ends();
-    for (const Link& link : graph_.links) ports_.count(output_of(link), ports_.input(link.to));
-    for (const Link& link : graph_.links) {
-      bool alone = ports_.links(output_of(link)) == 1 && ports_.links(ports_.input(link.to)) == 1;
+    find_links_apart();
+    for (std::size_t i = 0; i < graph_.links.size(); ++i) ports_.count(output_of(graph_.links[i]), input_of(i));
+    for (std::size_t i = 0; i < graph_.links.size(); ++i) {
+      const Link& link = graph_.links[i];
+      bool alone = ports_.links(output_of(link)) == 1 && ports_.links(input_of(i)) == 1;
       // What comes from another host is one stream, whatever it was there.
       bool of_errors = link.of_errors && !graph_.stages[link.from].elsewhere;
       wiring_.plain.push_back(alone && !of_errors && link.slow.kind == SlowPolicy::Kind::block);
-      if (!wiring_.plain.back()) ports_.join(output_of(link), ports_.input(link.to));
+      if (!wiring_.plain.back()) ports_.join(output_of(link), input_of(i));
     }
     for (std::size_t stage : merged_into_stdout_) ports_.join(ports_.output(stage, false), ports_.flow_output());
     make_junctions();
@@ -57,6 +62,17 @@ class WiringWork final {
 
  private:
   std::size_t output_of(const Link& link) const { return ports_.output(link.from, link.of_errors); }
+
+  std::size_t input_of(std::size_t link) const {
+    return apart_[link] ? ports_.own_input(link) : ports_.input(graph_.links[link].to);
+  }
+
+  void find_links_apart() {
+    std::vector<std::size_t> arriving(graph_.stages.size());
+    for (const Link& link : graph_.links) ++arriving[link.to];
+    for (const Link& link : graph_.links)
+      apart_.push_back(arriving[link.to] > 1 && graph_.stages[link.to].words.worker);
+  }
 
   void find_flow_ends() {
     FlowEnds ends = ends_of(graph_);
@@ -70,35 +86,44 @@ class WiringWork final {
   void make_junctions() {
     for (std::size_t i = 0; i < graph_.links.size(); ++i) {
       const Link& link = graph_.links[i];
-      if (!wiring_.plain[i]) add(link.from, link.of_errors, link.to, link.slow);
+      if (!wiring_.plain[i]) add({link.from, link.of_errors}, {link.to, input_of(i)}, link.slow);
     }
-    for (std::size_t stage : merged_into_stdout_) add(stage, false, std::nullopt, {});
+    for (std::size_t stage : merged_into_stdout_) add({stage, false}, {std::nullopt, ports_.flow_output()}, {});
   }
 
-  void add(std::size_t from, bool of_errors, std::optional<std::size_t> to, const SlowPolicy& slow) {
-    std::size_t output = ports_.output(from, of_errors);
+  struct Source {
+    std::size_t stage = 0;
+    bool of_errors = false;
+  };
+  struct Sink {
+    std::optional<std::size_t> stage;
+    std::size_t port = 0;
+  };
+
+  void add(const Source& from, const Sink& to, const SlowPolicy& slow) {
+    std::size_t output = ports_.output(from.stage, from.of_errors);
     auto [number, is_new] = junction_of_root_.try_emplace(ports_.root(output), wiring_.junctions.size());
     if (is_new) wiring_.junctions.emplace_back();
     Junction& junction = wiring_.junctions[number->second];
     auto [input, first_from] = place_.try_emplace(output, junction.inputs.size());
-    if (first_from) junction.inputs.push_back(input_of(from, of_errors));
-    auto [into, first_into] =
-        place_.try_emplace(to ? ports_.input(*to) : ports_.flow_output(), junction.outputs.size());
-    if (first_into) junction.outputs.push_back({.stage = to});
+    if (first_from) junction.inputs.push_back(junction_input(from));
+    auto [into, first_into] = place_.try_emplace(to.port, junction.outputs.size());
+    if (first_into) junction.outputs.push_back({.stage = to.stage});
     junction.paths.push_back({.input = input->second, .output = into->second, .slow = slow});
   }
 
-  Junction::Input input_of(std::size_t stage, bool of_errors) const {
-    Junction::Input input{.stage = stage, .of_errors = of_errors};
-    if (of_errors) return input;  // messages are lines, and everybody is to have them
-    input.share = graph_.stages[stage].share;
-    input.framing = graph_.stages[stage].words.framing.value_or(RecordFraming::lines);
+  Junction::Input junction_input(const Source& from) const {
+    Junction::Input input{.stage = from.stage, .of_errors = from.of_errors};
+    if (from.of_errors) return input;  // messages are lines, and everybody is to have them
+    input.share = graph_.stages[from.stage].share;
+    input.framing = graph_.stages[from.stage].words.framing.value_or(RecordFraming::lines);
     return input;
   }
 
   const FlowGraph& graph_;
   Ports ports_;
   Wiring wiring_;
+  std::vector<bool> apart_;  // by link: it leads into a stage of workers, beside others
   std::vector<std::size_t> merged_into_stdout_;
   std::map<std::size_t, std::size_t> junction_of_root_;
   std::map<std::size_t, std::size_t> place_;  // of a port in its junction

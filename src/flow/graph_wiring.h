@@ -2,6 +2,7 @@
 // How the links of a graph come together: which are a pipe of their own between two stages, and which meet others and need
 // a junction, where records are copied, shared, merged, dropped or spilled.
 //
+// Into a stage of workers each link is a stream of its own: the stage merges them, and grants each its credit.
 // What the only stage that no link leaves writes goes to the flow's stdout as it is, the records of several are merged.
 // Of a part of a flow over hosts, a link to another host is wired as the stage there would be. So of a junction whose
 // stages are on several hosts each has its part: records are copied where they are written, and merged where they are

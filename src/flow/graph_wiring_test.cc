@@ -52,6 +52,28 @@ TEST(GraphWiring, BranchesAndMergesAreJunctionsOfTheirOwn) {
   EXPECT_EQ(wiring.writes_stdout, 4u);
 }
 
+TEST(GraphWiring, IntoAStageOfWorkersEachLinkIsItsOwn) {
+  FlowGraph graph = graph_of({.stages = 5, .links = {{0, 1}, {0, 2}, {1, 3}, {2, 3}, {3, 4}}});
+  graph.stages[3].words.worker = true;
+  Wiring wiring = wire(graph);
+  EXPECT_THAT(wiring.plain, ElementsAre(false, false, true, true, true));
+  ASSERT_EQ(wiring.junctions.size(), 1u);
+  EXPECT_EQ(paths_of(wiring.junctions[0]), "0 -> 1, 0 -> 2");
+}
+
+TEST(GraphWiring, ALinkIntoWorkersMeetsOnlyWhatLeavesTheSameStageOrDoesNotBlock) {
+  FlowGraph graph = graph_of({.stages = 4, .links = {{0, 3}, {0, 2}, {1, 3}, {1, 3, true}, {2, 3}}});
+  graph.stages[3].words.worker = true;
+  graph.links[4].slow.kind = SlowPolicy::Kind::drop;
+  Wiring wiring = wire(graph);
+  EXPECT_THAT(wiring.plain, ElementsAre(false, false, true, false, false));
+  ASSERT_EQ(wiring.junctions.size(), 3u);
+  EXPECT_EQ(paths_of(wiring.junctions[0]), "0 -> 3, 0 -> 2");
+  EXPECT_EQ(paths_of(wiring.junctions[1]), "1e -> 3");
+  EXPECT_EQ(paths_of(wiring.junctions[2]), "2 -> 3");
+  for (const Junction& junction : wiring.junctions) EXPECT_EQ(junction.paths.size(), junction.outputs.size());
+}
+
 TEST(GraphWiring, LinksThatShareAnEndAreOneJunction) {
   Wiring wiring = wire(graph_of({.stages = 4, .links = {{0, 2}, {0, 3}, {1, 3}}}));
   ASSERT_EQ(wiring.junctions.size(), 2u);

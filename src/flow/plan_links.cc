@@ -108,7 +108,7 @@ std::vector<DrawnLink> describe_paths(const Plan& plan, const Junction& junction
     std::string line = fmt::format("{} {} {}", source_of(plan, input.stage, input.of_errors),
                                    arrow(LinkCarrier::junction), to ? label_of(plan, *to) : "stdout");
     if (leaving[path.input] > 1) line += input.share ? ", shared" : ", copied";
-    if (arriving[path.output] > 1) line += ", merged";
+    if (arriving[path.output] > 1 || (to && takes_links_apart(plan, *to))) line += ", merged";
     if (std::string slow = slow_text(path.slow); !slow.empty()) line += ", " + slow;
     lines.push_back({input.stage, std::move(line)});
   }
@@ -117,10 +117,12 @@ std::vector<DrawnLink> describe_paths(const Plan& plan, const Junction& junction
 
 std::string describe_graph(const Plan& plan) {
   std::vector<DrawnLink> links;
-  for (const PlannedLink& planned : plan.links)
-    if (planned.carrier != LinkCarrier::junction)
-      links.push_back({planned.link.from, fmt::format("{} {} {}", label_of(plan, planned.link.from),
-                                                      arrow(planned.carrier), label_of(plan, planned.link.to))});
+  for (const auto& [link, carrier] : plan.links) {
+    if (carrier != LinkCarrier::junction)
+      links.push_back(
+          {link.from, fmt::format("{} {} {}{}", label_of(plan, link.from), arrow(carrier), label_of(plan, link.to),
+                                  takes_links_apart(plan, link.to) ? ", merged" : "")});
+  }
   for (const Junction& junction : plan.wiring.junctions)
     for (DrawnLink& link : describe_paths(plan, junction)) links.push_back(std::move(link));
   std::ranges::stable_sort(links, {}, &DrawnLink::from);
@@ -160,16 +162,54 @@ void join(const FlowGraph& graph, bool exact, Plan& plan) {
   join_flow_ends(graph, plan);
 }
 
+bool takes_links_apart(const Plan& plan, std::size_t stage) {
+  auto arrives = [&](const PlannedLink& planned) { return planned.link.to == stage; };
+  return plan.stages[stage].mode == RecordMode::worker && std::ranges::count_if(plan.links, arrives) > 1;
+}
+
+bool takes_links_apart(const Plan& plan) {
+  for (std::size_t stage = 0; stage < plan.stages.size(); ++stage)
+    if (takes_links_apart(plan, stage)) return true;
+  return false;
+}
+
+// All workers of a stage together may be out of order by half of a link's share; the other half is for what is not even.
+std::optional<std::uint32_t> records_ahead_max(const Plan& plan, std::size_t stage) {
+  if (plan.stages[stage].ordered) return std::nullopt;
+  std::optional<std::uint32_t> most;
+  std::vector<bool> leads_here(plan.stages.size());
+  leads_here[stage] = true;
+  for (std::size_t at = stage + 1; at < plan.stages.size(); ++at) {  // a link leads on to a later stage
+    auto arrives = [&](const PlannedLink& planned) { return planned.link.to == at; };
+    auto comes_from_it = [&](const PlannedLink& planned) { return arrives(planned) && leads_here[planned.link.from]; };
+    leads_here[at] = std::ranges::any_of(plan.links, comes_from_it);
+    if (!leads_here[at] || !takes_links_apart(plan, at) || plan.stages[at].concurrency == 0) continue;
+    auto share = plan.stages[at].concurrency / static_cast<std::uint32_t>(std::ranges::count_if(plan.links, arrives));
+    std::uint32_t each = std::max(share / (2 * plan.stages[stage].workers), 1u);
+    most = std::min(most.value_or(each), each);
+  }
+  return most;
+}
+
 std::string describe_links(const Plan& plan) {
   std::vector<Link> links;
   for (const PlannedLink& planned : plan.links) links.push_back(planned.link);
   return is_row(links, plan.stages.size()) ? describe_row(plan) : describe_graph(plan);
 }
 
+// There each link is a stream of its own, and no junction.
+static bool merges_at_workers(const FlowGraph& graph) {
+  std::vector<std::size_t> arriving(graph.stages.size());
+  for (const Link& link : graph.links) ++arriving[link.to];
+  for (std::size_t stage = 0; stage < graph.stages.size(); ++stage)
+    if (graph.stages[stage].words.worker && arriving[stage] > 1) return true;
+  return false;
+}
+
 std::string describe_exceptions(const FlowGraph& graph) {
   std::string text;
   auto merges = [](const Junction& junction) { return junction.paths.size() > junction.outputs.size(); };
-  if (std::ranges::any_of(wire(graph).junctions, merges))
+  if (merges_at_workers(graph) || std::ranges::any_of(wire(graph).junctions, merges))
     text += "; where links merge, records come whole, in any order";
   std::vector<std::string> links;
   for (const Link& link : graph.links)

@@ -11,13 +11,27 @@ namespace sluice::flow {
 using link::RecordBatch;
 using link::RecordId;
 
-void WorkerHand::add(RecordBatch batch) {
+void WorkerHand::add_to(LinkNumber link, const Amount& amount) {
+  if (link >= of_link_.size()) of_link_.resize(link + 1);
+  of_link_[link].count += amount.count;
+  of_link_[link].bytes += amount.bytes;
+  count_ += amount.count;
+  bytes_ += amount.bytes;
+}
+
+void WorkerHand::take_from(LinkNumber link, const Amount& amount) {
+  of_link_[link].count -= amount.count;
+  of_link_[link].bytes -= amount.bytes;
+  count_ -= amount.count;
+  bytes_ -= amount.bytes;
+}
+
+void WorkerHand::add(RecordBatch batch, LinkNumber link) {
   REQUIRE(!batch.empty());
-  count_ += batch.count();
-  bytes_ += batch.size();
+  add_to(link, {.count = batch.count(), .bytes = batch.size()});
   std::uint32_t count = batch.count();
   RecordId first = batch.first();
-  bool added = batches_.emplace(first, Given{std::move(batch), std::vector<bool>(count), count}).second;
+  bool added = batches_.emplace(first, Given{std::move(batch), link, std::vector<bool>(count), count}).second;
   REQUIRE(added);
 }
 
@@ -56,15 +70,14 @@ bool WorkerHand::has_all(RecordId first, std::uint32_t count) const {
 
 bool WorkerHand::settle(RecordId first, std::uint32_t count) {
   if (first + count < first || !has_all(first, count)) return false;
-  count_ -= count;
   while (count > 0) {
     auto found = holding(first);
     Given& given = found->second;
     auto from = static_cast<std::ptrdiff_t>(first - found->first);
     auto part = static_cast<std::uint32_t>(std::min<std::uint64_t>(count, given.batch.last() - first + 1));
     given.left -= part;
+    take_from(given.link, {.count = part, .bytes = given.left == 0 ? given.batch.size() : 0});
     if (given.left == 0) {
-      bytes_ -= given.batch.size();
       batches_.erase(found);
     } else {
       std::fill_n(given.settled.begin() + from, part, true);
@@ -76,34 +89,33 @@ bool WorkerHand::settle(RecordId first, std::uint32_t count) {
 }
 
 // What was before it and behind it become batches of their own: it may come back into the same hand.
-std::optional<RecordBatch> WorkerHand::take(RecordId id) {
+std::optional<LinkedBatch> WorkerHand::take(RecordId id) {
   if (!has(id)) return std::nullopt;
   auto found = holding(id);
   RecordId first = found->first;
   Given whole = std::move(found->second);
   batches_.erase(found);
-  count_ -= whole.left;
-  bytes_ -= whole.batch.size();
+  take_from(whole.link, {.count = whole.left, .bytes = whole.batch.size()});
   auto at = static_cast<std::ptrdiff_t>(id - first);
   RecordBatch rest = std::move(whole.batch);
-  if (at > 0) put_back(rest.take_front(static_cast<std::uint32_t>(at)), whole.settled.begin());
+  if (at > 0) put_back({rest.take_front(static_cast<std::uint32_t>(at)), whole.link}, whole.settled.begin());
   RecordBatch record = rest.take_front(1);
-  if (!rest.empty()) put_back(std::move(rest), whole.settled.begin() + at + 1);
-  return record;
+  if (!rest.empty()) put_back({std::move(rest), whole.link}, whole.settled.begin() + at + 1);
+  return LinkedBatch{std::move(record), whole.link};
 }
 
-void WorkerHand::put_back(RecordBatch batch, std::vector<bool>::const_iterator settled) {
+void WorkerHand::put_back(LinkedBatch part, std::vector<bool>::const_iterator settled) {
+  auto& [batch, link] = part;
   std::vector<bool> bits(settled, settled + batch.count());
   auto left = static_cast<std::uint32_t>(std::ranges::count(bits, false));
   if (left == 0) return;
-  count_ += left;
-  bytes_ += batch.size();
+  add_to(link, {.count = left, .bytes = batch.size()});
   RecordId first = batch.first();
-  batches_.emplace(first, Given{std::move(batch), std::move(bits), left});
+  batches_.emplace(first, Given{std::move(batch), link, std::move(bits), left});
 }
 
-std::vector<RecordBatch> WorkerHand::take_all() {
-  std::vector<RecordBatch> taken;
+std::vector<LinkedBatch> WorkerHand::take_all() {
+  std::vector<LinkedBatch> taken;
   for (auto& [first, given] : batches_) {
     RecordBatch rest = std::move(given.batch);
     std::size_t at = 0;
@@ -112,11 +124,12 @@ std::vector<RecordBatch> WorkerHand::take_all() {
       std::size_t end = at;
       while (end < given.settled.size() && given.settled[end] == settled) ++end;
       RecordBatch run = rest.take_front(static_cast<std::uint32_t>(end - at));
-      if (!settled) taken.push_back(std::move(run));
+      if (!settled) taken.push_back({std::move(run), given.link});
       at = end;
     }
   }
   batches_.clear();
+  of_link_.clear();
   count_ = bytes_ = 0;
   return taken;
 }

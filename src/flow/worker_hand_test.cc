@@ -20,9 +20,9 @@ RecordBatch lines(RecordId first, std::uint32_t count) {
   return RecordBatch::of_delimited(first, '\n', std::move(bytes)).value();
 }
 
-std::vector<RecordId> ids(const std::vector<RecordBatch>& batches) {
+std::vector<RecordId> ids(const std::vector<LinkedBatch>& batches) {
   std::vector<RecordId> found;
-  for (const RecordBatch& batch : batches)
+  for (const auto& [batch, link] : batches)
     link::for_each_record(batch, [&](RecordId id, std::string_view record) {
       EXPECT_EQ(record, std::to_string(id) + "\n");
       found.push_back(id);
@@ -73,12 +73,32 @@ TEST(WorkerHand, TakesOneOut) {
   hand.add(lines(5, 3));
   auto taken = hand.take(6);
   ASSERT_TRUE(taken);
-  EXPECT_EQ(taken->bytes(), "6\n");
-  EXPECT_EQ(taken->first(), 6u);
+  EXPECT_EQ(taken->batch.bytes(), "6\n");
+  EXPECT_EQ(taken->batch.first(), 6u);
   EXPECT_FALSE(hand.take(6));
   EXPECT_FALSE(hand.take(8));
   EXPECT_THAT(ids(hand.take_all()), ElementsAre(5, 7));
   EXPECT_TRUE(hand.empty());
+}
+
+TEST(WorkerHand, CountsWhatCameOverEachLink) {
+  WorkerHand hand;
+  hand.add(lines(1, 3), 0);
+  hand.add(lines(4, 4), 1);
+  EXPECT_EQ(hand.count(0), 3u);
+  EXPECT_EQ(hand.bytes(1), 8u);
+  EXPECT_TRUE(hand.settle(3, 2));
+  EXPECT_EQ(hand.count(0), 2u);
+  EXPECT_EQ(hand.count(1), 3u);
+  EXPECT_EQ(hand.bytes(1), 8u) << "its batch is held until all of it is settled";
+  auto taken = hand.take(6);
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(taken->link, 1u);
+  EXPECT_EQ(hand.count(1), 2u);
+  auto all = hand.take_all();
+  EXPECT_THAT(ids(all), ElementsAre(1, 2, 5, 7));
+  EXPECT_EQ(all.back().link, 1u);
+  EXPECT_EQ(hand.count(0) + hand.count(1), 0u);
 }
 
 TEST(WorkerHand, IsASetOfIdsWhateverIsDone) {
@@ -109,7 +129,7 @@ TEST(WorkerHand, IsASetOfIdsWhateverIsDone) {
           auto taken = hand.take(id);
           ASSERT_EQ(taken.has_value(), model.erase(id) > 0);
           if (!taken || random.below(2) == 0) break;
-          hand.add(*std::move(taken));  // it has failed, and is tried again
+          hand.add(std::move(taken->batch), taken->link);  // it has failed, and is tried again
           model.insert(id);
           break;
         }

@@ -23,7 +23,10 @@ constexpr Duration kAhead = std::chrono::milliseconds(50), kPeriod = std::chrono
 
 WorkerWork::WorkerWork(const WorkerWorkOptions& options) : options_(options) {
   set_workers(options_.workers);
+  REQUIRE(options_.links >= 1);
   lanes_.resize(options_.lanes ? options_.workers : 1);
+  for (Lane& lane : lanes_) lane.waiting.resize(options_.links);
+  links_.resize(options_.links);
 }
 
 void WorkerWork::set_workers(std::uint32_t workers) {
@@ -34,19 +37,29 @@ void WorkerWork::set_workers(std::uint32_t workers) {
   options_.workers = workers;
 }
 
-bool WorkerWork::wants_input() const {
-  if (source_ended_ || broken_ || stopped_ || source_.value_or(true)) return false;
-  std::size_t bytes = 0;
-  for (const Lane& lane : lanes_) bytes += lane.waiting.bytes() + lane.suspects.bytes() + lane.alone.bytes();
-  for (const auto& [due, resting] : resting_) bytes += resting.record.size();
-  return bytes < options_.waiting_bytes_max;
+bool WorkerWork::wants_input(LinkNumber link) const {
+  if (links_[link].ended || broken_ || stopped_ || source_.value_or(true)) return false;
+  return links_[link].waiting_bytes < options_.waiting_bytes_max;
 }
 
-void WorkerWork::on_batch(RecordBatch batch, Worker lane) {
-  REQUIRE(lane < lanes_.size());
+void WorkerWork::on_batch(RecordBatch batch, RecordOrigin origin) {
+  REQUIRE(origin.lane < lanes_.size());
+  REQUIRE(origin.link < links_.size());
   if (batch.empty()) return;
   batch.set_attempt(0);
-  lanes_[lane].waiting.put(std::move(batch));
+  count_waiting(batch, origin.link);
+  put_waiting(std::move(batch), origin);
+}
+
+void WorkerWork::on_source_end(LinkNumber link) { links_[link].ended = true; }
+
+void WorkerWork::count_waiting(const RecordBatch& batch, LinkNumber link) {
+  links_[link].waiting += batch.count();
+  links_[link].waiting_bytes += batch.size();
+}
+
+void WorkerWork::put_waiting(RecordBatch batch, RecordOrigin origin) {
+  lanes_[origin.lane].waiting[origin.link].put(std::move(batch));
 }
 
 // --- what a worker says -------------------------------------------------------------------------------------------
@@ -82,12 +95,16 @@ WorkerWork::Outcome WorkerWork::on_credit(Worker worker, const link::WorkerCredi
 WorkerWork::Outcome WorkerWork::on_done(Worker worker, const link::WorkerRange& range, TimePoint now) {
   Seat& seat = seats_[worker];
   if (!speaks(seat)) return Refusal("it said that records are done before it said hello");
+  std::vector<std::uint64_t> held;
+  for (LinkNumber link = 0; links_.size() > 1 && link < links_.size(); ++link) held.push_back(seat.hand.count(link));
   if (!seat.hand.settle(range.first, range.count))
     return Refusal(range.count == 1 ? fmt::format("it said that record {} is done, which it does not have", range.first)
                                     : fmt::format("it said that the records {} to {} are done, which it does not have",
                                                   range.first, range.first + range.count - 1));
   if (!failures_.empty())
     failures_.erase(failures_.lower_bound(range.first), failures_.lower_bound(range.first + range.count));
+  for (LinkNumber link = 0; link < held.size(); ++link)
+    if (seat.hand.count(link) < held[link]) note_settled(seat, link);
   on_settled(seat, range.count, now);
   return {};
 }
@@ -96,17 +113,19 @@ WorkerWork::Outcome WorkerWork::on_failed(Worker worker, const link::WorkerFailu
   Seat& seat = seats_[worker];
   auto record = speaks(seat) ? seat.hand.take(failure.record) : std::nullopt;
   if (!record) return Refusal(fmt::format("it said that record {} failed, which it does not have", failure.record));
+  auto& [batch, link] = *record;
   on_settled(seat, 1, now);
   std::uint32_t failures = ++failures_[failure.record];
   if (failures > options_.retries) {
     failures_.erase(failure.record);
     AttemptEnd end{.kind = AttemptEnd::Kind::refused, .status = exec::ProcessStatus::exited(1), .why = failure.reason};
-    condemn(worker, *std::move(record), failures + record->attempt(), end, Broken::Why::record_failed);
+    condemn(worker, batch, failures + batch.attempt(), end, Broken::Why::record_failed);
     return {};
   }
   ++retried_;
   ++lane_of(worker).resting;
-  resting_.emplace(now + rest_after(failures), Resting{*std::move(record), lane_number(worker)});
+  count_waiting(batch, link);
+  resting_.emplace(now + rest_after(failures), Resting{std::move(batch), {lane_number(worker), link}});
   return {};
 }
 
@@ -195,18 +214,45 @@ void WorkerWork::wake_resting(TimePoint now) {
   while (!resting_.empty() && resting_.begin()->first <= now) {
     Resting woken = std::move(resting_.begin()->second);
     resting_.erase(resting_.begin());
-    --lanes_[woken.lane].resting;
-    lanes_[woken.lane].waiting.put(std::move(woken.record));
+    --lanes_[woken.origin.lane].resting;
+    put_waiting(std::move(woken.record), woken.origin);
   }
 }
 
 bool WorkerWork::wants_start(Worker worker) const {
   const Seat& seat = seats_[worker];
-  return is_wanted(worker) && seat.state == State::none && (seat.fresh || !source_ended_ || !lane_of(worker).empty());
+  return is_wanted(worker) && seat.state == State::none && (seat.fresh || !source_ended() || !lane_of(worker).empty());
+}
+
+void WorkerWork::note_settled(Seat& seat, LinkNumber link) {
+  seat.settled_of.resize(links_.size());
+  seat.settled_of[link] = true;
+}
+
+void WorkerWork::count_together(Seat& seat) {
+  auto links = std::ranges::count(seat.settled_of, true);
+  if (links > 0) ++(links > 1 ? joined_ : alone_);
+  seat.settled_of.clear();
+}
+
+bool WorkerWork::is_full(LinkNumber link) const {
+  auto may_take = [&](const Seat& seat) { return seat.state == State::open && room_for(seat, link) > 0; };
+  return links_[link].waiting > 0 && std::ranges::none_of(wanted_seats(), may_take);
+}
+
+bool WorkerWork::is_steady() const {
+  if (!resting_.empty() || !dead_.empty() || burying_ > 0) return false;
+  for (Worker worker = 0; worker < seats_.size(); ++worker) {
+    State state = seats_[worker].state;
+    bool steady = state == State::open || state == State::retired || (state == State::none && !is_wanted(worker));
+    if (!steady) return false;
+  }
+  return true;
 }
 
 WorkerWork::Action WorkerWork::poll(Worker worker, RecordId limit, TimePoint now) {
   Seat& seat = seats_[worker];
+  count_together(seat);
   if (seat.kill) {
     seat.kill = false;
     return {.kind = Action::Kind::kill};
@@ -258,24 +304,76 @@ WorkerWork::Action WorkerWork::poll_open(Worker worker, RecordId limit) {
       seat.draining = false;
       seat.careful = true;
       seat.alone = &lane.first_suspects() == &lane.alone;
-      return give(seat, lane.first_suspects(), seat.alone ? 1 : std::min<std::uint64_t>(options_.part_max, room(seat)),
-                  limit);
+      std::uint64_t count = seat.alone ? 1 : std::min<std::uint64_t>(options_.part_max, room(seat));
+      return give(seat, lane.first_suspects(), {.count = count}, limit);
     }
   }
   seat.draining = false;
-  bool held_back = options_.lanes && lane.resting > 0;
-  if (room(seat) == 0 || lane.waiting.empty() || lane.waiting.first() > limit || held_back) return nothing();
-  std::uint64_t most = std::min(room(seat), share_of(seat, lane));
-  if (most == 0) return nothing();
-  return give(seat, lane.waiting, most, limit);
+  if (options_.lanes && lane.resting > 0) return nothing();
+  auto portion = next_portion(seat, lane, limit);
+  return portion ? give(seat, lane.waiting[portion->link], *portion, limit) : nothing();
+}
+
+// Of the links that have something for it now, the one whose first record came first.
+std::optional<WorkerWork::Portion> WorkerWork::next_portion(const Seat& seat, const Lane& lane, RecordId limit) const {
+  std::optional<Portion> next;
+  for (LinkNumber link = 0; link < links_.size(); ++link) {
+    const link::PendingRecords& waiting = lane.waiting[link];
+    if (waiting.empty() || waiting.first() > limit) continue;
+    if (next && lane.waiting[next->link].first() < waiting.first()) continue;
+    std::uint64_t room = room_for(seat, link);
+    std::uint64_t count = room > 0 ? std::min(room, share_of(seat, lane, link)) : 0;
+    if (count == 0) continue;
+    // Alone it may be longer than any credit.
+    if (seat.hand.count(link) == 0 || waiting.front_size() <= bytes_left(seat, link))
+      next = Portion{.count = count, .link = link};
+  }
+  return next;
+}
+
+WorkerWork::Allowance WorkerWork::allowance(const Seat& seat) const {
+  std::uint64_t ahead = std::max<std::uint64_t>(std::min(seat.window, options_.ahead_max), seat.concurrency);
+  if (links_.size() > 1) ahead = seat.concurrency;
+  return {.records = std::min<std::uint64_t>(ahead, seat.credit.records),
+          .bytes = std::min<std::size_t>(options_.hand_bytes_max, seat.credit.bytes)};
+}
+
+// An even part of it, of the records that are over for the first links. Fewer records than links are shared.
+WorkerWork::Allowance WorkerWork::allowance(const Seat& seat, LinkNumber link) const {
+  Allowance whole = allowance(seat);
+  if (links_.size() == 1) return whole;
+  auto open = static_cast<std::uint64_t>(std::ranges::count_if(links_, &Link::open));
+  if (open <= 1 || whole.records < open) return whole;
+  auto before = static_cast<std::uint64_t>(
+      std::count_if(links_.begin(), links_.begin() + link, [](const Link& each) { return each.open(); }));
+  std::uint64_t over = before < whole.records % open ? 1 : 0;
+  return {.records = whole.records / open + over, .bytes = whole.bytes / open};
 }
 
 std::uint64_t WorkerWork::room(const Seat& seat) const {
-  std::uint64_t window =
-      std::min<std::uint64_t>(std::max<std::uint64_t>(seat.window, seat.concurrency), seat.credit.records);
-  bool full = seat.hand.count() >= window || seat.hand.bytes() >= options_.hand_bytes_max ||
-              (!seat.hand.empty() && seat.hand.bytes() >= seat.credit.bytes);
-  return full ? 0 : window - seat.hand.count();
+  Allowance whole = allowance(seat);
+  bool full = seat.hand.count() >= whole.records || (!seat.hand.empty() && seat.hand.bytes() >= whole.bytes);
+  return full ? 0 : whole.records - seat.hand.count();
+}
+
+// Of what may be given at once.
+std::size_t WorkerWork::bytes_left(const Seat& seat, LinkNumber link) const {
+  std::size_t most = links_.size() == 1 ? seat.credit.bytes : allowance(seat, link).bytes;
+  return std::min(options_.give_bytes_max, most - std::min(most, seat.hand.bytes(link)));
+}
+
+std::uint64_t WorkerWork::room_for(const Seat& seat, LinkNumber link) const {
+  Allowance part = allowance(seat, link);
+  std::uint64_t held = seat.hand.count(link);
+  bool full = held >= part.records || (held > 0 && seat.hand.bytes(link) >= part.bytes);
+  if (full || seat.hand.count() >= allowance(seat).records) return 0;
+  return std::min(part.records - held, allowance(seat).records - seat.hand.count());
+}
+
+std::uint64_t WorkerWork::in_hand_of(LinkNumber link) const {
+  std::uint64_t records = 0;
+  for (const Seat& seat : seats_) records += seat.hand.count(link);
+  return records;
 }
 
 std::uint64_t WorkerWork::credit() const {
@@ -286,18 +384,19 @@ std::uint64_t WorkerWork::credit() const {
 }
 
 // What waits is for all that could take it: a few records must not go to one of many workers. Requires: it has room.
-std::uint64_t WorkerWork::share_of(const Seat& seat, const Lane& lane) const {
-  if (options_.lanes) return lane.waiting.count();
-  std::uint64_t takers = 0, records = lane.waiting.count();
+std::uint64_t WorkerWork::share_of(const Seat& seat, const Lane& lane, LinkNumber link) const {
+  if (options_.lanes) return lane.waiting[link].count();
+  std::uint64_t takers = 0, records = lane.waiting[link].count();
   for (const Seat& each : wanted_seats()) {
     bool starts = each.state == State::starting || (each.state == State::open && !each.granted);
-    bool takes = starts || (each.state == State::open && !each.careful && room(each) > 0);
+    bool takes = starts || (each.state == State::open && !each.careful && room_for(each, link) > 0);
     if (!takes) continue;
     ++takers;
-    records += each.hand.count();
+    records += each.hand.count(link);
   }
   std::uint64_t fair = (records + takers - 1) / takers;
-  return fair > seat.hand.count() ? fair - seat.hand.count() : 0;
+  std::uint64_t held = seat.hand.count(link);
+  return fair > held ? fair - held : 0;
 }
 
 bool WorkerWork::somebody_makes_room(const Lane& lane) const {
@@ -307,17 +406,17 @@ bool WorkerWork::somebody_makes_room(const Lane& lane) const {
   });
 }
 
-WorkerWork::Action WorkerWork::give(Seat& seat, link::PendingRecords& from, std::uint64_t count, RecordId limit) {
+WorkerWork::Action WorkerWork::give(Seat& seat, link::PendingRecords& from, Portion portion, RecordId limit) {
+  auto [count, link] = portion;
   std::uint64_t below = limit - from.first() + 1;
   if (below != 0) count = std::min(count, below);
-  std::size_t bytes = std::min<std::uint64_t>(options_.give_bytes_max,
-                                              seat.credit.bytes - std::min(seat.credit.bytes, seat.hand.bytes()));
-  if (!seat.hand.empty() && from.front_size() > bytes) return nothing();  // alone it may be longer than any credit
   constexpr std::uint64_t kTableMax = link::kWorkerBatchMax / (4 * link::kRecordSizeWidth);
-  RecordBatch batch = from.take(static_cast<std::uint32_t>(std::min(count, kTableMax)), bytes);
+  RecordBatch batch = from.take(static_cast<std::uint32_t>(std::min(count, kTableMax)), bytes_left(seat, link));
   auto failed = failures_.find(batch.first());
   std::uint32_t failures = failed == failures_.end() ? 0 : failed->second;
-  seat.hand.add(batch);
+  links_[link].waiting -= batch.count();
+  links_[link].waiting_bytes -= batch.size();
+  seat.hand.add(batch, link);
   std::uint32_t attempt = batch.attempt() + failures + 1u;
   return {.kind = Action::Kind::give, .batch = std::move(batch), .attempt = attempt};
 }
@@ -360,17 +459,22 @@ void WorkerWork::on_ended(Worker worker, AttemptEnd end, TimePoint now) {
 void WorkerWork::give_back(Worker worker, const AttemptEnd& end) {
   Seat& seat = seats_[worker];
   Lane& lane = lane_of(worker);
-  for (RecordBatch& batch : seat.hand.take_all()) {
+  const bool singles_out = links_.size() == 1;
+  for (auto& [batch, link] : seat.hand.take_all()) {
     std::uint32_t attempts = batch.attempt() + 1u;
-    if (seat.alone && attempts > options_.losses) {
-      failures_.erase(batch.first());
-      condemn(worker, std::move(batch), attempts, end, Broken::Why::record_died);
+    if ((seat.alone || !singles_out) && attempts > options_.losses) {
+      while (!batch.empty()) {
+        RecordBatch record = batch.take_front(1);
+        failures_.erase(record.first());
+        condemn(worker, std::move(record), attempts, end, Broken::Why::record_died);
+      }
       continue;
     }
     retried_ += batch.count();
     batch.set_attempt(static_cast<std::uint16_t>(std::min<std::uint32_t>(attempts, 0xffff)));
-    bool alone = seat.alone || attempts >= kAloneAt;
-    (alone ? lane.alone : attempts >= kSuspectAt ? lane.suspects : lane.waiting).put(std::move(batch));
+    count_waiting(batch, link);
+    bool suspect = singles_out && attempts >= kSuspectAt, alone = singles_out && (seat.alone || attempts >= kAloneAt);
+    (alone ? lane.alone : suspect ? lane.suspects : lane.waiting[link]).put(std::move(batch));
   }
   seat.alone = seat.careful = seat.draining = false;
 }
@@ -407,7 +511,7 @@ void WorkerWork::settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t
   }
   if (seat.state != State::retired) return;
   bool nobody = std::ranges::all_of(wanted_seats(), [](const Seat& each) { return each.state == State::retired; });
-  bool is_over = source_ended_ && lane_of(worker).empty() && resting_.empty();
+  bool is_over = source_ended() && lane_of(worker).empty() && resting_.empty();
   if ((nobody || options_.lanes) && !is_over) break_with(std::move(broken));
 }
 
@@ -422,7 +526,7 @@ bool WorkerWork::finished() const {
     return std::ranges::all_of(wanted_seats(), [](const Seat& seat) { return seat.state == State::retired; });
   bool nothing_waits = std::ranges::all_of(lanes_, [](const Lane& lane) { return lane.empty(); });
   bool all_began = std::ranges::none_of(wanted_seats(), [](const Seat& seat) { return seat.fresh; });
-  return source_ended_ && nothing_waits && all_began;
+  return source_ended() && nothing_waits && all_began;
 }
 
 }  // namespace sluice::flow

@@ -15,11 +15,18 @@
 // A worker has in hand at most what it grants; within that, as many as it works on at a time, or what it settles in
 // `kAhead`: little with a slow one, or its last records would be waited for while others have none.
 //
+// Where several links lead into the stage, a worker's concurrency is divided evenly over those that have not ended, and
+// nothing is given ahead of it: what a worker holds of one link, until its counterpart comes over another, never keeps
+// that one waiting. With fewer than one record for each link they share it. A worker that joins records can't be told to
+// finish what it has before it is given suspects, so there are none: what was with too many workers that ended is
+// condemned.
+//
 // With lanes, each worker has records of its own; while one of them rests, those behind it wait.
 // A stage whose workers are sources takes no input: what they write belongs to no record.
 // Invariants: of each record there is one: it waits, rests, is suspect, is in one hand, or is being buried.
 // Order for the shell: after every input ask poll() for every worker, until it says `nothing`.
 // Threading: pure; no clock, no I/O.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -42,19 +49,27 @@ namespace sluice::flow {
 struct WorkerWorkOptions {
   std::uint32_t workers = 1;
   bool lanes = false;
-  std::uint32_t concurrency = 0;  // what the flow says; 0: each worker what it wishes
-  std::uint32_t retries = 0;      // of a record that a worker says has failed
-  std::uint32_t losses = 3;       // of one whose worker has ended
-  bool buries = false;            // what failed for good is buried; else it breaks the stage
+  std::uint32_t links = 1;                      // into the stage
+  std::uint64_t ahead_max = ~std::uint64_t{0};  // records in hand of one worker, beyond what it works on at a time
+  std::uint32_t concurrency = 0;                // what the flow says; 0: each worker what it wishes
+  std::uint32_t retries = 0;                    // of a record that a worker says has failed
+  std::uint32_t losses = 3;                     // of one whose worker has ended
+  bool buries = false;                          // what failed for good is buried; else it breaks the stage
   Restart restart = Restart::never;
-  std::size_t waiting_bytes_max = std::size_t{1} << 20;
-  std::size_t hand_bytes_max = std::size_t{4} << 20;   // of one worker, whatever it grants
-  std::size_t give_bytes_max = std::size_t{64} << 10;  // at once
-  std::uint32_t part_max = 64;                         // suspects that are given at once
-  std::uint32_t endings_max = 5;                       // in a row, of a seat with nothing in hand or settled
+  std::size_t waiting_bytes_max = std::size_t{1} << 20;  // of one link
+  std::size_t hand_bytes_max = std::size_t{4} << 20;     // of one worker, whatever it grants
+  std::size_t give_bytes_max = std::size_t{64} << 10;    // at once
+  std::uint32_t part_max = 64;                           // suspects that are given at once
+  std::uint32_t endings_max = 5;                         // in a row, of a seat with nothing in hand or settled
   Duration hello_wait = std::chrono::seconds(30);
   Duration backoff_first = std::chrono::milliseconds(100);
   Duration backoff_max = std::chrono::seconds(10);
+};
+
+/// Where a record of a stage comes from, and whose it is.
+struct RecordOrigin {
+  std::uint32_t lane = 0;  // with lanes only, and then the worker
+  LinkNumber link = 0;
 };
 
 class WorkerWork final {
@@ -67,10 +82,11 @@ class WorkerWork final {
   // --- input ------------------------------------------------------------------------------------------------------
 
   /// Not before a worker has said that it takes records.
-  bool wants_input() const;
-  /// Requires: ids above all before. `lane`: with lanes only, and then the worker.
-  void on_batch(link::RecordBatch batch, Worker lane = 0);
-  void on_source_end() { source_ended_ = true; }
+  bool wants_input(LinkNumber link = 0) const;
+  /// Requires: ids above all before.
+  void on_batch(link::RecordBatch batch, RecordOrigin origin = {});
+  /// Of the link.
+  void on_source_end(LinkNumber link = 0);
 
   // --- what a worker says. Errors: a sentence; it may not say that, and is to be doomed ----------------------------
 
@@ -149,19 +165,31 @@ class WorkerWork final {
   bool said_hello(Worker worker) const { return seats_[worker].said_hello; }
   std::uint64_t in_hand(Worker worker) const { return seats_[worker].hand.count(); }
   std::uint64_t retried() const { return retried_; }
+  /// Of one link: records that wait for a worker, or for their next attempt.
+  std::uint64_t waiting(LinkNumber link) const { return links_[link].waiting; }
+  /// Of one link: records that workers have in hand.
+  std::uint64_t in_hand_of(LinkNumber link) const;
+  /// Records of that link wait for a worker, and none has room for one.
+  bool is_full(LinkNumber link) const;
+  /// Nothing will be done again, started or ended by itself.
+  bool is_steady() const;
+  /// Its workers have settled records of several links together, and hardly ever those of one link alone.
+  bool joins() const { return joined_ > 0 && kJoinedForEachAlone * alone_ <= joined_; }
   /// Records that could be given to workers now.
   std::uint64_t credit() const;
 
  private:
   enum class State : std::uint8_t { none, starting, open, closing, doomed, retired };
   struct Lane {
-    link::PendingRecords waiting;
-    link::PendingRecords suspects;  // to be given in parts
-    link::PendingRecords alone;     // to be given one by one
+    std::vector<link::PendingRecords> waiting;  // by link
+    link::PendingRecords suspects;              // to be given in parts
+    link::PendingRecords alone;                 // to be given one by one
     std::uint32_t resting = 0;
 
     bool has_suspects() const { return !suspects.empty() || !alone.empty(); }
-    bool empty() const { return waiting.empty() && !has_suspects(); }
+    bool empty() const {
+      return !has_suspects() && std::ranges::all_of(waiting, [](const auto& records) { return records.empty(); });
+    }
     link::PendingRecords& first_suspects() {
       if (suspects.empty() || alone.empty()) return suspects.empty() ? alone : suspects;
       return suspects.first() < alone.first() ? suspects : alone;
@@ -176,10 +204,11 @@ class WorkerWork final {
     bool leaves = false;   // it has asked for the end
     bool finished = false;
     bool told_end = false;
-    bool kill = false;      // it is doomed, and that is still to be done
-    bool alone = false;     // it was given one suspect, and nothing else
-    bool careful = false;   // it was given suspects, and nothing else
-    bool draining = false;  // it is given nothing, so that it can be given suspects
+    bool kill = false;             // it is doomed, and that is still to be done
+    bool alone = false;            // it was given one suspect, and nothing else
+    bool careful = false;          // it was given suspects, and nothing else
+    bool draining = false;         // it is given nothing, so that it can be given suspects
+    std::vector<bool> settled_of;  // by link, if there are several: since poll() was asked last
     std::string doomed_for;
     TimePoint hello_due{};
     WorkerHand hand;
@@ -194,7 +223,14 @@ class WorkerWork final {
   };
   struct Resting {
     link::RecordBatch record;
-    Worker lane = 0;
+    RecordOrigin origin;
+  };
+  struct Link {
+    bool ended = false;
+    std::uint64_t waiting = 0;  // in any lane, or resting
+    std::size_t waiting_bytes = 0;
+
+    bool open() const { return !ended || waiting > 0; }
   };
 
   Worker lane_number(Worker worker) const { return options_.lanes ? worker : 0; }
@@ -207,12 +243,33 @@ class WorkerWork final {
 
   void wake_resting(TimePoint now);
   bool wants_start(Worker worker) const;
-  bool nothing_to_come(const Lane& lane) const { return source_ended_ && lane.empty() && lane.resting == 0; }
+  bool source_ended() const {
+    return std::ranges::all_of(links_, [](const Link& link) { return link.ended; });
+  }
+  bool nothing_to_come(const Lane& lane) const { return source_ended() && lane.empty() && lane.resting == 0; }
   Action poll_open(Worker worker, link::RecordId limit);
+  struct Portion {
+    std::uint64_t count = 0;  // records at most
+    LinkNumber link = 0;
+  };
+  /// What a seat may hold.
+  struct Allowance {
+    std::uint64_t records = 0;
+    std::size_t bytes = 0;
+  };
+  Allowance allowance(const Seat& seat) const;
+  Allowance allowance(const Seat& seat, LinkNumber link) const;
+  std::size_t bytes_left(const Seat& seat, LinkNumber link) const;
   std::uint64_t room(const Seat& seat) const;
-  std::uint64_t share_of(const Seat& seat, const Lane& lane) const;
+  std::uint64_t room_for(const Seat& seat, LinkNumber link) const;
+  std::uint64_t share_of(const Seat& seat, const Lane& lane, LinkNumber link) const;
+  std::optional<Portion> next_portion(const Seat& seat, const Lane& lane, link::RecordId limit) const;
+  void note_settled(Seat& seat, LinkNumber link);
+  void count_together(Seat& seat);
+  void put_waiting(link::RecordBatch batch, RecordOrigin origin);
+  void count_waiting(const link::RecordBatch& batch, LinkNumber link);
   bool somebody_makes_room(const Lane& lane) const;
-  Action give(Seat& seat, link::PendingRecords& from, std::uint64_t count, link::RecordId limit);
+  Action give(Seat& seat, link::PendingRecords& from, Portion portion, link::RecordId limit);
   void on_settled(Seat& seat, std::uint64_t count, TimePoint now);
   void give_back(Worker worker, const AttemptEnd& end);
   void settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t in_hand, TimePoint now);
@@ -223,13 +280,15 @@ class WorkerWork final {
   WorkerWorkOptions options_;
   std::vector<Lane> lanes_;
   std::vector<Seat> seats_;  // those of workers that are not wanted any more, too
+  std::vector<Link> links_;
+  static constexpr std::uint64_t kJoinedForEachAlone = 16;
+  std::uint64_t joined_ = 0, alone_ = 0;  // how often records of several links were settled together, or of one
   std::multimap<TimePoint, Resting> resting_;
   std::map<link::RecordId, std::uint32_t> failures_;  // of records that failed and are not settled
   std::deque<Dead> dead_;
   std::size_t burying_ = 0;
   std::optional<Broken> broken_;
   std::optional<bool> source_;  // its workers are; nobody has said yet
-  bool source_ended_ = false;
   bool stopped_ = false;
   std::uint64_t retried_ = 0;
 };

@@ -196,6 +196,178 @@ TEST_F(WorkerWorkTest, GivesNothingAboveTheLimit) {
   EXPECT_EQ(given(0).size(), 6u);
 }
 
+TEST_F(WorkerWorkTest, HasNoMoreAheadThanItMayWhateverItSettles) {
+  with({.ahead_max = 6});
+  start(0, 2, 1000);
+  work_->on_batch(lines(1, 1000));
+  for (RecordId id = 1; id <= 500; ++id) {
+    given(0);
+    ASSERT_LE(work_->in_hand(0), 6u);
+    now_ += 1ms;
+    ASSERT_TRUE(done(0, id));
+  }
+  given(0);
+  EXPECT_EQ(work_->in_hand(0), 6u);
+  with({.ahead_max = 1});
+  start(0, 3);
+  work_->on_batch(lines(1, 10));
+  EXPECT_EQ(given(0).size(), 3u) << "what it works on at a time is not ahead";
+}
+
+// --- several links ------------------------------------------------------------------------------------------------
+
+TEST_F(WorkerWorkTest, ALinkThatIsAheadDoesNotKeepAnotherWaiting) {
+  with({.links = 2});
+  start(0, 4);
+  work_->on_batch(lines(1, 10), {.link = 0});
+  EXPECT_THAT(given(0), ElementsAre(1, 2)) << "the other half is for what comes over the other link";
+  work_->on_batch(lines(11, 10), {.link = 1});
+  EXPECT_THAT(given(0), ElementsAre(11, 12));
+  EXPECT_TRUE(done(0, 12));
+  EXPECT_THAT(given(0), ElementsAre(13)) << "its own link's share is free again, and no other";
+  EXPECT_EQ(work_->in_hand_of(0), 2u);
+  EXPECT_EQ(work_->waiting(0), 8u);
+}
+
+TEST_F(WorkerWorkTest, LinksShareWhatIsOverInTheirOrder) {
+  with({.links = 3});
+  start(0, 8);
+  work_->on_batch(lines(1, 5), {.link = 2});
+  work_->on_batch(lines(6, 5), {.link = 0});
+  work_->on_batch(lines(11, 5), {.link = 1});
+  EXPECT_THAT(given(0), ElementsAre(1, 2, 6, 7, 8, 11, 12, 13));
+}
+
+TEST_F(WorkerWorkTest, TheShareOfALinkThatHasEndedGoesToTheOthers) {
+  with({.links = 2});
+  start(0, 4);
+  work_->on_batch(lines(1, 10), {.link = 0});
+  work_->on_batch(lines(11, 3), {.link = 1});
+  EXPECT_THAT(given(0), ElementsAre(1, 2, 11, 12));
+  work_->on_source_end(1);
+  EXPECT_THAT(given(0), IsEmpty()) << "one of its records still waits";
+  EXPECT_TRUE(done(0, 11));
+  EXPECT_THAT(given(0), ElementsAre(13));
+  EXPECT_TRUE(done(0, 12));
+  EXPECT_THAT(given(0), ElementsAre(3)) << "what is in hand of it still counts";
+  EXPECT_TRUE(done(0, 13));
+  EXPECT_THAT(given(0), ElementsAre(4));
+  work_->on_source_end(0);
+  EXPECT_TRUE(done(0, 1, 4));
+  EXPECT_THAT(given(0), ElementsAre(5, 6, 7, 8));
+}
+
+TEST_F(WorkerWorkTest, MoreLinksThanItWorksOnShareIt) {
+  with({.links = 3});
+  start(0, 2);
+  work_->on_batch(lines(1, 3), {.link = 2});
+  EXPECT_THAT(given(0), ElementsAre(1, 2));
+  work_->on_batch(lines(4, 3), {.link = 0});
+  EXPECT_THAT(given(0), IsEmpty());
+  EXPECT_TRUE(done(0, 1, 2));
+  EXPECT_THAT(given(0), ElementsAre(3, 4)) << "who came first, whatever its link";
+}
+
+TEST_F(WorkerWorkTest, OfSeveralLinksNothingIsGivenAhead) {
+  with({.links = 2});
+  start(0, 2);
+  work_->on_batch(lines(1, 1000), {.link = 0});
+  work_->on_batch(lines(1001, 1000), {.link = 1});
+  for (RecordId id = 1; id < 100; ++id) {
+    given(0);
+    ASSERT_EQ(work_->in_hand(0), 2u);
+    now_ += 1ms;
+    ASSERT_TRUE(done(0, id));
+    ASSERT_TRUE(done(0, 1000 + id));
+  }
+}
+
+TEST_F(WorkerWorkTest, ReadsEachLinkAsFarAsItHasRoomItself) {
+  with({.links = 2});
+  start(0);
+  work_->on_batch(lines(1, 1 << 20), {.link = 0});
+  EXPECT_FALSE(work_->wants_input(0));
+  EXPECT_TRUE(work_->wants_input(1));
+  work_->on_source_end(1);
+  EXPECT_FALSE(work_->wants_input(1));
+}
+
+TEST_F(WorkerWorkTest, BytesOfALinkDoNotKeepAnotherWaiting) {
+  with({.links = 2});
+  EXPECT_EQ(poll(0).kind, ActionKind::start);
+  ASSERT_TRUE(work_->on_hello(0, {.concurrency = 100, .role = "", .library = ""}));
+  ASSERT_TRUE(work_->on_credit(0, {.concurrency = 100, .records = 100, .bytes = 20}));
+  work_->on_batch(lines(1, 10), {.link = 0});
+  work_->on_batch(RecordBatch::of_delimited(11, '\n', std::string(50, 'x') + "\n").value(), {.link = 1});
+  EXPECT_THAT(given(0), ElementsAre(1, 2, 3, 4, 5, 11)) << "ten bytes of each, or one longer record";
+}
+
+TEST_F(WorkerWorkTest, WhatComesBackFromALostWorkerIsStillOfItsLink) {
+  with({.links = 2, .restart = Restart::on_failure});
+  start(0, 4);
+  work_->on_batch(lines(1, 10), {.link = 0});
+  work_->on_batch(lines(11, 10), {.link = 1});
+  EXPECT_THAT(given(0), ElementsAre(1, 2, 11, 12));
+  EXPECT_TRUE(done(0, 1));
+  ended(0, EndKind::lost);
+  EXPECT_EQ(work_->waiting(1), 10u);
+  rest();
+  start(0, 4);
+  EXPECT_THAT(given(0), ElementsAre(2, 3, 11, 12));
+}
+
+TEST_F(WorkerWorkTest, OneThatSettlesRecordsOfSeveralLinksTogetherJoinsThem) {
+  with({.links = 2});
+  start(0, 4);
+  work_->on_batch(lines(1, 100), {.link = 0});
+  work_->on_batch(lines(101, 2), {.link = 1});
+  EXPECT_THAT(given(0), ElementsAre(1, 2, 101, 102));
+  EXPECT_FALSE(work_->joins());
+  EXPECT_TRUE(done(0, 1));
+  EXPECT_TRUE(done(0, 101));
+  EXPECT_THAT(given(0), ElementsAre(3));
+  EXPECT_TRUE(work_->joins());
+  EXPECT_TRUE(work_->is_full(0)) << "two of it are held, and 97 wait";
+  EXPECT_FALSE(work_->is_full(1)) << "nothing of it waits";
+  EXPECT_TRUE(work_->is_steady());
+  EXPECT_TRUE(done(0, 102));
+  EXPECT_THAT(given(0), IsEmpty());
+  EXPECT_FALSE(work_->joins()) << "it has settled one alone";
+}
+
+TEST_F(WorkerWorkTest, AStageThatWillDoSomethingByItselfIsNotSteady) {
+  with({.links = 2, .retries = 1});
+  EXPECT_FALSE(work_->is_steady()) << "its worker is to be started";
+  start(0, 4);
+  EXPECT_TRUE(work_->is_steady());
+  work_->on_batch(lines(1, 1), {.link = 0});
+  EXPECT_THAT(given(0), ElementsAre(1));
+  EXPECT_TRUE(fail(0, 1));
+  EXPECT_FALSE(work_->is_steady()) << "a record rests";
+  rest();
+  EXPECT_THAT(given(0), ElementsAre(1));
+  EXPECT_TRUE(work_->is_steady());
+}
+
+TEST_F(WorkerWorkTest, WithSeveralLinksNoneIsSuspectedAndWhatWasWithTooManyIsCondemned) {
+  with({.links = 2, .buries = true, .restart = Restart::on_failure});
+  work_->on_batch(lines(1, 1), {.link = 0});
+  work_->on_batch(lines(2, 1), {.link = 1});
+  for (int times = 0; times < 4; ++times) {
+    start(0, 4);
+    EXPECT_THAT(given(0), ElementsAre(1, 2)) << "a half needs its other half, each time";
+    ended(0, EndKind::lost);
+    rest();
+  }
+  for (RecordId id : {1, 2}) {
+    auto dead = work_->poll_dead();
+    ASSERT_TRUE(dead);
+    EXPECT_EQ(dead->record.first(), id);
+    EXPECT_EQ(dead->attempts, 4u);
+    work_->on_buried();
+  }
+}
+
 // --- the end ------------------------------------------------------------------------------------------------------
 
 TEST_F(WorkerWorkTest, TellsTheEndWithRecordsInHandSinceAWorkerMayWaitForMore) {
@@ -363,11 +535,11 @@ TEST_F(WorkerWorkTest, WithLanesWhatRestsHoldsBackTheRecordsBehindIt) {
   with({.workers = 2, .lanes = true, .retries = 1});
   start(0);
   start(1);
-  work_->on_batch(lines(1, 1), 0);
+  work_->on_batch(lines(1, 1), {.lane = 0});
   EXPECT_THAT(given(0), ElementsAre(1));
   EXPECT_TRUE(fail(0, 1));
-  work_->on_batch(lines(2, 1), 0);
-  work_->on_batch(lines(3, 1), 1);
+  work_->on_batch(lines(2, 1), {.lane = 0});
+  work_->on_batch(lines(3, 1), {.lane = 1});
   EXPECT_THAT(given(0), IsEmpty());
   EXPECT_THAT(given(1), ElementsAre(3));
   rest();
@@ -527,6 +699,7 @@ class RandomWorkers {
       : random_(seed),
         options_{.workers = static_cast<std::uint32_t>(1 + random_.below(4)),
                  .lanes = random_.below(4) == 0,
+                 .links = static_cast<std::uint32_t>(1 + random_.below(3)),
                  .retries = static_cast<std::uint32_t>(random_.below(3)),
                  .buries = true,
                  .restart = random_.below(2) == 0 ? Restart::on_failure : Restart::always,
@@ -538,7 +711,8 @@ class RandomWorkers {
   void run() {
     for (int step = 0; step < 20'000 && !work_.finished(); ++step) {
       now_ += std::chrono::milliseconds(random_.below(200));
-      if (work_.wants_input() && random_.below(3) == 0) read();
+      auto link = static_cast<LinkNumber>(random_.below(options_.links));
+      if (work_.wants_input(link) && random_.below(3) == 0) read(link);
       WorkerWork::Worker worker = static_cast<WorkerWork::Worker>(random_.below(options_.workers));
       act(worker);
       if (testing::Test::HasFatalFailure()) return;
@@ -567,12 +741,15 @@ class RandomWorkers {
     bool doomed = false;
   };
 
-  void read() {
-    if (next_ > 200) return work_.on_source_end();
+  void read(LinkNumber link) {
+    if (next_ > 200) return work_.on_source_end(link);
     auto count = static_cast<std::uint32_t>(1 + random_.below(20));
     auto lane = static_cast<WorkerWork::Worker>(options_.lanes ? random_.below(options_.workers) : 0);
-    for (RecordId id = next_; id < next_ + count; ++id) lane_[id] = lane;
-    work_.on_batch(lines(next_, count), lane);
+    for (RecordId id = next_; id < next_ + count; ++id) {
+      lane_[id] = lane;
+      link_[id] = link;
+    }
+    work_.on_batch(lines(next_, count), {.lane = lane, .link = link});
     next_ += count;
   }
 
@@ -605,7 +782,17 @@ class RandomWorkers {
       }
       hand.records.insert(id);
     }
-    ASSERT_LE(hand.records.size(), kGranted);
+    ASSERT_LE(hand.records.size(), options_.links == 1 ? kGranted : kConcurrency);
+    for (LinkNumber link = 0; link < options_.links; ++link)
+      ASSERT_EQ(held_of(link), work_.in_hand_of(link)) << "of link " << link;
+  }
+
+  std::uint64_t held_of(LinkNumber link) const {
+    std::uint64_t held = 0;
+    for (const Hand& hand : hands_)
+      held += static_cast<std::uint64_t>(
+          std::ranges::count_if(hand.records, [&](RecordId id) { return link_.at(id) == link; }));
+    return held;
   }
 
   void live(WorkerWork::Worker worker, int step) {
@@ -613,8 +800,8 @@ class RandomWorkers {
     if (!hand.runs || hand.doomed) return;
     if (!hand.said_hello) {
       hand.said_hello = true;
-      ASSERT_TRUE(work_.on_hello(worker, {.concurrency = 2, .role = "", .library = ""}));
-      ASSERT_TRUE(work_.on_credit(worker, {.concurrency = 2, .records = kGranted, .bytes = 1 << 20}));
+      ASSERT_TRUE(work_.on_hello(worker, {.concurrency = kConcurrency, .role = "", .library = ""}));
+      ASSERT_TRUE(work_.on_credit(worker, {.concurrency = kConcurrency, .records = kGranted, .bytes = 1 << 20}));
       return;
     }
     std::uint64_t luck = random_.below(100);
@@ -653,7 +840,7 @@ class RandomWorkers {
     work_.on_ended(worker, end(kind), now_);
   }
 
-  static constexpr std::uint32_t kGranted = 6;
+  static constexpr std::uint32_t kGranted = 6, kConcurrency = 2;
 
   SeededRandom random_;
   WorkerWorkOptions options_;
@@ -661,6 +848,7 @@ class RandomWorkers {
   std::vector<Hand> hands_;
   std::set<RecordId> settled_;
   std::map<RecordId, WorkerWork::Worker> lane_;
+  std::map<RecordId, LinkNumber> link_;
   RecordId next_ = 1;
   TimePoint now_ = TimePoint{} + 1h;
 };

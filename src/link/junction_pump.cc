@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -27,6 +28,9 @@ struct PumpCounts {
   std::vector<Link> links;
   std::vector<std::atomic<std::uint64_t>> read;  // bytes, by input
   std::vector<bool> records_known;               // by link; does not change
+
+  mutable std::mutex standing_mutex;
+  JunctionPump::Standing standing;
 };
 
 // What stands between a stream and the junction: records that are cut, or blocks as they come.
@@ -353,6 +357,19 @@ class JunctionPumper final {
     shown.spilled_most.store(counted.spilled_most, std::memory_order_relaxed);
   }
 
+  void show_standing() {
+    std::lock_guard lock(counts_.standing_mutex);
+    JunctionPump::Standing& shown = counts_.standing;
+    shown.reads.resize(inputs_.size());
+    shown.blocks.resize(link_names_.size());
+    shown.idle.resize(link_names_.size());
+    for (std::size_t i = 0; i < inputs_.size(); ++i) shown.reads[i] = reads(i);
+    for (std::size_t link = 0; link < link_names_.size(); ++link) {
+      shown.blocks[link] = junction_->blocks(link);
+      shown.idle[link] = junction_->idle(link);
+    }
+  }
+
   void enlarge_pipes() {
     enlarged_ = true;
     std::size_t size = large_pipe(pipes_);
@@ -371,6 +388,7 @@ class JunctionPumper final {
 
   // False: told to stop. What has nothing to write is watched for the end of its reader.
   bool wait(int stop) {
+    show_standing();
     polled_.assign(1, {.fd = stop, .events = POLLIN, .revents = 0});
     for (std::size_t i = 0; i < inputs_.size(); ++i)
       if (reads(i)) polled_.push_back({.fd = inputs_[i].from.descriptor(), .events = POLLIN, .revents = 0});
@@ -444,6 +462,11 @@ JunctionPump::Counts JunctionPump::counts(std::size_t link) const {
           .dropped = counted.dropped.load(std::memory_order_relaxed),
           .spilled_most = counted.spilled_most.load(std::memory_order_relaxed),
           .records_known = known};
+}
+
+JunctionPump::Standing JunctionPump::standing() const {
+  std::lock_guard lock(running_->counts.standing_mutex);
+  return running_->counts.standing;
 }
 
 std::uint64_t JunctionPump::bytes_read(std::size_t input) const {

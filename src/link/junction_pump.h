@@ -67,6 +67,13 @@ class JunctionPump final {
   };
   /// Any time.
   Counts counts(std::size_t link) const;
+  /// What it waits for, as of when it last had nothing to do. Any time.
+  struct Standing {
+    std::vector<bool> reads;   // by input: more of it is wanted
+    std::vector<bool> blocks;  // by link: it has no room, and so keeps its input from being read
+    std::vector<bool> idle;    // by link: nothing is on its way to the output
+  };
+  Standing standing() const;
   /// How long the stream of an input was, as far as it was read. Any time.
   std::uint64_t bytes_read(std::size_t input) const;
 

@@ -140,6 +140,17 @@ bool RecordJunction::finished() const {
   return true;
 }
 
+bool RecordJunction::blocks(std::size_t number) const {
+  const Link& link = links_[number];
+  return is_open(link) && !inputs_[link.input].shares && !link.backlog.wants();
+}
+
+bool RecordJunction::idle(std::size_t number) const {
+  const Link& link = links_[number];
+  const auto& delivery = outputs_[link.output].delivery;
+  return !has_more(link) && !(delivery && delivery->link == number);
+}
+
 JunctionCounts RecordJunction::counts(std::size_t link) const { return links_[link].counts; }
 
 }  // namespace sluice::link

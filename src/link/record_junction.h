@@ -91,6 +91,10 @@ class RecordJunction final {
   bool finished() const;
 
   JunctionCounts counts(std::size_t link) const;
+  /// It has no room, and so keeps its input from being read.
+  bool blocks(std::size_t link) const;
+  /// Nothing is on its way to the output.
+  bool idle(std::size_t link) const;
 
  private:
   struct Input {

@@ -59,6 +59,23 @@ TEST(RecordJunction, SlowestOutputClosesTheTap) {
   EXPECT_TRUE(junction.wants(0));
 }
 
+TEST(RecordJunction, TellsWhichLinkHasNoRoomAndWhichHasNothingToDo) {
+  RecordJunction junction(shape_of(1, 2, {{0, 0}, {0, 1}}), {.window_bytes = 300});
+  for (RecordId next = 1; junction.wants(0); ++next) {
+    ASSERT_TRUE(junction.on_batch(0, numbers(next, next)));
+    EXPECT_FALSE(junction.idle(0));
+    write_all(junction, 0);
+  }
+  EXPECT_FALSE(junction.blocks(0));
+  EXPECT_TRUE(junction.idle(0));
+  EXPECT_TRUE(junction.blocks(1));
+  EXPECT_FALSE(junction.idle(1));
+  while (junction.delivery(1).value()->batch.last() < 3) junction.on_written(1);
+  EXPECT_FALSE(junction.idle(1)) << "its last record is being written";
+  junction.on_reader_gone(1, 0);
+  EXPECT_FALSE(junction.blocks(1));
+}
+
 TEST(RecordJunction, MergesInTurns) {
   RecordJunction junction(shape_of(2, 1, {{0, 0}, {1, 0}}));
   ASSERT_TRUE(junction.on_batch(0, numbers(1, 1)));

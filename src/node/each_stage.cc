@@ -84,21 +84,20 @@ class EachStageWork final : public JobStageWork {
 
   // --- input ------------------------------------------------------------------------------------------------------
 
-  bool wants_input() const override {
-    return work_.wants_batch() && (waiting_bytes_ < kWaitingBytesMax || work_.hungry());
-  }
+  bool wants_input(LinkNumber) const override { return has_room(); }
 
-  bool take(link::RecordBatch& records) override {
-    while (!records.empty() && wants_input()) {
+  bool take(LinkNumber link, link::RecordBatch& records) override {
+    while (!records.empty() && has_room()) {
       link::append_framed(records.take_front(1), framing(), gathering_.bytes);
       ++frame_.counts().records_read;
+      ++frame_.counts().links[link].records_read;
       if (++gathering_.records == options_.records) hand_over();
     }
     return true;
   }
 
   void set_workers(std::uint32_t workers) override { work_.set_workers(workers); }
-  void on_source_end() override {
+  void on_source_end(LinkNumber) override {
     if (gathering_.records > 0) hand_over();
     work_.on_source_end();
   }
@@ -253,6 +252,8 @@ class EachStageWork final : public JobStageWork {
   }
 
  private:
+  bool has_room() const { return work_.wants_batch() && (waiting_bytes_ < kWaitingBytesMax || work_.hungry()); }
+
   link::RecordFraming framing() const { return frame_.options().cut.framing; }
 
   void hand_over() {

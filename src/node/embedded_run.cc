@@ -38,6 +38,15 @@ std::string list_stragglers(const std::vector<flow::Straggler>& stragglers) {
   return list;
 }
 
+// Looks often enough within the patience that what moves in between is seen.
+struct StallLooks {
+  explicit StallLooks(Duration patience) : watch(patience), interval(patience / 10) {}
+
+  flow::StallWatch watch;
+  Duration interval;
+  TimePoint next{};
+};
+
 class EmbeddedRun final {
  public:
   EmbeddedRun(RunRequest request, exec::SpawnerClient spawner, const exec::EntryState& entry)
@@ -54,6 +63,9 @@ class EmbeddedRun final {
                .timeout = request_.timeout,
                .keep = request_.keep},
               start_),
+        stalls_(request_.stall_timeout && can_stall(request_.plan)
+                    ? std::optional<StallLooks>(std::in_place, *request_.stall_timeout)
+                    : std::nullopt),
         progress_(request_.progress, start_, output_, samples_) {
     summary_.name = request_.name;
     summary_.rule = request_.pipefail;
@@ -125,7 +137,14 @@ class EmbeddedRun final {
     TimePoint now = Clock::now();
     // Whether the terminal is raw matters, and costs a system call, only when something is due.
     if (auto due = flow_.poll_deadline(); due && now >= *due) flow_.on_deadline(terminal_.is_raw(), now);
+    look_for_stall(now);
     progress_.on_deadline(now, summary_, terminal_);
+  }
+
+  void look_for_stall(TimePoint now) {
+    if (!stalls_ || !started_ || broken_status_ || now < stalls_->next) return;
+    stalls_->next = now + stalls_->interval;
+    if (auto told = stalls_->watch.on_look(streams_.stall_parties(), now)) break_flow(kRefused, *told);
   }
 
   void wait() {
@@ -147,6 +166,7 @@ class EmbeddedRun final {
   int timeout_ms() const {
     auto due = flow_.poll_deadline();
     if (auto show = progress_.deadline()) due = due ? std::min(*due, *show) : *show;
+    if (stalls_ && started_ && !broken_status_) due = due ? std::min(*due, stalls_->next) : stalls_->next;
     if (!due) return -1;
     auto left = std::chrono::ceil<std::chrono::milliseconds>(*due - Clock::now()).count();
     return static_cast<int>(std::clamp<decltype(left)>(left, 0, 1'000'000));
@@ -200,6 +220,7 @@ class EmbeddedRun final {
     samples_.watch(request_.plan, std::move(observers));
     for (auto& [stage, observer] : streams_.take_input_observers()) samples_.watch_input(stage, std::move(observer));
     streams_.start();
+    started_ = true;
     release_standard_streams();
   }
 
@@ -475,11 +496,13 @@ class EmbeddedRun final {
   flow::FlowSummary summary_;
   StderrQueue output_;
   LocalProgress samples_;
+  std::optional<StallLooks> stalls_;  // of a flow that can stall
   ProgressDisplay progress_;
   std::vector<bool> ended_;           // by program
   std::optional<int> broken_status_;  // the flow's, if it could not go on
   std::vector<pollfd> polled_;
   int status_ = 0;
+  bool started_ = false;
   bool failed_to_start_ = false;
   bool lost_ = false;
 };

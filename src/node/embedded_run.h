@@ -29,6 +29,8 @@ struct RunRequest {
   flow::PipefailRule pipefail = flow::PipefailRule::lenient;
   Duration grace = std::chrono::seconds(2);
   std::optional<Duration> timeout;
+  std::optional<Duration> stall_timeout =
+      std::chrono::seconds(10);  // of a flow all of whose stages wait for each other
   bool keep = false;
   ProgressMode progress = ProgressMode::automatic;
   bool json_summary = false;

@@ -30,7 +30,8 @@ struct Relay {
 
 // What leads into a stage of jobs, and out of it.
 struct JobEnds {
-  RecordStreams::End from, into;
+  std::vector<RecordStreams::End> from;  // of each link into it
+  RecordStreams::End into;
   std::optional<exec::ProgramIndex> reader;  // whose input it writes
 };
 
@@ -123,6 +124,7 @@ struct EmbeddedStreams::Impl {
 
   // To another host, or from one: what is there is a pipe that a link fills, or empties.
   std::expected<void, int> connect_byte_link(std::size_t from, std::size_t to) {
+    link_sources[to].push_back({.writer = from});
     if (plan.stages[to].elsewhere) {
       if (!is_one_program(from)) return lead_out_of(from, {.stream = std::move(around.outputs[to])}, std::nullopt);
       outputs[from].push_back(std::move(around.outputs[to]));
@@ -135,7 +137,8 @@ struct EmbeddedStreams::Impl {
     return {};
   }
 
-  std::expected<void, int> connect_junction(const flow::Junction& junction) {
+  std::expected<void, int> connect_junction(std::size_t number) {
+    const flow::Junction& junction = plan.wiring.junctions[number];
     std::vector<std::vector<UniqueFd>> from;
     for (const flow::Junction::Input& input : junction.inputs) {
       bool of_program = input.of_errors && !plan.stages[input.stage].elsewhere;
@@ -144,7 +147,10 @@ struct EmbeddedStreams::Impl {
       from.push_back(*std::move(sources));
     }
     std::vector<JunctionStreams::Output> into;
-    for (const flow::Junction::Output& output : junction.outputs) {
+    for (std::size_t i = 0; i < junction.outputs.size(); ++i) {
+      const flow::Junction::Output& output = junction.outputs[i];
+      if (output.stage)
+        link_sources[*output.stage].push_back({.writer = std::nullopt, .junction = number, .output = i});
       auto sink = output.stage ? lead_from_junction(*output.stage) : flow_output();
       if (!sink) return std::unexpected(sink.error());
       into.push_back(*std::move(sink));
@@ -198,6 +204,7 @@ struct EmbeddedStreams::Impl {
 
   // Where neither side is one program, a pipe of ours lies between the two streams of records.
   std::expected<void, int> connect_records(std::size_t from, std::size_t to) {
+    link_sources[to].push_back({.writer = from});
     UniqueFd read_end, write_end;
     if (is_one_program(from)) {
       auto sources = make_sources(from, outputs);
@@ -217,13 +224,13 @@ struct EmbeddedStreams::Impl {
       auto reader = is_one_program(to) ? std::optional(first_program[to]) : std::nullopt;
       if (auto led = lead_out_of(from, {.stream = std::move(write_end)}, reader); !led) return led;
     }
-    if (read_end) return lead_into(to, {.stream = std::move(read_end)});
+    if (read_end) return lead_into(to, {.stream = std::move(read_end), .writer = from});
     return {};
   }
 
   std::expected<void, int> lead_into(std::size_t stage, RecordStreams::End from) {
     if (moves_records_itself(stage)) {
-      job_ends[stage].from = std::move(from);
+      job_ends[stage].from.push_back(std::move(from));
       return {};
     }
     auto sinks = make_inputs(stage);
@@ -383,6 +390,7 @@ struct EmbeddedStreams::Impl {
   Ends outputs, errors;
   std::vector<Relay> relays;
   std::map<std::size_t, JobEnds> job_ends;  // by stage, until they are added
+  LinkSources link_sources;
   bool watches_inputs = false;
   std::vector<std::pair<std::size_t, link::PipeObserver>> observers;  // of pipes from junctions, by their reader
   std::deque<StreamEvent> events;
@@ -408,8 +416,8 @@ std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vec
   impl_->around = std::move(surroundings);
   for (const flow::PlannedLink& link : impl_->plan.links)
     if (auto connected = impl_->connect_link(link); !connected) return std::unexpected(connected.error());
-  for (const flow::Junction& junction : impl_->plan.wiring.junctions)
-    if (auto connected = impl_->connect_junction(junction); !connected) return std::unexpected(connected.error());
+  for (std::size_t i = 0; i < impl_->plan.wiring.junctions.size(); ++i)
+    if (auto connected = impl_->connect_junction(i); !connected) return std::unexpected(connected.error());
   if (auto connected = impl_->connect_ends(); !connected) return std::unexpected(connected.error());
   impl_->around.own_input.reset();
   impl_->around.own_output.reset();  // who reads it is to see the stages' ends alone
@@ -510,6 +518,11 @@ void EmbeddedStreams::add_waits_for_records(std::vector<pollfd>& polled) const {
 }
 
 std::map<std::size_t, JobStageCounts> EmbeddedStreams::stage_counts() const { return impl_->records.stage_counts(); }
+
+std::vector<flow::StallParty> EmbeddedStreams::stall_parties() const {
+  return node::stall_parties(impl_->plan, impl_->link_sources,
+                             {.stages = impl_->records.stage_counts(), .junctions = impl_->junctions.standing()});
+}
 
 void EmbeddedStreams::count(flow::FlowSummary& summary, bool exact) const {
   for (const Relay& each : impl_->relays) summary.stages[each.stage].output_bytes = each.relay.moved().value;

@@ -29,6 +29,7 @@
 #include "node/junction_streams.h"
 #include "node/record_settings.h"
 #include "node/record_streams.h"
+#include "node/stall_parties.h"
 #include "node/stderr_marks.h"
 
 namespace sluice::node {
@@ -117,6 +118,8 @@ class EmbeddedStreams final {
   void count(flow::FlowSummary& summary, bool exact) const;
   /// As RecordStreams has them.
   std::map<std::size_t, JobStageCounts> stage_counts() const;
+  /// What everybody waits for.
+  std::vector<flow::StallParty> stall_parties() const;
 
  private:
   struct Impl;

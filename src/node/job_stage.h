@@ -1,6 +1,6 @@
 #pragma once
 // What stages whose program is started by job have in common for those who start and watch them: records that come in
-// from one stream and go out to another, and what is counted of them.
+// over links and go out to one stream, and what is counted of them.
 // Threading: values, and an interface whose every call is for the thread that made the object.
 #include <cstddef>
 #include <cstdint>
@@ -21,9 +21,12 @@ class DeadLetters;
 class JobLog;
 
 struct JobStageStreams {
-  UniqueFd from, into;
-  bool from_is_ours = true;  // a pipe of ours alone; else shared with others, as stdin is
-  bool into_is_ours = true;
+  struct Stream {
+    UniqueFd descriptor;
+    bool is_ours = true;  // a pipe of ours alone; else shared with others, as stdin is
+  };
+  std::vector<Stream> from;  // of each link into the stage; several into one of workers only
+  Stream into;
   UniqueFd error;  // where the jobs' stderr goes; empty: where the launch has it
   StageJobs jobs;
 };
@@ -56,10 +59,22 @@ struct JobStageCounts {
     std::uint64_t records_given = 0;
     std::uint64_t records_written = 0;
     std::uint64_t in_flight = 0;  // records that it was given, and that are not settled
+    link::WorkerState state = link::WorkerState::idle;
     link::WorkerDurations times;  // since the stage has begun
     bool lost = false;            // with what it had been given
   };
+  // A link into the stage. They add up to what is counted of the whole stage.
+  struct Link {
+    std::uint64_t bytes = 0;
+    std::uint64_t records_read = 0;
+    bool ended = false;
+    // Of a stage of workers:
+    std::uint64_t waiting = 0;
+    std::uint64_t in_flight = 0;
+    bool full = false;  // records of it wait, and no worker has room for one
+  };
   std::vector<Worker> workers;
+  std::vector<Link> links;
   std::uint64_t input_bytes = 0;
   std::uint64_t output_bytes = 0;
   std::uint64_t records_read = 0;     // taken from the input
@@ -73,6 +88,9 @@ struct JobStageCounts {
   std::uint64_t skipped = 0;          // that an earlier run had done
   std::uint64_t cpu_us = 0;
   std::uint64_t peak_memory_bytes = 0;
+  bool output_waits = false;  // for its reader
+  bool steady = false;        // it does nothing but when it hears something
+  bool joins = false;         // its workers join records of several links, and now only wait for more of them
 };
 
 class JobStage {

@@ -20,14 +20,16 @@ constexpr std::size_t kCommandColumns = 60;  // in a message
 
 }  // namespace
 
-JobStageFrame::JobStageFrame(LocalStream from, JobStageStreams streams, JobStageOptions options, std::uint32_t workers)
+JobStageFrame::JobStageFrame(std::vector<LocalStream> from, JobStageStreams streams, JobStageOptions options,
+                             std::uint32_t workers)
     : options_(std::move(options)),
       workers_(workers),
-      tap_(std::move(from), options_.cut),
       error_(std::move(streams.error)),
       jobs_(std::move(streams.jobs)),
       times_(workers) {
+  for (LocalStream& stream : from) taps_.emplace_back(std::move(stream), options_.cut);
   counts_.workers.resize(workers);
+  counts_.links.resize(taps_.size());
   published_ = counts_;
   if (options_.rate) rate_.emplace(*options_.rate);
 }
@@ -45,8 +47,12 @@ std::optional<std::uint32_t> JobStageFrame::lane_of(std::string_view record) con
 }
 
 std::optional<TimePoint> JobStageFrame::rate_due() const {
-  if (!rate_ || !tap_.has_records()) return std::nullopt;
+  if (!rate_ || std::ranges::none_of(taps_, &RecordTap::has_records)) return std::nullopt;
   return rate_->next();
+}
+
+void JobStageFrame::close_taps() {
+  for (RecordTap& tap : taps_) tap.close();
 }
 
 // --- its end ------------------------------------------------------------------------------------------------------
@@ -96,7 +102,9 @@ void JobStageFrame::count_usage(const exec::JobEnded& ended) {
 }
 
 void JobStageFrame::publish(const StateOf& state_of) {
-  counts_.input_bytes = tap_.bytes();
+  counts_.input_bytes = 0;
+  for (std::size_t link = 0; link < taps_.size(); ++link)
+    counts_.input_bytes += counts_.links[link].bytes = taps_[link].bytes();
   counts_.records_out = 0;
   counts_.waiting = counts_.records_read - counts_.records_settled - counts_.dead;
   for (const JobStageCounts::Worker& worker : counts_.workers) {
@@ -105,7 +113,9 @@ void JobStageFrame::publish(const StateOf& state_of) {
   }
   std::lock_guard lock(published_mutex_);
   published_ = counts_;
-  times_.enter([&](std::size_t worker) { return state_of(static_cast<std::uint32_t>(worker)); });
+  times_.enter([&](std::size_t worker) {
+    return published_.workers[worker].state = state_of(static_cast<std::uint32_t>(worker));
+  });
 }
 
 JobStageCounts JobStageFrame::published() const {

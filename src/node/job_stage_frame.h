@@ -13,11 +13,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/time.h"
 #include "base/unique_fd.h"
 #include "exec/process_status.h"
 #include "exec/spawn_protocol.h"
+#include "flow/worker_hand.h"
 #include "link/local_stream.h"
 #include "link/rate_limit.h"
 #include "link/record_batch.h"
@@ -33,10 +35,13 @@ inline constexpr Duration kOutputLinger = std::chrono::milliseconds(100);
 class JobStageFrame final {
  public:
   /// `streams`: without those of the records.
-  JobStageFrame(link::LocalStream from, JobStageStreams streams, JobStageOptions options, std::uint32_t workers);
+  JobStageFrame(std::vector<link::LocalStream> from, JobStageStreams streams, JobStageOptions options,
+                std::uint32_t workers);
 
   const JobStageOptions& options() const { return options_; }
-  RecordTap& tap() { return tap_; }
+  /// Of each link into the stage.
+  std::vector<RecordTap>& taps() { return taps_; }
+  void close_taps();
   StageJobs& jobs() { return jobs_; }
   const StageJobs& jobs() const { return jobs_; }
   /// Read once a step, and after each wait.
@@ -55,9 +60,10 @@ class JobStageFrame final {
   std::optional<link::RateLimit>& rate() { return rate_; }
   /// With keys: whose record it is. `record`: without what delimits it.
   std::optional<std::uint32_t> lane_of(std::string_view record) const;
-  /// Gives as many as the rate allows to `work`, each to its worker's lane if there are keys. False: none is allowed yet.
-  template <class Work>
-  bool hand_over(link::RecordBatch& records, Work& work);
+  /// Calls `give(batch, lane)` with as many as the rate allows: whole batches with lane 0, or with keys each record with
+  /// its lane. Their ids are their places in what the stage has read. False: none is allowed yet.
+  template <class Give>
+  bool hand_over(flow::LinkNumber link, link::RecordBatch& records, Give&& give);
   /// When the rate allows more of what was read.
   std::optional<TimePoint> rate_due() const;
 
@@ -106,7 +112,8 @@ class JobStageFrame final {
   JobStageOptions options_;
   std::uint32_t workers_;                          // that the keys are divided between
   std::atomic<std::uint32_t> wanted_workers_ = 0;  // 0: as many as there are
-  RecordTap tap_;
+  std::vector<RecordTap> taps_;
+  link::RecordId next_id_ = 1;
   UniqueFd error_;
   StageJobs jobs_;
   std::optional<link::RateLimit> rate_;
@@ -122,22 +129,25 @@ class JobStageFrame final {
   link::SharedWorkerTimes times_;
 };
 
-template <class Work>
-bool JobStageFrame::hand_over(link::RecordBatch& records, Work& work) {
+template <class Give>
+bool JobStageFrame::hand_over(flow::LinkNumber link, link::RecordBatch& records, Give&& give) {
   std::uint32_t allowed = rate_ ? std::min(rate_->allowed(now_), records.count()) : records.count();
   if (allowed == 0) return false;
   if (rate_) rate_->take(now_, allowed);
   counts_.records_read += allowed;
+  counts_.links[link].records_read += allowed;
   link::RecordBatch batch = records.take_front(allowed);
+  batch.renumber(next_id_);
+  next_id_ += allowed;
   if (!options_.by) {
-    work.on_batch(std::move(batch));
+    give(std::move(batch), std::uint32_t{0});
     return true;
   }
   while (!batch.empty()) {
     link::RecordBatch record = batch.take_front(1);
     std::string_view bytes = record.bytes();
     if (record.shape().layout == link::RecordLayout::delimited) bytes.remove_suffix(1);
-    work.on_batch(std::move(record), *lane_of(bytes));
+    give(std::move(record), *lane_of(bytes));
   }
   return true;
 }

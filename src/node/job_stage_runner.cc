@@ -49,15 +49,29 @@ bool JobStageRunner::step() {
   if (!frame_.ended()) moved = work_.pass_on() || moved;
   see_to_reader();
   if (!frame_.ended()) moved = bury() || moved;
-  if (!frame_.ended()) judge();
+  if (frame_.ended()) return moved;
+  due_ = moved ? std::nullopt : work_.deadline();
+  frame_.counts().steady = !moved && !due_;
+  judge();
   return moved;
 }
 
-bool JobStageRunner::reads() const { return !frame_.ending() && !told_end_ && work_.wants_input(); }
+bool JobStageRunner::reads(LinkNumber link) const {
+  return !frame_.ending() && !told_end_[link] && work_.wants_input(link);
+}
 
+// Links take turns to be the first: a rate is for all of them.
 bool JobStageRunner::read() {
-  if (!reads()) return false;
-  RecordTap& tap = frame_.tap();
+  bool moved = false;
+  const auto links = static_cast<LinkNumber>(frame_.taps().size());
+  for (LinkNumber i = 0; i < links && !frame_.ended(); ++i) moved = read((first_ + i) % links) || moved;
+  first_ = (first_ + 1) % links;
+  return moved;
+}
+
+bool JobStageRunner::read(LinkNumber link) {
+  if (!reads(link)) return false;
+  RecordTap& tap = frame_.taps()[link];
   switch (tap.read()) {
     case RecordTap::Status::failed:
       frame_.breaks(125, tap.why());
@@ -65,12 +79,13 @@ bool JobStageRunner::read() {
     case RecordTap::Status::nothing:
       return false;
     case RecordTap::Status::ended:
-      work_.on_source_end();
-      return told_end_ = true;
+      work_.on_source_end(link);
+      told_end_[link] = frame_.counts().links[link].ended = true;
+      return true;
     case RecordTap::Status::moved:
       break;
   }
-  return tap.records().empty() || work_.take(tap.records());  // it may have read a part of one
+  return tap.records().empty() || work_.take(link, tap.records());  // it may have read a part of one
 }
 
 bool JobStageRunner::bury() {
@@ -96,6 +111,7 @@ bool JobStageRunner::bury() {
 }
 
 void JobStageRunner::publish() {
+  frame_.counts().output_waits = work_.output_waits();
   work_.count();
   frame_.publish([this](std::uint32_t worker) { return work_.state_of(worker); });
 }
@@ -117,7 +133,7 @@ void JobStageRunner::judge() {
 void JobStageRunner::see_to_reader() {
   if (!frame_.reader_gone() || std::exchange(told_reader_gone_, true)) return;
   work_.stop();
-  frame_.tap().close();
+  frame_.close_taps();
   work_.on_reader_gone();
 }
 
@@ -125,9 +141,7 @@ void JobStageRunner::see_to_reader() {
 
 // For something to happen, or only looks whether it has. False: told to stop.
 bool JobStageRunner::wait(int stop, int wake, bool blocks) {
-  RecordTap& tap = frame_.tap();
-  bool waits_for_input = reads() && !tap.has_records();
-  bool in_background = waits_for_input && tap.in_background();
+  bool in_background = false;
   short output_events = work_.output_waits() ? POLLOUT : 0;  // without events: only that nobody reads any more
   polled_.clear();
   polled_.push_back({.fd = stop, .events = POLLIN, .revents = 0});
@@ -135,7 +149,12 @@ bool JobStageRunner::wait(int stop, int wake, bool blocks) {
   polled_.push_back({.fd = frame_.jobs().descriptor(), .events = frame_.jobs().events(), .revents = 0});
   polled_.push_back(
       {.fd = frame_.reader_gone() ? -1 : work_.output_descriptor(), .events = output_events, .revents = 0});
-  polled_.push_back({.fd = waits_for_input && !in_background ? tap.descriptor() : -1, .events = POLLIN, .revents = 0});
+  for (LinkNumber link = 0; link < told_end_.size(); ++link) {
+    const RecordTap& tap = frame_.taps()[link];
+    if (!reads(link) || tap.has_records()) continue;
+    if (!tap.in_background()) polled_.push_back({.fd = tap.descriptor(), .events = POLLIN, .revents = 0});
+    in_background = in_background || tap.in_background();
+  }
   const std::size_t ours = polled_.size();
   work_.add_waits(polled_);
   ::poll(polled_.data(), polled_.size(), blocks ? timeout_ms(in_background) : 0);
@@ -170,10 +189,9 @@ void JobStageRunner::hear_jobs() {
 }
 
 int JobStageRunner::timeout_ms(bool in_background) {
-  std::optional<TimePoint> due = work_.deadline();
-  if (in_background) due = std::min(due.value_or(TimePoint::max()), frame_.now() + kBackgroundWait);
-  if (!due) return -1;
-  auto left = std::chrono::ceil<std::chrono::milliseconds>(*due - Clock::now()).count();
+  if (in_background) due_ = std::min(due_.value_or(TimePoint::max()), frame_.now() + kBackgroundWait);
+  if (!due_) return -1;
+  auto left = std::chrono::ceil<std::chrono::milliseconds>(*due_ - Clock::now()).count();
   return static_cast<int>(std::clamp<decltype(left)>(left, 0, 60'000));
 }
 

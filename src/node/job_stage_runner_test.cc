@@ -24,15 +24,19 @@ class FakeWork final : public JobStageWork {
  public:
   FakeWork(JobStageFrame& frame, LocalStream into) : frame_(frame), into_(std::move(into)) {}
 
-  bool wants_input() const override { return true; }
-  bool take(link::RecordBatch& records) override { return frame_.hand_over(records, *this); }
+  bool wants_input(LinkNumber) const override { return true; }
+  bool take(LinkNumber link, link::RecordBatch& records) override {
+    return frame_.hand_over(link, records,
+                            [this](link::RecordBatch batch, std::uint32_t lane) { on_batch(std::move(batch), lane); });
+  }
   void on_batch(link::RecordBatch batch, std::uint32_t lane = 0) {
     frame_.counts().workers[lane].in_flight += batch.count();
     taken += batch.bytes();
     lanes.push_back(lane);
+    ids.push_back(batch.first());
   }
   void set_workers(std::uint32_t) override {}
-  void on_source_end() override { source_ended_ = true; }
+  void on_source_end(LinkNumber) override { ++ended_links_; }
   bool drive() override {
     if (keeps) return false;
     for (auto& worker : frame_.counts().workers) frame_.counts().records_settled += std::exchange(worker.in_flight, 0);
@@ -54,7 +58,7 @@ class FakeWork final : public JobStageWork {
   void after_wait() override {}
   std::optional<TimePoint> deadline() override { return std::nullopt; }
   std::optional<std::pair<int, std::string>> poll_broken() override { return broken; }
-  bool finished() const override { return source_ended_; }
+  bool finished() const override { return ended_links_ == frame_.taps().size(); }
   bool none_runs() const override { return true; }
   exec::ProcessStatus status() const override { return frame_.worst(); }
   void count() override {}
@@ -66,12 +70,13 @@ class FakeWork final : public JobStageWork {
   std::optional<std::pair<int, std::string>> broken;
   std::string taken;
   std::vector<std::uint32_t> lanes;
+  std::vector<link::RecordId> ids;  // of the first of each batch
   int stops = 0, readers_gone = 0;
 
  private:
   JobStageFrame& frame_;
   LocalStream into_;
-  bool source_ended_ = false;
+  std::size_t ended_links_ = 0;
 };
 
 LocalStream opened(UniqueFd descriptor, LocalStream::Direction direction) {
@@ -79,20 +84,27 @@ LocalStream opened(UniqueFd descriptor, LocalStream::Direction direction) {
 }
 
 struct Stage {
-  explicit Stage(JobStageOptions options = {}) : options_(std::move(options)) {}
+  explicit Stage(JobStageOptions options = {}, int links = 1) : options_(std::move(options)), links_(links) {}
 
   void write(std::string_view bytes) {
     ASSERT_EQ(::write(input.write_end.get(), bytes.data(), bytes.size()), bytes.size());
   }
   JobStageEnd run() { return JobStageRunner(frame, work).run(stop.get(), wake.get()); }
 
-  Pipe input = *make_pipe(), output = *make_pipe();
+  Pipe input = *make_pipe(), second = *make_pipe(), output = *make_pipe();
   std::pair<exec::JobClient, UniqueFd> socket = *exec::JobClient::make();
   UniqueFd stop{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)}, wake{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 
  private:
   JobStageOptions options_;
+  int links_;
 
+  std::vector<LocalStream> sources() {
+    std::vector<LocalStream> from;
+    from.push_back(opened(std::move(input.read_end), LocalStream::Direction::from));
+    if (links_ == 2) from.push_back(opened(std::move(second.read_end), LocalStream::Direction::from));
+    return from;
+  }
   JobStageStreams streams() {
     JobStageStreams all;
     all.jobs = StageJobs(std::move(socket.first));
@@ -100,7 +112,7 @@ struct Stage {
   }
 
  public:
-  JobStageFrame frame{opened(std::move(input.read_end), LocalStream::Direction::from), streams(), options_, 2};
+  JobStageFrame frame{sources(), streams(), options_, 2};
   FakeWork work{frame, opened(std::move(output.write_end), LocalStream::Direction::into)};
 };
 
@@ -145,6 +157,22 @@ TEST(JobStageRunner, GivesTheSameKeyToTheSameWorker) {
   stage.run();
   ASSERT_EQ(stage.work.lanes.size(), 3u);
   EXPECT_EQ(stage.work.lanes[0], stage.work.lanes[2]);
+}
+
+TEST(JobStageRunner, ReadsEachLinkAndNumbersItsRecordsAsTheyCome) {
+  Stage stage({}, 2);
+  stage.write("a\nb\n");
+  stage.input.write_end.reset();
+  ASSERT_EQ(::write(stage.second.write_end.get(), "c\n", 2), 2);
+  stage.second.write_end.reset();
+  EXPECT_EQ(stage.run().kind, JobStageEnd::Kind::ended);
+  EXPECT_EQ(stage.work.taken, "a\nb\nc\n");
+  EXPECT_EQ(stage.work.ids, (std::vector<link::RecordId>{1, 3}));
+  JobStageCounts counts = stage.frame.published();
+  ASSERT_EQ(counts.links.size(), 2u);
+  EXPECT_EQ(counts.links[0].records_read, 2u);
+  EXPECT_EQ(counts.links[1].bytes, 2u);
+  EXPECT_EQ(counts.input_bytes, 6u);
 }
 
 TEST(JobStageRunner, EndsAsAWriterDoesWhoseReaderHasLeft) {

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <utility>
+#include <vector>
 
 #include "base/unique_fd.h"
 #include "link/stoppable_thread.h"
@@ -17,7 +18,7 @@ using link::LocalStream;
 
 class JobStageThread final : public JobStage {
  public:
-  JobStageThread(LocalStream from, JobStageStreams streams, JobStageOptions options, std::uint32_t workers)
+  JobStageThread(std::vector<LocalStream> from, JobStageStreams streams, JobStageOptions options, std::uint32_t workers)
       : frame_(std::move(from), std::move(streams), std::move(options), workers) {}
 
   // Errors: errno.
@@ -56,11 +57,15 @@ class JobStageThread final : public JobStage {
 std::expected<std::unique_ptr<JobStage>, int> start_job_stage(JobStageStreams streams, JobStageOptions options,
                                                               std::uint32_t workers, const MakeJobStageWork& make_work,
                                                               std::function<void(JobStageEnd)> on_end) {
-  auto from = LocalStream::open(std::move(streams.from), LocalStream::Direction::from, streams.from_is_ours);
-  if (!from) return std::unexpected(from.error());
-  auto into = LocalStream::open(std::move(streams.into), LocalStream::Direction::into, streams.into_is_ours);
+  std::vector<LocalStream> from;
+  for (auto& [descriptor, is_ours] : streams.from) {
+    auto link = LocalStream::open(std::move(descriptor), LocalStream::Direction::from, is_ours);
+    if (!link) return std::unexpected(link.error());
+    from.push_back(*std::move(link));
+  }
+  auto into = LocalStream::open(std::move(streams.into.descriptor), LocalStream::Direction::into, streams.into.is_ours);
   if (!into) return std::unexpected(into.error());
-  auto stage = std::make_unique<JobStageThread>(*std::move(from), std::move(streams), std::move(options), workers);
+  auto stage = std::make_unique<JobStageThread>(std::move(from), std::move(streams), std::move(options), workers);
   if (auto started = stage->start(*std::move(into), make_work, std::move(on_end)); !started)
     return std::unexpected(started.error());
   return std::unique_ptr<JobStage>(std::move(stage));

@@ -14,6 +14,7 @@
 #include "exec/process_status.h"
 #include "exec/spawn_protocol.h"
 #include "flow/each_work.h"
+#include "flow/worker_hand.h"
 #include "link/record_batch.h"
 #include "link/worker_times.h"
 
@@ -25,11 +26,12 @@ class JobStageWork {
 
   // --- input ------------------------------------------------------------------------------------------------------
 
-  /// There is room for records.
-  virtual bool wants_input() const = 0;
+  using LinkNumber = flow::LinkNumber;
+  /// There is room for records of that link.
+  virtual bool wants_input(LinkNumber link) const = 0;
   /// Takes what it may now off the front. True: something was moved. Requires: not empty.
-  virtual bool take(link::RecordBatch& records) = 0;
-  virtual void on_source_end() = 0;
+  virtual bool take(LinkNumber link, link::RecordBatch& records) = 0;
+  virtual void on_source_end(LinkNumber link) = 0;
 
   /// So many workers from now on. The frame has room for what is counted of each.
   virtual void set_workers(std::uint32_t workers) = 0;

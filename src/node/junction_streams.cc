@@ -186,6 +186,26 @@ struct JunctionStreams::Impl {
     }
   }
 
+  // Several programs may write to one input.
+  static Standing standing(const RunningJunction& running) {
+    Standing standing;
+    standing.inputs.resize(running.shape->inputs.size());
+    standing.paths.resize(running.shape->paths.size());
+    if (!running.pump || running.over) return standing;
+    link::JunctionPump::Standing pump = running.pump->standing();
+    for (std::size_t i = 0; i < std::min(running.paths.size(), pump.blocks.size()); ++i) {
+      const auto& [number, pump_input] = running.paths[i];
+      Standing::Path& path = standing.paths[number];
+      Standing::Input& input = standing.inputs[running.shape->paths[number].input];
+      path.blocks = path.blocks || pump.blocks[i];
+      path.idle = path.idle && pump.idle[i];
+      path.moved += running.pump->counts(i).bytes;
+      input.reads = input.reads || pump.reads[pump_input];
+      input.moved += running.pump->bytes_read(pump_input);
+    }
+    return standing;
+  }
+
   const flow::Plan& plan;
   std::size_t record_max;
   std::size_t pipes = 0;                                // of all junctions
@@ -263,6 +283,12 @@ bool JunctionStreams::output_over(std::size_t stage) const {
 }
 
 int JunctionStreams::descriptor() const { return impl_->wake.get(); }
+
+std::vector<JunctionStreams::Standing> JunctionStreams::standing() const {
+  std::vector<Standing> all;
+  for (const RunningJunction& junction : impl_->junctions) all.push_back(Impl::standing(junction));
+  return all;
+}
 
 void JunctionStreams::count(flow::FlowSummary& summary, bool exact) const {
   for (const RunningJunction& junction : impl_->junctions) impl_->count(junction, summary, exact);

@@ -3,6 +3,7 @@
 // its own (link/junction_pump), which begins when the programs run; what they have to say is picked up by the loop.
 // Threading: belongs to the loop that owns it.
 #include <cstddef>
+#include <cstdint>
 #include <expected>
 #include <memory>
 #include <optional>
@@ -55,6 +56,22 @@ class JunctionStreams final {
   bool output_over(std::size_t stage) const;
   /// Readable when there are notices; -1: there is no junction.
   int descriptor() const;
+
+  /// What each junction of the plan waits for, as its parts have it there.
+  struct Standing {
+    struct Input {
+      bool reads = false;       // more of it is wanted
+      std::uint64_t moved = 0;  // grows whenever something is
+    };
+    struct Path {
+      bool blocks = false;  // it keeps its input from being read
+      bool idle = true;     // nothing is on its way to the output
+      std::uint64_t moved = 0;
+    };
+    std::vector<Input> inputs;
+    std::vector<Path> paths;
+  };
+  std::vector<Standing> standing() const;
 
   /// What was counted so far.
   void count(flow::FlowSummary& summary, bool exact) const;

@@ -87,13 +87,16 @@ class MapStageWork final : public JobStageWork {
 
   // --- input ------------------------------------------------------------------------------------------------------
 
-  bool wants_input() const override { return work_.wants_input(); }
-  bool take(RecordBatch& records) override { return frame_.hand_over(records, work_); }
+  bool wants_input(LinkNumber) const override { return work_.wants_input(); }
+  bool take(LinkNumber link, RecordBatch& records) override {
+    return frame_.hand_over(link, records,
+                            [this](RecordBatch batch, Worker lane) { work_.on_batch(std::move(batch), lane); });
+  }
+  void on_source_end(LinkNumber) override { work_.on_source_end(); }
   void set_workers(std::uint32_t workers) override {
     work_.set_workers(workers);
     if (workers > seats_.size()) seats_.resize(workers);
   }
-  void on_source_end() override { work_.on_source_end(); }
 
   bool drive() override {
     bool moved = false;

@@ -8,10 +8,12 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <utility>
 
 #include "base/pipe.h"
+#include "flow/plan_links.h"
 #include "link/record_gather.h"
 #include "link/record_spread.h"
 #include "node/dead_letters.h"
@@ -39,7 +41,8 @@ struct WorkerStream {
 
 struct JobStream {
   std::size_t stage = 0;
-  JobStageStreams streams;                   // until it is started
+  JobStageStreams streams;                          // until it is started
+  std::vector<std::optional<std::size_t>> writers;  // of each link into it: the stage all of whose output it carries
   std::vector<SpreadWorkerStreams> workers;  // likewise, of a spread stage in seats: what its processes read and write
   std::optional<exec::ProgramIndex> reader;  // whose input it is
   std::unique_ptr<JobStage> running;
@@ -63,6 +66,15 @@ struct Notices {
     return std::exchange(ends, {});
   }
 };
+
+// What leads into a stage of jobs, and out of it.
+void connect(JobStream& stream, std::vector<RecordStreams::End> from, RecordStreams::End into) {
+  for (RecordStreams::End& end : from) {
+    stream.streams.from.push_back({.descriptor = std::move(end.stream), .is_ours = end.ours});
+    stream.writers.push_back(end.writer);
+  }
+  stream.streams.into = {.descriptor = std::move(into.stream), .is_ours = into.ours};
+}
 
 std::string cannot_move(int error) {
   return fmt::format("its records can't be moved: {}; raise the limit (ulimit -n, ulimit -u)", std::strerror(error));
@@ -238,14 +250,18 @@ struct RecordStreams::Impl {
 
   std::optional<int> start_worker(JobStream& stream, std::function<void(JobStageEnd)> on_end) {
     const flow::PlannedStage& planned = plan.stages[stream.stage];
-    WorkerStageOptions options{.stage = options_of(stream.stage),
-                               .work = {.workers = planned.workers,
-                                        .lanes = planned.by.has_value(),
-                                        .concurrency = planned.concurrency,
-                                        .retries = retries_of(stream.stage),
-                                        .buries = letters.has_value(),
-                                        .restart = planned.restart},
-                               .ordered = planned.ordered};
+    WorkerStageOptions options{
+        .stage = options_of(stream.stage),
+        .work = {.workers = planned.workers,
+                 .lanes = planned.by.has_value(),
+                 .links = static_cast<std::uint32_t>(stream.streams.from.size()),
+                 .ahead_max =
+                     flow::records_ahead_max(plan, stream.stage).value_or(std::numeric_limits<std::uint32_t>::max()),
+                 .concurrency = planned.concurrency,
+                 .retries = retries_of(stream.stage),
+                 .buries = letters.has_value(),
+                 .restart = planned.restart},
+        .ordered = planned.ordered};
     auto running = start_worker_stage(std::move(stream.streams), std::move(options), std::move(on_end));
     if (!running) return running.error();
     stream.running = *std::move(running);
@@ -288,7 +304,7 @@ struct RecordStreams::Impl {
     }
     if (!exact) return;
     if (stream.gather) summary.stages[stream.stage].output_bytes = stream.gather->bytes();
-    if (stream.spread) count_source(stream.stage, stream.spread->bytes(), summary);
+    if (stream.spread) count_source(stream.one.writer, stream.spread->bytes(), summary);
   }
 
   void count(const JobStream& stream, flow::FlowSummary& summary, bool exact) const {
@@ -311,16 +327,28 @@ struct RecordStreams::Impl {
     }
     stage.jobs = flow::JobSummary{
         .started = counts.jobs, .retried = counts.retried, .dead_letters = counts.dead, .skipped = counts.skipped};
+    count_links(stream, counts, summary);
     if (!exact) return;
     stage.output_bytes = counts.output_bytes;
-    count_source(stream.stage, counts.input_bytes, summary);
+    for (std::size_t i = 0; i < stream.writers.size(); ++i)
+      count_source(stream.writers[i], counts.links[i].bytes, summary);
   }
 
   // What a stage has read is what the one before it has written, if that is not counted itself.
-  void count_source(std::size_t reader, std::uint64_t bytes, flow::FlowSummary& summary) const {
-    for (const flow::PlannedLink& planned : plan.links) {
-      bool alone = planned.link.to == reader && planned.carrier == flow::LinkCarrier::records;
-      if (alone && plan.stages[planned.link.from].workers == 0) summary.stages[planned.link.from].output_bytes = bytes;
+  void count_source(std::optional<std::size_t> writer, std::uint64_t bytes, flow::FlowSummary& summary) const {
+    if (writer && plan.stages[*writer].workers == 0) summary.stages[*writer].output_bytes = bytes;
+  }
+
+  // Those that meet others in their stage; those that come from a junction are counted there.
+  void count_links(const JobStream& stream, const JobStageCounts& counts, flow::FlowSummary& summary) const {
+    if (stream.writers.size() < 2) return;
+    for (std::size_t i = 0; i < stream.writers.size(); ++i) {
+      if (!stream.writers[i]) continue;
+      flow::LinkSummary& link = summary.links.emplace_back();
+      link.from = label_of(plan, *stream.writers[i]);
+      link.to = label_of(plan, stream.stage);
+      link.bytes = counts.links[i].bytes;
+      link.records = counts.links[i].records_read;
     }
   }
 
@@ -374,23 +402,20 @@ void RecordStreams::add_gather(std::size_t stage, std::vector<UniqueFd> from, En
   if (reader) stream.readers.push_back(*reader);
 }
 
-std::expected<UniqueFd, int> RecordStreams::add_jobs(std::size_t stage, End from, End into, UniqueFd error,
+std::expected<UniqueFd, int> RecordStreams::add_jobs(std::size_t stage, std::vector<End> from, End into, UniqueFd error,
                                                      std::optional<exec::ProgramIndex> reader) {
   auto socket = exec::JobClient::make();
   if (!socket) return std::unexpected(socket.error());
   JobStream& stream = impl_->jobs.emplace_back();
   stream.stage = stage;
   stream.reader = reader;
-  stream.streams = {.from = std::move(from.stream),
-                    .into = std::move(into.stream),
-                    .from_is_ours = from.ours,
-                    .into_is_ours = into.ours,
-                    .error = std::move(error),
-                    .jobs = StageJobs(std::move(socket->first))};
+  stream.streams.error = std::move(error);
+  stream.streams.jobs = StageJobs(std::move(socket->first));
+  connect(stream, std::move(from), std::move(into));
   return std::move(socket->second);
 }
 
-std::expected<void, int> RecordStreams::add_far(std::size_t stage, End from, End into, UniqueFd error,
+std::expected<void, int> RecordStreams::add_far(std::size_t stage, std::vector<End> from, End into, UniqueFd error,
                                                 std::optional<exec::ProgramIndex> reader,
                                                 std::vector<SeatPipes> seats) {
   std::vector<exec::JobClient> clients;
@@ -409,10 +434,7 @@ std::expected<void, int> RecordStreams::add_far(std::size_t stage, End from, End
   stream.streams.jobs = *std::move(jobs);
   stream.streams.error = std::move(error);
   if (flow::runs_by_job(impl_->plan.stages[stage])) {
-    stream.streams.from = std::move(from.stream);
-    stream.streams.into = std::move(into.stream);
-    stream.streams.from_is_ours = from.ours;
-    stream.streams.into_is_ours = into.ours;
+    connect(stream, std::move(from), std::move(into));
   } else {
     std::vector<UniqueFd> inputs, outputs;
     for (std::size_t i = 0; i < seats.size(); ++i) {
@@ -422,7 +444,7 @@ std::expected<void, int> RecordStreams::add_far(std::size_t stage, End from, End
       inputs.push_back(std::move(input->write_end));
       outputs.push_back(std::move(output->read_end));
     }
-    add_spread(stage, std::move(from), std::move(inputs), {});
+    add_spread(stage, std::move(from.front()), std::move(inputs), {});
     add_gather(stage, std::move(outputs), std::move(into), std::exchange(stream.reader, std::nullopt));
   }
   impl_->jobs.push_back(std::move(stream));

@@ -53,15 +53,16 @@ class RecordStreams final {
   struct End {
     UniqueFd stream;
     bool ours = true;
+    std::optional<std::size_t> writer{};  // the stage all of whose output comes here
   };
   void add_spread(std::size_t stage, End from, std::vector<UniqueFd> into, std::vector<exec::ProgramIndex> readers);
   void add_gather(std::size_t stage, std::vector<UniqueFd> from, End into, std::optional<exec::ProgramIndex> reader);
-  /// Returns the spawner's end of the socket for its jobs. `error`: for their stderr; empty: where the launch has it.
+  /// `from`: one for each link into the stage. Returns the spawner's end of the socket for its jobs. `error`: for their stderr; empty: where the launch has it.
   /// Errors: errno.
-  std::expected<UniqueFd, int> add_jobs(std::size_t stage, End from, End into, UniqueFd error,
+  std::expected<UniqueFd, int> add_jobs(std::size_t stage, std::vector<End> from, End into, UniqueFd error,
                                         std::optional<exec::ProgramIndex> reader);
   /// The same for a stage whose workers run in seats on other hosts, one in each (far_seats.h). Errors: errno.
-  std::expected<void, int> add_far(std::size_t stage, End from, End into, UniqueFd error,
+  std::expected<void, int> add_far(std::size_t stage, std::vector<End> from, End into, UniqueFd error,
                                    std::optional<exec::ProgramIndex> reader, std::vector<SeatPipes> seats);
   /// All were added. Errors: errno.
   std::expected<void, int> prepare();

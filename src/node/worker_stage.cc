@@ -73,13 +73,17 @@ class WorkerStageWork final : public JobStageWork {
 
   // --- input ------------------------------------------------------------------------------------------------------
 
-  bool wants_input() const override { return work_.wants_input(); }
-  bool take(RecordBatch& records) override { return frame_.hand_over(records, work_); }
+  bool wants_input(LinkNumber link) const override { return work_.wants_input(link); }
+  bool take(LinkNumber link, RecordBatch& records) override {
+    return frame_.hand_over(link, records, [&](RecordBatch batch, Worker lane) {
+      work_.on_batch(std::move(batch), {.lane = lane, .link = link});
+    });
+  }
+  void on_source_end(LinkNumber link) override { work_.on_source_end(link); }
   void set_workers(std::uint32_t workers) override {
     work_.set_workers(workers);
     if (workers > seats_.size()) seats_.resize(workers);
   }
-  void on_source_end() override { work_.on_source_end(); }
 
   bool drive() override {
     bool moved = false;
@@ -175,7 +179,7 @@ class WorkerStageWork final : public JobStageWork {
   std::optional<TimePoint> deadline() override {
     std::optional<TimePoint> due = work_.poll_deadline();
     auto consider = [&](TimePoint point) { due = due ? std::min(*due, point) : point; };
-    if (auto rated = work_.wants_input() ? frame_.rate_due() : std::nullopt) consider(*rated);
+    if (auto rated = frame_.rate_due(); rated && wants_any_input()) consider(*rated);
     for (const Seat& seat : seats_) {
       if (seat.status && hears() && seat.error.passed_on()) consider(seat.ended + kOutputLinger);
       if (seat.kill_due && seat.job != 0 && !seat.status) consider(*seat.kill_due);
@@ -201,6 +205,7 @@ class WorkerStageWork final : public JobStageWork {
     counts.retried = work_.retried();
     counts.credit = work_.credit();
     for (Worker worker = 0; worker < seats_.size(); ++worker) counts.workers[worker].in_flight = work_.in_hand(worker);
+    if (options_.work.links > 1) count_links(counts);
   }
 
   link::WorkerState state_of(std::uint32_t worker) const override {
@@ -212,6 +217,21 @@ class WorkerStageWork final : public JobStageWork {
 
  private:
   using Worker = WorkerWork::Worker;
+
+  void count_links(JobStageCounts& counts) const {
+    for (LinkNumber link = 0; link < options_.work.links; ++link) {
+      counts.links[link].waiting = work_.waiting(link);
+      counts.links[link].in_flight = work_.in_hand_of(link);
+      counts.links[link].full = work_.is_full(link);
+    }
+    counts.joins = work_.joins() && work_.is_steady();
+  }
+
+  bool wants_any_input() const {
+    for (LinkNumber link = 0; link < options_.work.links; ++link)
+      if (work_.wants_input(link)) return true;
+    return false;
+  }
 
   // --- workers ----------------------------------------------------------------------------------------------------
 
@@ -355,7 +375,7 @@ class WorkerStageWork final : public JobStageWork {
 
   WorkerWork::Outcome welcome(Worker worker, const link::WorkerHello& hello) {
     if (auto said = work_.on_hello(worker, hello); !said) return said;
-    if (hello.source) frame_.tap().close();
+    if (hello.source) frame_.close_taps();
     link::append_worker_welcome(seats_[worker].connection.outgoing(), {.concurrency = options_.work.concurrency,
                                                                        .worker = worker + 1,
                                                                        .record_max = frame_.options().cut.record_max,
