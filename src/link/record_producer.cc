@@ -401,7 +401,7 @@ void RecordProducer::grant(ConsumerNumber number, std::uint64_t records) {
   REQUIRE(place != consumers_.end());
   Consumer& consumer = place->second;
   REQUIRE(consumer.local);
-  consumer.credit.deliveries = std::max(consumer.credit.deliveries, consumer.assigned + records);
+  consumer.credit.deliveries += records;
   proceed();
 }
 

@@ -121,7 +121,7 @@ class RecordProducer final {
 
   /// A consumer in this process, without a connection. It has credit for so many records, within `flight_bytes_max`.
   void attach_local(ConsumerNumber consumer, std::uint64_t records = ~std::uint64_t{0});
-  /// A local consumer takes so many records beyond those that it was given.
+  /// A local consumer has credit for so many records more.
   void grant(ConsumerNumber consumer, std::uint64_t records);
   /// What is next for a local consumer.
   std::optional<RecordDelivery> poll_delivery(ConsumerNumber consumer);

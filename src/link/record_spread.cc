@@ -27,6 +27,9 @@ using Kind = RecordStreamEnd::Kind;
 
 // How soon a terminal is looked at again that another process group reads now: nothing tells when we get it back.
 constexpr int kBackgroundWaitMs = 200;
+// At first each worker is given an equal part of what was read, however quick the others are to start: few records must
+// reach all of them. That ends so soon after the last has started, or if one does not start.
+constexpr Duration kDealtOn = std::chrono::milliseconds(50), kStartsWithin = std::chrono::seconds(1);
 constexpr std::size_t kPendingMax = std::size_t{256} << 10, kLanePendingMin = std::size_t{16} << 10;
 
 // What is being written to one worker.
@@ -47,6 +50,9 @@ struct Worker {
   bool open = true;
   std::optional<SpreadPace> pace;  // none: its key decides what it is given
   bool one_page = false;           // its pipe: it takes more when it is empty
+  bool started = false;            // it has taken something
+  std::uint64_t granted = 0;       // records, ever
+  std::uint64_t owed = 0;          // of its burst, that it was not granted yet
 };
 
 bool has_one_page(int pipe) { return ::fcntl(pipe, F_GETPIPE_SZ) == ::sysconf(_SC_PAGESIZE); }
@@ -115,10 +121,10 @@ class RecordSpreader final {
     }
   }
   void attach(Lane& lane, ConsumerNumber number) {
-    if (workers_[number].pace)
-      lane.producer.attach_local(number, workers_[number].pace->burst());
-    else
-      lane.producer.attach_local(number);
+    Worker& worker = workers_[number];
+    if (!worker.pace) return lane.producer.attach_local(number);
+    worker.granted = worker.pace->burst();
+    lane.producer.attach_local(number, worker.granted);
   }
   bool keyed() const { return lanes_.size() > 1 || options_.lane_of; }
 
@@ -172,6 +178,7 @@ class RecordSpreader final {
   }
 
   void hand_over(RecordBatch batch) {
+    handed_over_ += batch.count();
     if (!options_.lane_of) return lanes_.front().producer.on_batch(std::move(batch));
     while (!batch.empty()) {
       RecordBatch record = batch.take_front(1);
@@ -224,14 +231,40 @@ class RecordSpreader final {
   bool begin_burst(ConsumerNumber number) {
     Worker& worker = workers_[number];
     if (worker.one_page && !is_empty(worker.into.descriptor())) return false;
+    worker.started = true;
     worker.pace->on_taken(Clock::now());
-    lanes_.front().producer.grant(number, worker.pace->burst());
+    worker.owed = worker.pace->burst();
     return true;
+  }
+
+  // Maybe not all: it may have to wait until more was read, or until no more is dealt.
+  void grant(ConsumerNumber number) {
+    Worker& worker = workers_[number];
+    std::uint64_t most = worker.owed;
+    if (deals()) {
+      auto open = static_cast<std::uint64_t>(std::ranges::count_if(workers_, &Worker::open));
+      std::uint64_t part = (handed_over_ + open - 1) / open;
+      most = std::min(most, part - std::min(part, worker.granted));
+    }
+    worker.owed -= most;
+    worker.granted += most;
+    if (most > 0) lanes_.front().producer.grant(number, most);
+  }
+
+  bool deals() {
+    if (!deals_) return false;
+    if (!deals_until_) return true;
+    bool all_started =
+        std::ranges::all_of(workers_, [](const Worker& worker) { return !worker.open || worker.started; });
+    TimePoint now = Clock::now();
+    if (all_started && !std::exchange(all_started_, true)) deals_until_ = std::min(*deals_until_, now + kDealtOn);
+    return deals_ = now < *deals_until_;
   }
 
   bool begin(ConsumerNumber number) {
     Worker& worker = workers_[number];
     if (worker.pace && worker.pace->is_given() && !begin_burst(number)) return false;
+    if (worker.owed > 0) grant(number);
     for (std::size_t lane = 0; lane < lanes_.size(); ++lane)
       if ((!keyed() || lanes_[lane].owner == number) && begin_from(lane, number)) return true;
     return false;
@@ -244,7 +277,10 @@ class RecordSpreader final {
     if (writing.batch.shape().layout == RecordLayout::sized)
       append_framed(writing.batch, options_.cut.framing, writing.framed);
     workers_[number].writing = std::move(writing);
-    if (workers_[number].pace) workers_[number].pace->on_begun(Clock::now());
+    if (!workers_[number].pace) return true;
+    TimePoint now = Clock::now();
+    workers_[number].pace->on_begun(now);
+    if (!deals_until_) deals_until_ = now + kStartsWithin;
     return true;
   }
 
@@ -336,6 +372,10 @@ class RecordSpreader final {
       auto left = std::chrono::ceil<std::chrono::milliseconds>(rate_->next() - Clock::now()).count();
       return static_cast<int>(std::clamp<decltype(left)>(left, 0, 60'000));
     }
+    if (deals_ && deals_until_) {
+      auto left = std::chrono::ceil<std::chrono::milliseconds>(*deals_until_ - Clock::now()).count();
+      return static_cast<int>(std::clamp<decltype(left)>(left, 0, kBackgroundWaitMs));
+    }
     return reads() && in_background_ ? kBackgroundWaitMs : -1;
   }
 
@@ -352,6 +392,9 @@ class RecordSpreader final {
   bool told_end_ = false;
   bool in_background_ = false;
   bool enlarged_ = false;
+  std::uint64_t handed_over_ = 0;  // records, to the lanes
+  bool deals_ = true, all_started_ = false;
+  std::optional<TimePoint> deals_until_;  // since the first record was given
   std::optional<RecordStreamEnd> end_;
 };
 

@@ -123,6 +123,25 @@ TEST_F(RecordStreams, FewRecordsReachEveryWorker) {
   EXPECT_EQ(read_all(std::move(two.read_end)).get(), "2\n");
 }
 
+// One that is quick to start does not take the part of one that is not.
+TEST_F(RecordStreams, FewRecordsAreDealtToThoseThatStartLateToo) {
+  Pipe source = pipe(), early = pipe(), late = pipe();
+  std::vector<UniqueFd> into;
+  into.push_back(std::move(early.write_end));
+  into.push_back(std::move(late.write_end));
+  Ended ended;
+  auto spread = RecordSpread::start(std::move(source.read_end), std::move(into), {}, ended.tell());
+  std::thread writer = write_all(std::move(source.write_end), numbers(1000));
+  writer.join();
+  auto quick = read_all(std::move(early.read_end));
+  auto begin = std::chrono::steady_clock::now();
+  while (spread->given(0) < 500 && std::chrono::steady_clock::now() - begin < 200ms) std::this_thread::yield();
+  std::size_t of_late = lines_of(read_all(std::move(late.read_end)).get()).size();
+  EXPECT_GE(of_late, 100u) << "half of them, unless the machine stood still";
+  EXPECT_EQ(of_late + lines_of(quick.get()).size(), 1000u);
+  EXPECT_EQ(ended.wait().kind, Kind::ended);
+}
+
 TEST_F(RecordStreams, AStoppedWorkerHoldsUpNobodyElse) {
   Pipe source = pipe(), stopped = pipe(), reading = pipe();
   std::vector<UniqueFd> into;
