@@ -13,9 +13,7 @@ EachWork::EachWork(const EachWorkOptions& options) : options_(options) {
   for (Worker worker = 0; worker < 2 * options_.workers; ++worker) free_.insert(worker);
 }
 
-bool EachWork::wants_batch() const {
-  return !source_ended_ && !broken_ && !stopped_ && held_.size() < options_.held_max;
-}
+bool EachWork::wants_batch() const { return !source_ended_ && !broken_ && !stopped_ && !full(); }
 
 void EachWork::on_batch(BatchNumber batch, std::optional<Worker> lane) {
   REQUIRE(held_.empty() || held_.rbegin()->first < batch);

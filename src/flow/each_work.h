@@ -61,6 +61,12 @@ class EachWork final {
 
   /// Room for one more batch.
   bool wants_batch() const;
+  /// As many are held as may be.
+  bool full() const { return held_.size() >= options_.held_max; }
+  std::uint32_t free_workers() const {
+    auto busy = static_cast<std::uint32_t>(running_.size());
+    return options_.workers > busy ? options_.workers - busy : 0;
+  }
   /// A worker is free, and a batch may wait for it.
   bool can_start() const { return !startable_.empty() && somebody_free(); }
   /// A worker is free, and no batch is there that it could begin with.

@@ -94,6 +94,13 @@ std::uint64_t MapWork::room(const Seat& seat) const {
   return seat.window - seat.unanswered;
 }
 
+std::uint64_t MapWork::credit() const {
+  std::uint64_t records = 0;
+  for (const Seat& seat : seats_)
+    if (seat.state == State::streaming) records += room(seat);
+  return records;
+}
+
 // What waits is for all that could take it: a few records must not go to one of many workers.
 std::uint64_t MapWork::share_of(const Seat& seat, const Lane& lane, TimePoint now) const {
   if (options_.lanes) return lane.waiting.count();

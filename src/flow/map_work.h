@@ -120,6 +120,8 @@ class MapWork final {
   bool full(Worker worker) const { return room(seats_[worker]) == 0; }
   bool streaming(Worker worker) const { return seats_[worker].state == State::streaming; }
   std::uint64_t retried() const { return retried_; }
+  /// Records that could be given to processes now.
+  std::uint64_t credit() const;
 
  private:
   enum class State : std::uint8_t { none, streaming, careful, closing, retired };

@@ -269,6 +269,13 @@ std::uint64_t WorkerWork::room(const Seat& seat) const {
   return full ? 0 : window - seat.hand.count();
 }
 
+std::uint64_t WorkerWork::credit() const {
+  std::uint64_t records = 0;
+  for (const Seat& seat : seats_)
+    if (seat.state == State::open && !seat.careful && !seat.draining) records += room(seat);
+  return records;
+}
+
 // What waits is for all that could take it: a few records must not go to one of many workers. Requires: it has room.
 std::uint64_t WorkerWork::share_of(const Seat& seat, const Lane& lane) const {
   if (options_.lanes) return lane.waiting.count();

@@ -141,9 +141,12 @@ class WorkerWork final {
   const std::optional<Broken>& broken() const { return broken_; }
   bool finished() const;
   std::uint32_t running() const;
+  bool is_source() const { return source_.value_or(false); }
   bool said_hello(Worker worker) const { return seats_[worker].said_hello; }
   std::uint64_t in_hand(Worker worker) const { return seats_[worker].hand.count(); }
   std::uint64_t retried() const { return retried_; }
+  /// Records that could be given to workers now.
+  std::uint64_t credit() const;
 
  private:
   enum class State : std::uint8_t { none, starting, open, closing, doomed, retired };

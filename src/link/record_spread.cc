@@ -44,8 +44,11 @@ struct Worker {
 };
 
 struct SpreadCounts {
+  explicit SpreadCounts(std::size_t workers) : given(workers), times(workers) {}
+
   std::vector<std::atomic<std::uint64_t>> given;  // records, by worker
   std::atomic<std::uint64_t> bytes = 0;
+  SharedWorkerTimes times;
 };
 
 }  // namespace
@@ -257,6 +260,8 @@ class RecordSpreader final {
 
   // False: told to stop.
   bool wait(int stop) {
+    counts_.times.enter(
+        [this](std::size_t worker) { return workers_[worker].writing ? WorkerState::busy : WorkerState::idle; });
     polled_.assign(1, {.fd = stop, .events = POLLIN, .revents = 0});
     if (reads() && !in_background_) polled_.push_back({.fd = from_.descriptor(), .events = POLLIN, .revents = 0});
     std::size_t first_worker = polled_.size();
@@ -299,6 +304,8 @@ class RecordSpreader final {
 };
 
 struct RecordSpread::Running {
+  explicit Running(std::size_t workers) : counts(workers) {}
+
   SpreadCounts counts;
   std::unique_ptr<RecordSpreader> spreader;  // with what it keeps open
   StoppableThread thread;
@@ -317,8 +324,7 @@ std::expected<RecordSpread, int> RecordSpread::start(UniqueFd from, std::vector<
   }
   RecordSpreadOptions sized = options;
   sized.cut.block_size = large_block(sinks.size() + 1);
-  auto running = std::make_unique<Running>();
-  running->counts.given = std::vector<std::atomic<std::uint64_t>>(sinks.size());
+  auto running = std::make_unique<Running>(sinks.size());
   running->spreader = std::make_unique<RecordSpreader>(*std::move(source), std::move(sinks), sized, running->counts);
   auto started = running->thread.start(
       [spreader = running->spreader.get(), on_end = std::move(on_end)](int stop) { on_end(spreader->run(stop)); });
@@ -333,6 +339,7 @@ RecordSpread::~RecordSpread() = default;
 std::uint64_t RecordSpread::given(std::size_t worker) const {
   return running_->counts.given[worker].load(std::memory_order_relaxed);
 }
+std::vector<WorkerDurations> RecordSpread::times() const { return running_->counts.times.read(); }
 std::uint64_t RecordSpread::bytes() const { return running_->counts.bytes.load(std::memory_order_relaxed); }
 
 }  // namespace sluice::link

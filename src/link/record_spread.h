@@ -20,6 +20,7 @@
 
 #include "base/unique_fd.h"
 #include "link/record_framing.h"
+#include "link/worker_times.h"
 
 namespace sluice::link {
 
@@ -53,6 +54,8 @@ class RecordSpread final {
 
   /// How many records were written to a worker, its pipe at least. Any time.
   std::uint64_t given(std::size_t worker) const;
+  /// Of each worker: it is busy while its pipe takes no more of what waits for it. Any time.
+  std::vector<WorkerDurations> times() const;
   /// How long the stream was, as far as it was read. Any time.
   std::uint64_t bytes() const;
 

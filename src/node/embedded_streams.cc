@@ -458,6 +458,8 @@ void EmbeddedStreams::add_waits_for_records(std::vector<pollfd>& polled) const {
   polled.push_back({.fd = impl_->junctions.descriptor(), .events = POLLIN, .revents = 0});
 }
 
+std::map<std::size_t, JobStageCounts> EmbeddedStreams::stage_counts() const { return impl_->records.stage_counts(); }
+
 void EmbeddedStreams::count(flow::FlowSummary& summary, bool exact) const {
   for (const Relay& each : impl_->relays) summary.stages[each.stage].output_bytes = each.relay.moved().value;
   impl_->records.count(summary, exact);

@@ -105,6 +105,8 @@ class EmbeddedStreams final {
 
   /// What was counted so far.
   void count(flow::FlowSummary& summary, bool exact) const;
+  /// As RecordStreams has them.
+  std::map<std::size_t, JobStageCounts> stage_counts() const;
 
  private:
   struct Impl;

@@ -67,6 +67,33 @@ std::string cannot_move(int error) {
   return fmt::format("its records can't be moved: {}; raise the limit (ulimit -n, ulimit -u)", std::strerror(error));
 }
 
+void add_spread_counts(const link::RecordSpread& spread, JobStageCounts& counts) {
+  std::vector<link::WorkerDurations> times = spread.times();
+  counts.workers.resize(times.size());
+  counts.input_bytes = spread.bytes();
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    counts.workers[i].times = times[i];
+    counts.workers[i].records_given = spread.given(i);
+    counts.records_read += counts.workers[i].records_given;
+  }
+  counts.records_settled = counts.records_read;
+}
+
+// Where the stage's output takes nothing, a worker whose input is full is held back too.
+void add_gather_counts(const link::RecordGather& gather, JobStageCounts& counts) {
+  std::vector<link::WorkerDurations> times = gather.times();
+  counts.workers.resize(times.size());
+  counts.output_bytes = gather.bytes();
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    JobStageCounts::Worker& worker = counts.workers[i];
+    const Duration total = times[i].total(), held_back = times[i].held_back;
+    const Duration busy = std::min(worker.times.busy, total - held_back);
+    worker.times = {.busy = busy, .idle = total - held_back - busy, .held_back = held_back};
+    worker.records_written = gather.taken(i);
+    counts.records_out += worker.records_written;
+  }
+}
+
 }  // namespace
 
 struct RecordStreams::Impl {
@@ -449,6 +476,17 @@ std::optional<exec::ProcessStatus> RecordStreams::status_of(std::size_t stage) c
   for (const JobStream& stream : impl_->jobs)
     if (stream.stage == stage) return stream.status;
   return std::nullopt;
+}
+
+std::map<std::size_t, JobStageCounts> RecordStreams::stage_counts() const {
+  std::map<std::size_t, JobStageCounts> stages;
+  for (const JobStream& stream : impl_->jobs)
+    if (stream.running) stages[stream.stage] = stream.running->counts();
+  for (const WorkerStream& stream : impl_->workers)
+    if (stream.spread) add_spread_counts(*stream.spread, stages[stream.stage]);
+  for (const WorkerStream& stream : impl_->workers)
+    if (stream.gather) add_gather_counts(*stream.gather, stages[stream.stage]);
+  return stages;
 }
 
 void RecordStreams::count(flow::FlowSummary& summary, bool exact) const {

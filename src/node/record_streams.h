@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <deque>
 #include <expected>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -83,6 +84,10 @@ class RecordStreams final {
 
   /// What was counted so far.
   void count(flow::FlowSummary& summary, bool exact) const;
+  /// How each stage stands whose records are moved here, by its place in the plan. Of a stage whose programs read and
+  /// write pipes (`@xN`) it is known what these took and gave: a worker counts as busy while its input is full, and no
+  /// record is known to be in flight.
+  std::map<std::size_t, JobStageCounts> stage_counts() const;
 
  private:
   struct Impl;
