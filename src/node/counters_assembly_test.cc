@@ -207,7 +207,8 @@ TEST(CountersAssembly, EveryLinkIsBalanced) {
     }
     if (random() % 4) world.end(n1, link, false, some());
     if (random() % 4) world.end(n2, link, true, some());
-    for (const v1::LinkCounters& each : world.assembled().links()) {
+    v1::FlowCounters counters = world.assembled();
+    for (const v1::LinkCounters& each : counters.links()) {
       const v1::LinkCounts& bytes = each.bytes();
       EXPECT_EQ(bytes.in(), bytes.out() + bytes.dropped() + bytes.dead() + bytes.in_flight());
     }

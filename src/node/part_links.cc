@@ -369,6 +369,16 @@ std::uint64_t PartLinks::output_bytes() const {
   return has_output() && links_[outputs_.front()].pump ? links_[outputs_.front()].pump->moved() : 0;
 }
 
+void PartLinks::report(v1::Moved& moved) const {
+  for (const Link& link : links_) {
+    if (link.of_seat || !link.pump) continue;
+    v1::LinkMoved& message = *moved.add_links();
+    message.set_link_id(link.end.link_id());
+    message.set_is_input(link.is_input);
+    message.set_bytes(link.pump->moved());
+  }
+}
+
 bool PartLinks::over() const {
   return std::ranges::all_of(links_, &Link::over) && (!merge_ || merge_over_ || given_up_);
 }

@@ -27,6 +27,7 @@
 namespace sluice::v1 {
 class DropLinks;
 class LinkEnd;
+class Moved;
 class Prepare;
 class Redial;
 }  // namespace sluice::v1
@@ -71,6 +72,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   bool given_up() const { return given_up_; }
   /// What the output has carried so far.
   std::uint64_t output_bytes() const;
+  /// What each of them, but those of seats, has moved.
+  void report(v1::Moved& moved) const;
   /// Each has ended.
   bool over() const;
 
