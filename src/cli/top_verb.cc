@@ -16,6 +16,7 @@
 #include "cli/top_screen.h"
 #include "cli/top_view.h"
 #include "cli/verbs.h"
+#include "flow/quoting.h"
 #include "node/condition.h"
 #include "sluice/v1/flows.pb.h"
 
@@ -41,6 +42,12 @@ struct TopOptions {
 };
 
 bool use_colour() { return ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr; }
+
+// At even times; but an answer that took long does not make the time of the next rates short.
+TimePoint next_look(TimePoint last, Duration interval) {
+  TimePoint now = Clock::now(), even = last + interval;
+  return even - now < interval / 2 ? now + interval : even;
+}
 
 std::uint64_t unix_ms_now() {
   auto since = std::chrono::system_clock::now().time_since_epoch();
@@ -105,7 +112,7 @@ Awaitable<int> print_samples(NodeSession& session, TopOptions options) {
     pause.notify();
   });
   bool base = true;
-  for (TimePoint next = Clock::now(); !closed; next = std::max(next + options.interval, Clock::now())) {
+  for (TimePoint next = Clock::now(); !closed; next = next_look(next, options.interval)) {
     while (!closed && Clock::now() < next) co_await pause.wait(next);
     if (closed) break;
     auto sample = co_await sampler.next();
@@ -148,7 +155,7 @@ class FullScreen final {
   }
 
   Awaitable<void> follow() {
-    for (TimePoint next = Clock::now(); !over_; next = std::max(next + options_.interval, Clock::now())) {
+    for (TimePoint next = Clock::now(); !over_; next = next_look(next, options_.interval)) {
       while (!over_ && Clock::now() < next) co_await changed_.wait(next);
       auto sample = co_await sampler_.next();
       if (!sample) {

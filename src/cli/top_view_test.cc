@@ -56,7 +56,7 @@ TEST(TopView, ShowsStagesLinksAndTheBottleneck) {
   EXPECT_THAT(text, HasSubstr("01234567  nightly  running"));
   EXPECT_THAT(text, HasSubstr("seq 9 | @x2 slow"));
   EXPECT_THAT(text, testing::ContainsRegex("2  slow +n1,n2 +2 +2.50k +2.50k .* 4 +7 +99% +1% +0%"));
-  EXPECT_THAT(text, testing::ContainsRegex("1 -> 2 +bytes +2.93 KiB +1.95 KiB +0 B +0 B +1000 B"));
+  EXPECT_THAT(text, testing::ContainsRegex("1 -> 2 +bytes +2.93 KiB +1.95 KiB +0 B +0 B +0.98 KiB"));
   EXPECT_THAT(text, testing::ContainsRegex("records +3.50k +3.49k +0 +0 +7"));
   EXPECT_THAT(text, HasSubstr("bottleneck: stage 2 `slow`, busy 99 % of the time"));
   EXPECT_THAT(text, AllOf(Not(HasSubstr("worker 1")), Not(HasSubstr("\033"))));
