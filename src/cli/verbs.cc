@@ -21,11 +21,11 @@ namespace {
 constexpr Verb kVerbs[] = {
     {"run", "run a pipeline: sluice run \"a | b | c\"", run_verb},
     {"ps", "list the flows of the cluster", ps_verb},
-    {"top", "show what flows move, and what holds them back", top_verb},
     {"logs", "print what a flow in the background has written", logs_verb},
     {"wait", "wait for a flow in the background", wait_verb},
     {"stop", "end a flow", stop_verb},
     {"rm", "forget a flow that has ended", rm_verb},
+    {"top", "show what flows move, and what holds them back", top_verb},
     {"flow", "check and draw flow files", flow_verb},
     {"nodes", "list the nodes of the cluster", nodes_verb},
     {"start", "run a node", start_verb},
