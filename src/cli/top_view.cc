@@ -70,7 +70,7 @@ flow::StageCounters stage_from(const v1::StageCounters& message) {
   return stage;
 }
 
-flow::LinkCounts counts_from(const v1::LinkCounts& message) {
+flow::LinkCounts counts_from(const v1::LinkBalance& message) {
   return {.in = message.in(),
           .out = message.out(),
           .dropped = message.dropped(),

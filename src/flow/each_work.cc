@@ -8,9 +8,19 @@
 namespace sluice::flow {
 
 EachWork::EachWork(const EachWorkOptions& options) : options_(options) {
-  REQUIRE(options_.workers >= 1);
-  options_.held_max = std::max<std::size_t>(options_.held_max, 2 * options_.workers);
-  for (Worker worker = 0; worker < 2 * options_.workers; ++worker) free_.insert(worker);
+  set_workers(options_.workers);
+}
+
+void EachWork::set_workers(std::uint32_t workers) {
+  REQUIRE(workers >= 1);
+  options_.workers = workers;
+  options_.held_max = std::max<std::size_t>(options_.held_max, 2 * workers);
+  free_.clear();
+  for (Worker worker = 0; worker < workers; ++worker) {
+    free_.insert({.ahead = false, .worker = worker});
+    free_.insert({.ahead = true, .worker = worker});
+  }
+  for (const auto& [batch, place] : running_) free_.erase(place);
 }
 
 bool EachWork::wants_batch() const { return !source_ended_ && !broken_ && !stopped_ && !full(); }
@@ -35,11 +45,11 @@ std::optional<EachWork::Start> EachWork::poll_start(TimePoint now) {
       if (held.lane) held_back.insert(*held.lane);
       continue;
     }
-    held.worker = held.lane.value_or(*free_.begin());
+    Place place = held.lane ? Place{.worker = *held.lane} : *free_.begin();
     held.state = State::running;
-    free_.erase(held.worker);
-    running_[*next] = held.worker;
-    Start start{.batch = *next, .worker = held.worker, .attempt = held.attempts() + 1};
+    free_.erase(place);
+    running_[*next] = place;
+    Start start{.batch = *next, .worker = place.worker, .attempt = held.attempts() + 1};
     startable_.erase(next);
     return start;
   }
@@ -49,7 +59,7 @@ std::optional<EachWork::Start> EachWork::poll_start(TimePoint now) {
 void EachWork::on_ended(BatchNumber batch, AttemptEnd end, TimePoint now) {
   auto place = running_.find(batch);
   REQUIRE(place != running_.end());
-  free_.insert(place->second);
+  if (place->second.worker < options_.workers) free_.insert(place->second);
   running_.erase(place);
   Held& held = held_.at(batch);
   switch (end.kind) {

@@ -24,6 +24,7 @@
 #include <deque>
 #include <expected>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -100,6 +101,9 @@ class MapWork final {
   };
   std::optional<Dead> poll_dead();
   void on_buried() { --burying_; }
+  /// So many workers from now on; the processes of those above are told the end of their input. Requires: at least
+  /// one, and no lanes.
+  void set_workers(std::uint32_t workers);
   /// Nothing starts any more: the flow ends.
   void stop() { stopped_ = true; }
 
@@ -159,6 +163,8 @@ class MapWork final {
   void adapt_window(Seat& seat, std::uint32_t answers, TimePoint now);
   Lane& lane_of(Worker worker) { return lanes_[options_.lanes ? worker : 0]; }
   const Lane& lane_of(Worker worker) const { return lanes_[options_.lanes ? worker : 0]; }
+  bool is_wanted(Worker worker) const { return worker < options_.workers; }
+  std::span<const Seat> wanted_seats() const { return std::span(seats_).first(options_.workers); }
   bool somebody_is_careful() const;
   Action give(Seat& seat, link::PendingRecords& from, std::uint32_t count, link::RecordId limit);
   void give_back(Worker worker, const AttemptEnd& end);
@@ -167,7 +173,7 @@ class MapWork final {
 
   MapWorkOptions options_;
   std::vector<Lane> lanes_;
-  std::vector<Seat> seats_;
+  std::vector<Seat> seats_;  // those of workers that are not wanted any more, too
   std::deque<Dead> dead_;
   std::size_t burying_ = 0;
   std::optional<Broken> broken_;

@@ -1,6 +1,7 @@
 #pragma once
 // Spreads the records of one stream over the programs of a stage with many workers: each whole record goes to the one
-// that is readiest, which is the one whose pipe takes it.
+// that is readiest, which is the one whose pipe takes it. Pipes are short at first and given few records, and grow for the
+// workers that are quick (spread_pace.h).
 //
 // A worker that closes its input early gets no more; what was not written to it goes to others. When all have closed
 // theirs, `from` is closed, so that whoever writes there gets SIGPIPE as in a shell. What waits is bounded: a block of

@@ -64,6 +64,11 @@ class SharedWorkerTimes final {
  public:
   explicit SharedWorkerTimes(std::size_t workers) : times_(workers, WorkerTimes(Clock::now())) {}
 
+  /// There are so many now; the new ones are idle.
+  void grow(std::size_t workers) {
+    std::lock_guard lock(mutex_);
+    if (workers > times_.size()) times_.resize(workers, WorkerTimes(Clock::now()));
+  }
   /// `state_of(worker)`. The clock is read only if one of them has changed.
   template <class StateOf>
   void enter(StateOf&& state_of) {

@@ -34,7 +34,7 @@ void add(const v1::RecordsMoved& more, v1::RecordsMoved& records) {
   if (more.has_credit()) records.set_credit(records.credit() + more.credit());
 }
 
-void to_message(const flow::LinkCounts& counts, v1::LinkCounts& message) {
+void to_message(const flow::LinkCounts& counts, v1::LinkBalance& message) {
   message.set_in(counts.in);
   message.set_out(counts.out);
   message.set_dropped(counts.dropped);
@@ -147,23 +147,39 @@ class Assembly final {
     link.estimated = link.estimated || estimated;
   }
 
+  // How many links leave a stage of a part.
+  std::size_t links_from(const flow::Part& part, std::size_t stage) const {
+    std::size_t count = static_cast<std::size_t>(std::ranges::count(part.write_stdout, stage));
+    for (const flow::PartStream& stream : part.outputs) count += stream.from == stage ? stream.links.size() : 0;
+    for (std::size_t link : part.inner_links) count += input_.whole.links[link].from == stage ? 1 : 0;
+    return count;
+  }
+  std::size_t links_to(const flow::Part& part, std::size_t stage) const {
+    std::size_t count = part.reads_stdin == stage ? 1 : 0;
+    for (const flow::PartStream& stream : part.inputs) count += stream.to == stage ? stream.links.size() : 0;
+    for (std::size_t link : part.inner_links) count += input_.whole.links[link].to == stage ? 1 : 0;
+    return count;
+  }
+
   void add_links_within(std::size_t index) {
-    const std::vector<std::size_t>& stages = part(index).stages;
-    for (std::size_t i = 0; i + 1 < stages.size(); ++i) {
-      const v1::StageMoved* from = moved_in(index, stages[i]);
-      const v1::StageMoved* to = moved_in(index, stages[i + 1]);
-      if (from == nullptr || to == nullptr) continue;
+    for (std::size_t inner : part(index).inner_links) {
+      const flow::Link& link = input_.whole.links[inner];
+      const v1::StageMoved* from = moved_in(index, link.from);
+      const v1::StageMoved* to = moved_in(index, link.to);
+      if (from == nullptr || to == nullptr || link.of_errors) continue;
+      bool writes_only_this = links_from(part(index), link.from) == 1;
+      bool reads_only_this = links_to(part(index), link.to) == 1;
       flow::LinkEnds ends;
-      if (to->has_records()) ends.received = to->records().read_bytes();
-      if (from->has_records())
+      if (to->has_records() && reads_only_this) ends.received = to->records().read_bytes();
+      if (from->has_records() && writes_only_this)
         ends.sent = from->records().written_bytes();
-      else if (!ends.received)
+      else if (!ends.received && writes_only_this)
         ends.sent = from->io_write_bytes();
-      else
+      else if (writes_only_this)
         ends.waiting_before = output_waiting(*from).value_or(0);
-      if (!ends.received)
+      if (!ends.received && reads_only_this)
         ends.waiting_behind = input_waiting(*to).value_or(from->has_records() ? 0 : output_waiting(*from).value_or(0));
-      add_link({static_cast<int>(stages[i]), static_cast<int>(stages[i + 1])}, ends,
+      add_link({static_cast<int>(link.from), static_cast<int>(link.to)}, ends,
                !from->has_records() && !to->has_records());
     }
   }
@@ -176,37 +192,35 @@ class Assembly final {
         if (!link || input_.graph.links[*link].of_seat) continue;
         (end.is_input() ? all[*link].received : all[*link].sent) = end.bytes();
       }
-    for (auto& [index, ends] : all) {
-      const flow::PartLink& link = input_.graph.links[index];
-      add_link(between(link), with_surroundings(link, ends), false);
-    }
+    for (auto& [index, ends] : all)
+      if (const flow::PartStream* stream = stream_of(index))
+        add_link({number_of(stream->from), number_of(stream->to)},
+                 with_surroundings(input_.graph.links[index], *stream, ends), false);
   }
 
-  Ends between(const flow::PartLink& link) const {
-    const flow::Part& from = part(link.from);
-    const flow::Part& to = part(link.to);
-    return {from.stages.empty() ? kOutside : static_cast<int>(from.stages.back()),
-            to.stages.empty() ? kOutside : static_cast<int>(to.stages.front())};
+  static int number_of(const std::optional<std::size_t>& stage) { return stage ? static_cast<int>(*stage) : kOutside; }
+
+  const flow::PartStream* stream_of(std::size_t link) const {
+    for (const flow::PartStream& stream : part(input_.graph.links[link].from).outputs)
+      if (std::ranges::find(stream.links, link) != stream.links.end()) return &stream;
+    return nullptr;
   }
 
   // What lies between the stages and the ends of the link belongs to it, where no other link has a part in it.
-  flow::LinkEnds with_surroundings(const flow::PartLink& link, flow::LinkEnds ends) const {
-    const flow::Part& from = part(link.from);
-    const flow::Part& to = part(link.to);
-    const v1::StageMoved* before = from.stages.empty() ? nullptr : moved_in(link.from, from.stages.back());
-    const v1::StageMoved* behind = to.stages.empty() ? nullptr : moved_in(link.to, to.stages.front());
-    if (before != nullptr && from.copies.empty()) {
-      if (before->has_records())
-        ends.sent = std::max(ends.sent.value_or(0), before->records().written_bytes());
-      else if (ends.sent)
-        ends.waiting_before = output_waiting(*before).value_or(0);
-    }
-    if (behind != nullptr && to.inputs.size() == 1) {
-      if (behind->has_records())
-        ends.received = behind->records().read_bytes();
-      else if (ends.received)
-        ends.waiting_behind = input_waiting(*behind).value_or(0);
-    }
+  flow::LinkEnds with_surroundings(const flow::PartLink& link, const flow::PartStream& stream,
+                                   flow::LinkEnds ends) const {
+    bool writes_only_this = stream.from && links_from(part(link.from), *stream.from) == 1;
+    bool reads_only_this = stream.to && links_to(part(link.to), *stream.to) == 1;
+    const v1::StageMoved* before = writes_only_this ? moved_in(link.from, *stream.from) : nullptr;
+    const v1::StageMoved* behind = reads_only_this ? moved_in(link.to, *stream.to) : nullptr;
+    if (before != nullptr && before->has_records())
+      ends.sent = std::max(ends.sent.value_or(0), before->records().written_bytes());
+    else if (before != nullptr && ends.sent)
+      ends.waiting_before = output_waiting(*before).value_or(0);
+    if (behind != nullptr && behind->has_records())
+      ends.received = behind->records().read_bytes();
+    else if (behind != nullptr && ends.received)
+      ends.waiting_behind = input_waiting(*behind).value_or(0);
     return ends;
   }
 

@@ -3,7 +3,8 @@
 //
 // A link is counted where it can be. Stages that take records count what they read and write, the ends of links between hosts
 // what passes them; what lies in pipes is seen. Between two programs that share a pipe nobody counts: what went in is what
-// the processes of the first say to have written, anywhere, which is an estimate.
+// the processes of the first say to have written, anywhere, which is an estimate. Where links of a graph meet, a stage's own
+// numbers are those of several links, and are given to none of them.
 // Threading: pure functions.
 #include <cstddef>
 #include <functional>
@@ -11,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "flow/graph.h"
 #include "flow/placement.h"
 
 namespace sluice::v1 {
@@ -23,6 +25,7 @@ class StageText;
 namespace sluice::node {
 
 struct AssemblyInput {
+  const flow::FlowGraph& whole;
   const flow::PartGraph& graph;
   const std::vector<std::string>& host_names;  // of each part
   std::vector<v1::Moved> moved;                // of each part; without stages: it has not answered

@@ -14,6 +14,11 @@ class World {
  public:
   std::size_t add_part(const std::string& host, std::vector<std::size_t> stages) {
     graph.parts.push_back({.host = NodeId::random(), .stages = std::move(stages)});
+    flow::Part& part = graph.parts.back();
+    for (std::size_t i = 0; i + 1 < part.stages.size(); ++i) {
+      part.inner_links.push_back(whole.links.size());
+      whole.links.push_back({.from = part.stages[i], .to = part.stages[i + 1]});
+    }
     hosts.push_back(host);
     moved.emplace_back();
     for (std::size_t stage : graph.parts.back().stages) texts.resize(std::max(texts.size(), stage + 1));
@@ -23,8 +28,14 @@ class World {
     graph.links.push_back({.from = from, .to = to, .of_seat = of_seat});
     std::size_t link = graph.links.size() - 1;
     if (of_seat) return link;
-    graph.parts[from].output = link;
-    graph.parts[to].inputs.push_back(link);
+    flow::PartStream stream{
+        .from = graph.parts[from].stages.back(), .to = graph.parts[to].stages.front(), .links = {link}};
+    graph.parts[from].outputs.push_back(stream);
+    std::vector<flow::PartStream>& inputs = graph.parts[to].inputs;
+    if (inputs.empty())
+      inputs.push_back(stream);
+    else
+      inputs.front().links.push_back(link);  // of another worker of the same stage
     return link;
   }
   v1::StageMoved& stage(std::size_t part, std::uint32_t index) {
@@ -40,7 +51,8 @@ class World {
     end.set_bytes(bytes);
   }
   v1::FlowCounters assembled() const {
-    AssemblyInput input{.graph = graph,
+    AssemblyInput input{.whole = whole,
+                        .graph = graph,
                         .host_names = hosts,
                         .moved = moved,
                         .text_of = [this](std::size_t stage) -> const v1::StageText& { return texts[stage]; },
@@ -51,13 +63,14 @@ class World {
     return counters;
   }
 
+  flow::FlowGraph whole;
   flow::PartGraph graph;
   std::vector<std::string> hosts;
   std::vector<v1::Moved> moved;
   std::vector<v1::StageText> texts;
 };
 
-void expect_counts(const v1::LinkCounts& counts, std::uint64_t in, std::uint64_t out, std::uint64_t in_flight) {
+void expect_counts(const v1::LinkBalance& counts, std::uint64_t in, std::uint64_t out, std::uint64_t in_flight) {
   EXPECT_EQ(counts.in(), in);
   EXPECT_EQ(counts.out(), out);
   EXPECT_EQ(counts.in_flight(), in_flight);
@@ -209,7 +222,7 @@ TEST(CountersAssembly, EveryLinkIsBalanced) {
     if (random() % 4) world.end(n2, link, true, some());
     v1::FlowCounters counters = world.assembled();
     for (const v1::LinkCounters& each : counters.links()) {
-      const v1::LinkCounts& bytes = each.bytes();
+      const v1::LinkBalance& bytes = each.bytes();
       EXPECT_EQ(bytes.in(), bytes.out() + bytes.dropped() + bytes.dead() + bytes.in_flight());
     }
   }

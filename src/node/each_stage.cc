@@ -97,6 +97,7 @@ class EachStageWork final : public JobStageWork {
     return true;
   }
 
+  void set_workers(std::uint32_t workers) override { work_.set_workers(workers); }
   void on_source_end() override {
     if (gathering_.records > 0) hand_over();
     work_.on_source_end();
@@ -272,10 +273,7 @@ class EachStageWork final : public JobStageWork {
 
   void start_job(const EachWork::Start& start, TimePoint now) {
     const Batch& batch = batches_.at(start.batch);
-    Job job{.batch = start.batch,
-            .worker = start.worker % options_.work.workers,
-            .started_s = seconds_since_1970(),
-            .started = now};
+    Job job{.batch = start.batch, .worker = start.worker, .started_s = seconds_since_1970(), .started = now};
     if (options_.command.takes_argument()) {
       auto arguments = options_.command.arguments_for(without_framing(batch.bytes, framing()));
       if (!arguments) return work_.on_ended(start.batch, refused(arguments.error()), now);

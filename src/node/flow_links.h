@@ -48,6 +48,7 @@ class FlowLinks final {
   std::expected<void, std::string> set_up_relays();
   /// Every end is up: relays begin to pass on.
   void start_relays();
+  /// To its streams, and those of its seats.
   void add_ends(std::size_t part, v1::Prepare& prepare) const;
   std::optional<std::size_t> find(const std::string& link_id) const;
 

@@ -76,6 +76,18 @@ bool JobStageFrame::on_unwritten(const LocalStream::Outcome& outcome) {
 
 std::string JobStageFrame::command() const { return "`" + flow::on_one_line(options_.text, kCommandColumns) + "`"; }
 
+std::optional<std::uint32_t> JobStageFrame::take_wanted_workers() {
+  std::uint32_t workers = wanted_workers_.exchange(0);
+  if (workers == 0) return std::nullopt;
+  if (workers > counts_.workers.size()) {
+    std::lock_guard lock(published_mutex_);
+    counts_.workers.resize(workers);
+    published_.workers.resize(workers);
+    times_.grow(workers);
+  }
+  return workers;
+}
+
 // --- counting -----------------------------------------------------------------------------------------------------
 
 void JobStageFrame::count_usage(const exec::JobEnded& ended) {
@@ -100,7 +112,7 @@ JobStageCounts JobStageFrame::published() const {
   std::lock_guard lock(published_mutex_);
   JobStageCounts counts = published_;
   std::vector<link::WorkerDurations> times = times_.read();
-  for (std::uint32_t worker = 0; worker < workers_; ++worker) counts.workers[worker].times = times[worker];
+  for (std::size_t worker = 0; worker < times.size(); ++worker) counts.workers[worker].times = times[worker];
   return counts;
 }
 

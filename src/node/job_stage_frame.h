@@ -3,7 +3,8 @@
 // how it ends, and what is counted of it.
 //
 // The thread of the stage changes `counts()` as it likes; publish() shows them to others, all of one moment.
-// Threading: belongs to the thread of the stage, but for stop_starting() and published(), which are for any.
+// Threading: belongs to the thread of the stage, but for stop_starting(), set_workers() and published(), which are for
+// any.
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -38,7 +39,6 @@ class JobStageFrame final {
   RecordTap& tap() { return tap_; }
   StageJobs& jobs() { return jobs_; }
   const StageJobs& jobs() const { return jobs_; }
-  std::uint32_t workers() const { return workers_; }
   /// Read once a step, and after each wait.
   TimePoint now() const { return now_; }
   void look_at_clock() { now_ = Clock::now(); }
@@ -60,6 +60,13 @@ class JobStageFrame final {
   bool hand_over(link::RecordBatch& records, Work& work);
   /// When the rate allows more of what was read.
   std::optional<TimePoint> rate_due() const;
+
+  // --- its workers -----------------------------------------------------------------------------------------------
+
+  /// So many from now on.
+  void set_workers(std::uint32_t workers) { wanted_workers_ = workers; }
+  /// How many that are, if that was asked for and nobody has seen to it yet.
+  std::optional<std::uint32_t> take_wanted_workers();
 
   // --- its end ----------------------------------------------------------------------------------------------------
 
@@ -97,7 +104,8 @@ class JobStageFrame final {
 
  private:
   JobStageOptions options_;
-  std::uint32_t workers_;
+  std::uint32_t workers_;                          // that the keys are divided between
+  std::atomic<std::uint32_t> wanted_workers_ = 0;  // 0: as many as there are
   RecordTap tap_;
   UniqueFd error_;
   StageJobs jobs_;

@@ -43,6 +43,7 @@ JobStageEnd JobStageRunner::run(int stop, int wake) {
 bool JobStageRunner::step() {
   frame_.look_at_clock();
   if (frame_.stopped()) work_.stop();
+  if (auto workers = frame_.take_wanted_workers()) work_.set_workers(*workers);
   bool moved = read();
   if (!frame_.ended()) moved = work_.drive() || moved;
   if (!frame_.ended()) moved = work_.pass_on() || moved;

@@ -31,6 +31,7 @@ class FakeWork final : public JobStageWork {
     taken += batch.bytes();
     lanes.push_back(lane);
   }
+  void set_workers(std::uint32_t) override {}
   void on_source_end() override { source_ended_ = true; }
   bool drive() override {
     if (keeps) return false;

@@ -37,6 +37,11 @@ class JobStageThread final : public JobStage {
     std::uint64_t one = 1;
     (void)!::write(wake_.get(), &one, sizeof one);
   }
+  void set_workers(std::uint32_t workers) override {
+    frame_.set_workers(workers);
+    std::uint64_t one = 1;
+    (void)!::write(wake_.get(), &one, sizeof one);
+  }
   JobStageCounts counts() const override { return frame_.published(); }
 
  private:

@@ -31,6 +31,9 @@ class JobStageWork {
   virtual bool take(link::RecordBatch& records) = 0;
   virtual void on_source_end() = 0;
 
+  /// So many workers from now on. The frame has room for what is counted of each.
+  virtual void set_workers(std::uint32_t workers) = 0;
+
   // --- one step. True: something was moved ------------------------------------------------------------------------
 
   /// Hears the processes, and gives them what they may have.

@@ -47,6 +47,7 @@ void LeftFlows::count(const v1::Flow& flow, v1::FlowCounters& counters, TimePoin
   Looked& looked = flows_[flow.id()];
   looked.asked_at = now;
   std::vector<v1::StageText> texts(static_cast<std::size_t>(flow.stages_size()));
+  flow::FlowGraph whole;
   flow::PartGraph graph;
   std::vector<std::string> host_names;
   std::vector<v1::Moved> moved;
@@ -60,13 +61,18 @@ void LeftFlows::count(const v1::Flow& flow, v1::FlowCounters& counters, TimePoin
     progress.report(part.prepare, moved.emplace_back());
     flow::Part& shape = graph.parts.emplace_back();
     for (const v1::FlowStage* stage : part.stages) {
+      if (!shape.stages.empty()) {
+        shape.inner_links.push_back(whole.links.size());
+        whole.links.push_back({.from = shape.stages.back(), .to = stage->index()});
+      }
       shape.stages.push_back(stage->index());
       if (stage->index() < texts.size()) texts[stage->index()].set_command(stage->command());
     }
     host_names.push_back(part.stages.front()->node());
   }
   fill_counters(flow, counters);
-  AssemblyInput input{.graph = graph,
+  AssemblyInput input{.whole = whole,
+                      .graph = graph,
                       .host_names = host_names,
                       .moved = std::move(moved),
                       .text_of = [&texts](std::size_t stage) -> const v1::StageText& { return texts[stage]; },

@@ -89,6 +89,10 @@ class MapStageWork final : public JobStageWork {
 
   bool wants_input() const override { return work_.wants_input(); }
   bool take(RecordBatch& records) override { return frame_.hand_over(records, work_); }
+  void set_workers(std::uint32_t workers) override {
+    work_.set_workers(workers);
+    if (workers > seats_.size()) seats_.resize(workers);
+  }
   void on_source_end() override { work_.on_source_end(); }
 
   bool drive() override {

@@ -135,7 +135,7 @@ void add_link(const v1::FlowCounters& flow, const v1::LinkCounters& link, Page& 
   page.counter("sluice_link_bytes_dead_total", "Bytes that went to the dead letters.", labels, link.bytes().dead());
   page.gauge("sluice_link_bytes_in_flight", "Bytes that are under way in the link.", labels, link.bytes().in_flight());
   if (!link.has_records()) return;
-  const v1::LinkCounts& records = link.records();
+  const v1::LinkBalance& records = link.records();
   page.counter("sluice_link_records_in_total", "Records that went into the link.", labels, records.in());
   page.counter("sluice_link_records_out_total", "Records that came out of the link and are done.", labels,
                records.out());

@@ -34,7 +34,7 @@ struct WorkerStream {
   std::vector<exec::ProgramIndex> readers;  // programs whose input it is
   std::optional<link::RecordSpread> spread;
   std::optional<link::RecordGather> gather;
-  bool over = false;
+  bool over = false, failed = false;
 };
 
 struct JobStream {
@@ -44,7 +44,8 @@ struct JobStream {
   std::optional<exec::ProgramIndex> reader;  // whose input it is
   std::unique_ptr<JobStage> running;
   std::optional<exec::ProcessStatus> status;
-  bool over = false;
+  std::uint32_t wanted_workers = 0;
+  bool over = false, failed = false;
 };
 
 // What the threads leave for the loop.
@@ -157,6 +158,7 @@ struct RecordStreams::Impl {
   void start_jobs(std::size_t index) {
     JobStream& stream = jobs[index];
     const flow::PlannedStage& planned = plan.stages[stream.stage];
+    stream.wanted_workers = planned.workers;
     auto on_end = [this, index](JobStageEnd end) {
       job_ends.put(index, std::move(end));
       tell();
@@ -184,7 +186,7 @@ struct RecordStreams::Impl {
 
   JobStageOptions options_of(std::size_t stage) {
     return {.flow = flow,
-            .stage = settings.first_stage + stage + 1,
+            .stage = plan.stages[stage].number + 1,
             .text = plan.stages[stage].command,
             .cut = cut_of(stage),
             .by = plan.stages[stage].by,
@@ -262,7 +264,8 @@ struct RecordStreams::Impl {
 
   void on_end(WorkerStream& stream, link::RecordStreamEnd end) {
     stream.over = true;
-    if (end.kind == link::RecordStreamEnd::Kind::failed)
+    stream.failed = end.kind == link::RecordStreamEnd::Kind::failed;
+    if (stream.failed)
       return static_cast<void>(events.push_back(RecordsFailed{.stage = stream.stage, .why = std::move(end.why)}));
     for (exec::ProgramIndex reader : stream.readers) events.push_back(InputOver{reader});
   }
@@ -270,7 +273,8 @@ struct RecordStreams::Impl {
   void on_end(JobStream& stream, JobStageEnd end) {
     stream.over = true;
     stream.status = end.status;
-    if (end.kind == JobStageEnd::Kind::broken)
+    stream.failed = end.kind == JobStageEnd::Kind::broken;
+    if (stream.failed)
       return static_cast<void>(events.push_back(
           RecordsFailed{.stage = stream.stage, .status = end.status.shell_status(), .why = std::move(end.why)}));
     if (stream.reader) events.push_back(InputOver{*stream.reader});
@@ -299,7 +303,9 @@ struct RecordStreams::Impl {
           stage.workers[i].end = flow::StageEnd{.status = exec::ProcessStatus::ended_by(SIGKILL)};
       return;
     }
-    for (std::size_t i = 0; i < std::min(stage.workers.size(), counts.workers.size()); ++i) {
+    for (std::size_t i = stage.workers.size(); i < counts.workers.size(); ++i)
+      stage.workers.push_back({.number = static_cast<std::uint32_t>(i + 1)});
+    for (std::size_t i = 0; i < counts.workers.size(); ++i) {
       stage.workers[i].records_given = counts.workers[i].records_given;
       stage.workers[i].records_written = counts.workers[i].records_written;
     }
@@ -456,6 +462,14 @@ bool RecordStreams::over() const {
   return std::ranges::all_of(impl_->workers, &WorkerStream::over) && std::ranges::all_of(impl_->jobs, &JobStream::over);
 }
 
+bool RecordStreams::output_over(std::size_t stage) const {
+  for (const WorkerStream& stream : impl_->workers)
+    if (stream.stage == stage && !stream.into) return stream.over && !stream.failed;
+  for (const JobStream& stream : impl_->jobs)
+    if (stream.stage == stage) return stream.over && !stream.failed;
+  return false;
+}
+
 int RecordStreams::descriptor() const { return impl_->wake.get(); }
 
 void RecordStreams::stop() {
@@ -465,6 +479,21 @@ void RecordStreams::stop() {
     stream.gather.reset();
   }
   impl_->far.clear();
+}
+
+std::expected<std::uint32_t, std::string> RecordStreams::set_workers(std::size_t stage, std::uint32_t workers) {
+  const flow::PlannedStage& planned = impl_->plan.stages[stage];
+  if (planned.workers == 0) return std::unexpected("it takes no records, and has one process");
+  if (!flow::runs_by_job(planned))
+    return std::unexpected(
+        "the workers of a plain @xN begin and end with it; those of @map, of @each and of the library can be more or "
+        "fewer");
+  if (planned.by) return std::unexpected("its keys are divided between the workers that it has (@by)");
+  auto stream = std::ranges::find(impl_->jobs, stage, &JobStream::stage);
+  if (stream == impl_->jobs.end() || !stream->running) return std::unexpected("it has not started yet");
+  if (stream->over) return std::unexpected("it has ended");
+  stream->running->set_workers(workers);
+  return std::exchange(stream->wanted_workers, workers);
 }
 
 void RecordStreams::stop_jobs() {

@@ -73,8 +73,13 @@ class RecordStreams final {
   std::optional<std::variant<InputOver, RecordsFailed>> poll_event();
   /// No record is on its way any more.
   bool over() const;
+  /// What the stage writes has come to its end, or is not wanted any more.
+  bool output_over(std::size_t stage) const;
   /// Readable when there are notices; -1: there is no stream.
   int descriptor() const;
+  /// So many workers for a stage that runs. Returns how many it was to have until now. Errors: a sentence; it keeps
+  /// those.
+  std::expected<std::uint32_t, std::string> set_workers(std::size_t stage, std::uint32_t workers);
   /// The flow ends: no job is started any more.
   void stop_jobs();
   /// Every thread ends at once; what was under way is lost.

@@ -39,6 +39,7 @@ class SpreadJobs final : public JobStage {
   }
 
   void stop_starting() override {}
+  void set_workers(std::uint32_t) override {}  // they are as many as the streams that their records come on
   JobStageCounts counts() const override {
     std::lock_guard lock(mutex_);
     return counts_;
