@@ -14,6 +14,8 @@
 namespace sluice::api {
 namespace {
 
+constexpr std::string_view kCountersMethod = "sluice.v1.Flows/ReadCounters";
+
 struct Door {
   const HttpOptions& options;
   const rpc::DispatchTable& table;
@@ -101,6 +103,20 @@ net::Awaitable<void> answer_probe(HttpExchange& exchange, bool good, const char*
   co_await exchange.answer(std::move(answer));
 }
 
+// Who may read the counters of flows by a call may read them here.
+net::Awaitable<void> answer_metrics(Door& door, HttpExchange& exchange, rpc::Caller caller) {
+  rpc::Status permission = door.table.admit(
+      {.method = std::string(kCountersMethod), .caller = std::move(caller), .deadline = {}, .object = {}});
+  if (!door.options.metrics) permission = {rpc::Code::not_found, "this node has no /metrics"};
+  if (!permission.ok()) {
+    co_await exchange.fail(std::move(permission));
+    co_return;
+  }
+  std::string page = co_await door.options.metrics();
+  Answer answer{.content_type = kMetricsType, .body = std::move(page)};
+  co_await exchange.answer(std::move(answer));
+}
+
 net::Awaitable<void> carry_out(Door& door, HttpExchange& exchange) {
   auto admitted = admit(door, exchange.head());
   if (admitted && admitted->caller && door.options.on_admitted) door.options.on_admitted(door.stream->connection());
@@ -113,6 +129,8 @@ net::Awaitable<void> carry_out(Door& door, HttpExchange& exchange) {
   } else if (auto* call = std::get_if<CallRoute>(&admitted->route)) {
     HttpCallRequest request{.route = *call, .caller = std::move(*admitted->caller), .log = &door.log};
     co_await serve_call(exchange, std::move(request), door.table);
+  } else if (std::holds_alternative<MetricsRoute>(admitted->route)) {
+    co_await answer_metrics(door, exchange, std::move(*admitted->caller));
   } else {
     HttpRunRequest request{.caller = std::move(*admitted->caller), .log = &door.log};
     co_await serve_run(exchange, std::move(request), door.table, door.run_door);

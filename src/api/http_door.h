@@ -4,6 +4,7 @@
 //   POST /sluice.v1.Service/Method   a call, through the dispatch table like any other
 //   POST /v1/run?pipeline=TEXT       the body is stdin, the answer stdout
 //   GET  /v1/nodes, /v1/flows        calls that only read
+//   GET  /metrics                    for Prometheus: who may read the counters of flows may read it
 //   GET  /livez, /readyz             for whoever watches the node; no proof is asked
 //
 // Who calls: the user on a Unix socket, the certificate of a TLS connection, or a bearer token, in this order. Nothing
@@ -45,6 +46,8 @@ struct HttpOptions {
   bool is_unix_socket = false;
   /// Whether the node serves; for /readyz. None set: it does.
   std::function<bool()> is_ready;
+  /// The page /metrics. None set: there is none.
+  std::function<net::Awaitable<std::string>()> metrics;
   /// Called when a connection has made a request that proved who calls. None set: nobody wants to know.
   std::function<void(const net::Connection& connection)> on_admitted;
   HttpLimits limits;

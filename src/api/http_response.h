@@ -20,6 +20,7 @@ inline constexpr std::string_view kJsonType = "application/json";
 inline constexpr std::string_view kJsonLinesType = "application/x-ndjson";
 inline constexpr std::string_view kBytesType = "application/octet-stream";
 inline constexpr std::string_view kTextType = "text/plain; charset=utf-8";
+inline constexpr std::string_view kMetricsType = "text/plain; version=0.0.4; charset=utf-8";
 
 enum class Framing {
   length,    // Content-Length

@@ -11,6 +11,7 @@ namespace sluice::api {
 namespace {
 
 constexpr std::string_view kRunPath = "/v1/run";
+constexpr std::string_view kMetricsPath = "/metrics";
 
 /// Addresses that people expect, and the methods behind them.
 struct Resource {
@@ -29,7 +30,7 @@ std::expected<HttpRoute, HttpRefusal> only(bool allowed, const char* methods, Ht
 }
 
 HttpRefusal unknown(const RequestHead& head) {
-  std::vector<std::string> known = {"/livez", "/readyz", std::string(kRunPath)};
+  std::vector<std::string> known = {"/livez", "/readyz", std::string(kMetricsPath), std::string(kRunPath)};
   for (const Resource& resource : kResources) known.emplace_back(resource.path);
   for (const ApiMethod& method : api_methods()) known.push_back("/" + method.name);
   return {404, "there is nothing at '" + head.path + "'" + did_you_mean(head.path, known)};
@@ -64,6 +65,7 @@ void append_value(std::string& json, const Field* field, const std::string& valu
 std::expected<HttpRoute, HttpRefusal> find_route(const RequestHead& head) {
   if (head.path == "/livez") return only(is_get(head), "GET, HEAD", LiveRoute{});
   if (head.path == "/readyz") return only(is_get(head), "GET, HEAD", ReadyRoute{});
+  if (head.path == kMetricsPath) return only(is_get(head), "GET, HEAD", MetricsRoute{});
   if (head.path == kRunPath) return only(head.method == "POST", "POST", RunRoute{});
   for (const Resource& resource : kResources)
     if (head.path == resource.path)

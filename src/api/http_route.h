@@ -26,7 +26,10 @@ struct CallRoute {
 
 struct RunRoute {};
 
-using HttpRoute = std::variant<LiveRoute, ReadyRoute, CallRoute, RunRoute>;
+/// What Prometheus reads.
+struct MetricsRoute {};
+
+using HttpRoute = std::variant<LiveRoute, ReadyRoute, CallRoute, RunRoute, MetricsRoute>;
 
 /// Errors: 404, 405 with Allow.
 std::expected<HttpRoute, HttpRefusal> find_route(const RequestHead& head);

@@ -36,6 +36,8 @@ TEST(HttpRoute, FindsMethodsAndResources) {
   EXPECT_TRUE(std::holds_alternative<RunRoute>(*find_route(request("POST", "/v1/run"))));
   EXPECT_TRUE(std::holds_alternative<LiveRoute>(*find_route(request("GET", "/livez"))));
   EXPECT_TRUE(std::holds_alternative<ReadyRoute>(*find_route(request("GET", "/readyz"))));
+  EXPECT_TRUE(std::holds_alternative<MetricsRoute>(*find_route(request("GET", "/metrics"))));
+  EXPECT_EQ(status_of(request("POST", "/metrics")), 405);
 }
 
 TEST(HttpRoute, SaysWhatIsWrongWithAnAddressOrItsMethod) {

@@ -125,6 +125,19 @@ bool read_process_stat(pid_t pid, ProcessStat& stat) {
   return read == 6;
 }
 
+std::string read_wait_channel(pid_t thread) {
+  std::string name = read_proc(thread, "wchan").value_or("");
+  return name == "0" ? "" : name;
+}
+
+std::vector<pid_t> threads_of(pid_t pid, std::size_t most) {
+  char folder[64];
+  std::snprintf(folder, sizeof folder, "/proc/%d/task", static_cast<int>(pid));
+  std::vector<pid_t> threads = numbered_entries(folder);
+  if (threads.size() > most) threads.resize(most);
+  return threads;
+}
+
 bool read_process_io(pid_t pid, ProcessIo& io) { return read_process_io(open_process_io(pid), io); }
 
 UniqueFd open_process_io(pid_t pid) {

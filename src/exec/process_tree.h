@@ -7,6 +7,7 @@
 // opened first and then checked against the parent that was read.
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -28,6 +29,13 @@ struct ProcessStat {
 
 /// False if there is no such process, or no /proc.
 bool read_process_stat(pid_t pid, ProcessStat& stat);
+
+/// In which function of the kernel a thread sleeps, such as "anon_pipe_read" or "hrtimer_nanosleep"; empty: it does
+/// not, or it may not be known (proc(5), /proc/PID/wchan).
+std::string read_wait_channel(pid_t thread);
+
+/// At most `most`, the first one included; each has a /proc/TID of its own.
+std::vector<pid_t> threads_of(pid_t pid, std::size_t most);
 
 struct ProcessIo {
   std::uint64_t read_bytes = 0;   // rchar: through read(2) and alike, of the process and the children it has waited for

@@ -25,6 +25,15 @@ PipeObserver PipeObserver::watch(int pipe_end) {
   return PipeObserver(open_through_proc(pipe_end, O_PATH));
 }
 
+PipeObserver PipeObserver::of_process(int pid, int descriptor) {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, descriptor);
+  UniqueFd end(::open(path, O_PATH | O_CLOEXEC));
+  struct stat status {};
+  if (!end || ::fstat(end.get(), &status) != 0 || !S_ISFIFO(status.st_mode)) return {};
+  return PipeObserver(std::move(end));
+}
+
 UniqueFd PipeObserver::open_for_a_moment() const {
   return path_only_ ? open_through_proc(path_only_.get(), O_WRONLY | O_NONBLOCK) : UniqueFd();
 }
@@ -46,7 +55,10 @@ std::optional<PipeFill> PipeObserver::fill() const {
   if (!end || ::ioctl(end.get(), FIONREAD, &used) != 0) return std::nullopt;
   int capacity = ::fcntl(end.get(), F_GETPIPE_SZ);
   if (capacity <= 0) return std::nullopt;
-  return PipeFill{ByteCount{static_cast<std::uint64_t>(used)}, ByteCount{static_cast<std::uint64_t>(capacity)}};
+  pollfd poll_end{.fd = end.get(), .events = POLLOUT, .revents = 0};
+  bool full = ::poll(&poll_end, 1, 0) == 0;
+  return PipeFill{
+      .used = {static_cast<std::uint64_t>(used)}, .capacity = {static_cast<std::uint64_t>(capacity)}, .full = full};
 }
 
 std::optional<bool> pipe_has_writer(const char* path) {

@@ -18,6 +18,7 @@ enum class ReaderState { open, gone, unknown };
 struct PipeFill {
   ByteCount used;
   ByteCount capacity;
+  bool full = false;  // a writer has to wait, though `used` may be less: a page that is not full may not be filled up
 };
 
 class PipeObserver final {
@@ -29,6 +30,8 @@ class PipeObserver final {
 
   /// Observes the pipe behind either of its ends; of anything but a pipe nothing is known.
   static PipeObserver watch(int pipe_end);
+  /// The one behind a descriptor of another process, which must be one that we may look at (ptrace(2), access mode).
+  static PipeObserver of_process(int pid, int descriptor);
 
   ReaderState reader() const;
   std::optional<PipeFill> fill() const;

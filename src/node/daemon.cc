@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "node/http_flows.h"
 #include "node/identity.h"
 #include "node/locations.h"
+#include "node/metrics_page.h"
 #include "node/node_addresses.h"
 #include "node/node_core.h"
 #include "node/node_membership.h"
@@ -29,6 +31,7 @@
 #include "node/service_manager.h"
 #include "node/startup_pages.h"
 #include "node/task_group.h"
+#include "sluice/v1/flows.pb.h"
 
 namespace sluice::node {
 
@@ -204,20 +207,35 @@ class Daemon final {
                                .data_directory = identity_->directory(),
                                .names = {endpoint_.address, profile_.endpoint.address, profile_.name},
                                .node_port = endpoint_.port,
-                               .is_ready = [this] { return !stopping_now_; }};
+                               .is_ready = [this] { return !stopping_now_; },
+                               .metrics = [this] { return metrics(*this); }};
     auto doors = HttpDoors::open(loop_.get_executor(), std::move(options), *router_, log_);
     if (!doors) return Refusal(doors.error());
     http_doors_ = std::move(*doors);
     return {};
   }
 
+  static Awaitable<std::string> metrics(Daemon& daemon) {
+    v1::ReadCountersResponse counters = co_await daemon.services_->flows().own_counters();
+    NodeFacts facts{.id = daemon.trust_->node_id().text(),
+                    .name = daemon.profile_.name,
+                    .version = kVersion,
+                    .start_unix_s = std::chrono::duration<double>(daemon.started_wall_.time_since_epoch()).count(),
+                    .uptime_s = std::chrono::duration<double>(Clock::now() - daemon.started_at_).count(),
+                    .members = {{"alive", 0}, {"suspect", 0}, {"left", 0}, {"dead", 0}}};
+    for (const cluster::Member& member : daemon.membership_->members())
+      ++facts.members[std::string(cluster::state_name(member.state))];
+    co_return metrics_page(facts, counters);
+  }
+
   // --- events -----------------------------------------------------------------------------------------------------
 
   void yield_to(const net::Endpoint& other) {
     stop({.status = 7,
-          .message = fmt::format("another node at {} was started later under the same id; it goes on, and this one ends. "
-                                 "One id is for one node: issue a certificate for each, and copy no data directory ({})",
-                                 net::to_text(other), identity_->directory())});
+          .message =
+              fmt::format("another node at {} was started later under the same id; it goes on, and this one ends. "
+                          "One id is for one node: issue a certificate for each, and copy no data directory ({})",
+                          net::to_text(other), identity_->directory())});
   }
 
   static Awaitable<void> fetch_revocations(Daemon& daemon, NodeId node) {
@@ -334,6 +352,8 @@ class Daemon final {
 
   StartOptions options_;
   exec::ZygoteClient zygote_;
+  TimePoint started_at_ = Clock::now();
+  std::chrono::system_clock::time_point started_wall_ = std::chrono::system_clock::now();
   Logger log_;
   asio::io_context loop_{1};
   TaskGroup tasks_;

@@ -26,7 +26,7 @@ constexpr std::size_t kPrefixMin = 4;
 constexpr std::size_t kListBytesMax = std::size_t{3} << 20;
 
 bool may_mean(const std::string& wanted, const v1::Flow& flow) {
-  return flow.name() == wanted || (wanted.size() >= kPrefixMin && flow.id().starts_with(wanted));
+  return node::may_mean(wanted, flow.id(), flow.name());
 }
 
 bool is_listed(const v1::ListFlowsRequest& request, const v1::Flow& flow) {
@@ -72,6 +72,10 @@ Awaitable<void> ask(std::shared_ptr<NodeFlows> node, cluster::Member member, v1:
 }
 
 }  // namespace
+
+bool may_mean(const std::string& wanted, const std::string& id, const std::string& name) {
+  return name == wanted || (wanted.size() >= kPrefixMin && id.starts_with(wanted));
+}
 
 rpc::Status lost_node(const std::string& node, const v1::Flow& flow) {
   std::string name = flow.name().empty() ? flow.id().substr(0, kShortIdDigits) : flow.name();

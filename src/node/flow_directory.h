@@ -33,6 +33,8 @@ Answer<v1::ListFlowsResponse> list_flows(std::shared_ptr<NodeFlows> node, v1::Li
 /// How a call about a flow ends whose node is lost meanwhile.
 rpc::Status lost_node(const std::string& node, const v1::Flow& flow);
 
+/// Whether somebody who types that may mean the flow: an id, its beginning (four digits at least), or a name.
+bool may_mean(const std::string& wanted, const std::string& id, const std::string& name);
 /// By id, a beginning of it, or name; on any node.
 Answer<v1::Flow> find_flow(std::shared_ptr<NodeFlows> node, std::string wanted);
 /// Flows/WaitFlow. Ends when its caller has gone.

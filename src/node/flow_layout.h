@@ -56,6 +56,7 @@ class FlowLayout final {
   /// Requires that all are placed.
   void make_parts();
 
+  const flow::FlowGraph& flow_graph() const { return flow_; }
   const flow::PartGraph& graph() const { return graph_; }
   std::size_t stage_count() const { return places_.size(); }
   const std::vector<std::string>& host_names() const { return host_names_; }

@@ -66,6 +66,15 @@ flow::SlowPolicy slow_from(const v1::Slow& message) {
 
 bool takes_records(const v1::StageText& text) { return text.worker() || !text.record_words().empty(); }
 
+std::string kind_of(const v1::StageText& text) {
+  if (text.worker()) return "worker";
+  for (const std::string& word : text.record_words()) {
+    if (word == "@map") return "map";
+    if (word == "@each" || word.starts_with("@each=")) return "each";
+  }
+  return text.record_words().empty() ? "filter" : "spread";
+}
+
 void to_message(const flow::Stage& stage, std::size_t index, v1::StageText& text) {
   text.set_command(stage.command);
   if (stage.plain_words)

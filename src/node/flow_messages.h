@@ -31,6 +31,8 @@ namespace sluice::node {
 
 void to_message(const flow::Stage& stage, std::size_t index, v1::StageText& text);
 bool takes_records(const v1::StageText& text);
+/// What is said of it in counters: filter, spread, map, each, worker.
+std::string kind_of(const v1::StageText& text);
 /// A stage that has neither words nor a text for a shell is nothing that can run.
 std::optional<flow::Stage> stage_from(const v1::StageText& text);
 /// "stage 3", or "stage 'merger'".

@@ -7,12 +7,14 @@
 #include <chrono>
 #include <csignal>
 #include <map>
+#include <set>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "flow/distributed_run.h"
 #include "link/line_marker.h"
+#include "node/counters_assembly.h"
 #include "node/flow_layout.h"
 #include "node/flow_links.h"
 #include "node/flow_messages.h"
@@ -58,6 +60,11 @@ using Event =
 // After the grace. A client that is stopped (Ctrl-Z), or that nobody reads, must not keep a node from ending.
 constexpr std::chrono::seconds kClientTime{5};
 
+// For the counters of a part. One that did not answer in time is not waited for again until it does.
+constexpr std::chrono::seconds kReportTime{1};
+// Requests for its counters that a part has not answered, before it is asked no more.
+constexpr std::uint64_t kReportsOpenMax = 8;
+
 std::uint64_t unix_ms_now() {
   auto since = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(since).count());
@@ -70,6 +77,9 @@ struct FlowOrchestrator::Impl final : HostListener {
     std::unique_ptr<HostSession> session;  // none: the client's, or closed
     bool prepared = false;
     bool over = false;
+    v1::Moved counted;               // as it has told last
+    std::uint64_t reports_sent = 0;  // requests for that, since its last answer
+    bool silent = false;             // it did not answer in time
   };
   using StageOfPart = std::pair<std::size_t, std::size_t>;  // part, stage
 
@@ -87,6 +97,7 @@ struct FlowOrchestrator::Impl final : HostListener {
                        .address_of = [&around](const NodeId& node) { return around.address_of(node); }}),
         events(executor),
         changed(executor),
+        reported(executor),
         started_ms(unix_ms_now()) {}
 
   FlowSurroundings& surroundings;
@@ -96,7 +107,9 @@ struct FlowOrchestrator::Impl final : HostListener {
   Logger& log;
   FlowLayout layout;
   Mailbox<Event> events;
-  Condition changed;               // the programs run, or the flow has ended
+  Condition changed;   // the programs run, or the flow has ended
+  Condition reported;  // a part has told what it has moved, or the flow has ended
+  std::uint64_t report_number = 0;
   bool gone_on = false;            // without us
   std::optional<FlowLinks> links;  // while it runs
   std::vector<PartState> parts;
@@ -264,6 +277,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     ended_ms = unix_ms_now();
     log.debug("flow ended", {{"flow", id.text()}, {"status", end_message.status()}, {"reason", end_message.message()}});
     changed.notify();
+    reported.notify();
     v1::RunOutput output;
     *output.mutable_ended() = end_message;
     tell(std::move(output));
@@ -524,6 +538,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   void on_moved(std::size_t part, v1::Moved moved) {
+    if (moved.report() != 0) return on_reported(parts[part], std::move(moved));
     if (client == nullptr || client->crowded()) return;
     v1::RunOutput output;
     output.mutable_moved()->set_part(static_cast<std::uint32_t>(part));
@@ -553,6 +568,65 @@ struct FlowOrchestrator::Impl final : HostListener {
     output.mutable_error_output()->set_stage(stage);
     output.mutable_error_output()->set_bytes(bytes);
     tell(std::move(output));
+  }
+
+  // --- counters ---------------------------------------------------------------------------------------------------
+
+  void on_reported(PartState& part, v1::Moved moved) {
+    part.counted = std::move(moved);
+    part.reports_sent = 0;
+    part.silent = false;
+    reported.notify();
+  }
+
+  void ask_for_counters() {
+    v1::HostCommand command;
+    command.mutable_report()->set_number(++report_number);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      bool too_many = layout.on_client(i) && client != nullptr && client->crowded();
+      if (parts[i].over || too_many || parts[i].reports_sent >= kReportsOpenMax) continue;
+      ++parts[i].reports_sent;
+      send(i, command);
+    }
+  }
+
+  bool awaits_counters(std::uint64_t number) const {
+    return !ended && std::ranges::any_of(parts, [number](const PartState& part) {
+      return !part.over && !part.silent && part.counted.report() < number;
+    });
+  }
+
+  Awaitable<void> count(v1::FlowCounters& counters) {
+    if (!ended && machine && machine->started()) {
+      ask_for_counters();
+      std::uint64_t number = report_number;
+      TimePoint deadline = Clock::now() + kReportTime;
+      while (awaits_counters(number) && Clock::now() < deadline) co_await reported.wait(deadline);
+      for (PartState& part : parts) part.silent = !part.over && part.counted.report() < number;
+    }
+    fill(counters);
+  }
+
+  void fill(v1::FlowCounters& counters) const {
+    v1::Flow flow;
+    describe(flow);
+    fill_counters(flow, counters);
+    AssemblyInput input{.whole = layout.flow_graph(),
+                        .graph = layout.graph(),
+                        .host_names = layout.host_names(),
+                        .moved = {},
+                        .text_of = [this](std::size_t stage) -> const v1::StageText& {
+                          return start.stages(static_cast<int>(stage)).text();
+                        },
+                        .find_link = [this](const std::string& id) { return links ? links->find(id) : std::nullopt; },
+                        .stages = layout.stage_count()};
+    std::set<std::string> silent;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      input.moved.push_back(parts[i].counted);
+      if (parts[i].silent) silent.insert(layout.host_names()[i]);
+    }
+    for (const std::string& host : silent) counters.add_silent_hosts(host);
+    assemble(input, counters);
   }
 
   // --- the machine's actions --------------------------------------------------------------------------------------
@@ -646,5 +720,7 @@ Awaitable<void> FlowOrchestrator::started_or_ended() {
 bool FlowOrchestrator::has_started() const { return impl_->machine && impl_->machine->started(); }
 
 void FlowOrchestrator::describe(v1::Flow& flow) const { impl_->describe(flow); }
+
+Awaitable<void> FlowOrchestrator::count(v1::FlowCounters& counters) { return impl_->count(counters); }
 
 }  // namespace sluice::node

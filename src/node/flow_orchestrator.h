@@ -20,6 +20,7 @@
 
 namespace sluice::v1 {
 class Flow;
+class FlowCounters;
 class RunInput;
 class RunStart;
 class ScaleStageResponse;
@@ -61,6 +62,9 @@ class FlowOrchestrator final {
 
   /// What it is now, for `ps`.
   void describe(v1::Flow& flow) const;
+  /// Asks the hosts of its parts what they have moved, and waits for them a second at most. The flow lives until this
+  /// returns.
+  net::Awaitable<void> count(v1::FlowCounters& counters);
 
  private:
   struct Impl;

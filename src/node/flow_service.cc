@@ -11,6 +11,7 @@
 #include <utility>
 #include <variant>
 
+#include "node/flow_counting.h"
 #include "node/flow_directory.h"
 #include "node/flow_logs.h"
 #include "node/flow_messages.h"
@@ -314,6 +315,12 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
                  [node](const rpc::CallInfo&, v1::ListFlowsRequest request) {
                    return list_flows(node, std::move(request));
                  })});
+  table.add({.name = "sluice.v1.Flows/ReadCounters",
+             .roles = {Role::read, Role::run, Role::operate, Role::node, Role::admin},
+             .handler = rpc::unary_of<v1::ReadCountersRequest, v1::ReadCountersResponse>(
+                 [node](const rpc::CallInfo&, v1::ReadCountersRequest request) {
+                   return read_counters(node, std::move(request));
+                 })});
   table.add({.name = "sluice.v1.Flows/WaitFlow",
              .roles = {Role::read, Role::run, Role::operate, Role::node, Role::admin},
              .handler = [node](rpc::ServerCall& call) { return wait_for_flow(node, call); }});
@@ -374,6 +381,14 @@ std::shared_ptr<FlowOrchestrator> FlowService::run_for(FlowClient& client, const
 
 void FlowService::on_node_lost(const NodeId& node, const std::string& reason) {
   for (const auto& [id, flow] : impl_->node->orchestrated) flow->on_node_lost(node, reason);
+}
+
+Awaitable<v1::ReadCountersResponse> FlowService::own_counters() {
+  auto node = impl_->node;
+  v1::ReadCountersRequest request;
+  request.set_this_node_only(true);
+  auto counters = co_await read_counters(node, std::move(request));
+  co_return counters ? std::move(*counters) : v1::ReadCountersResponse();
 }
 
 std::size_t FlowService::running() const { return impl_->node->orchestrated.size(); }

@@ -12,6 +12,10 @@
 #include "node/node_core.h"
 #include "node/worker_service.h"
 
+namespace sluice::v1 {
+class ReadCountersResponse;
+}
+
 namespace sluice::node {
 
 class FlowService final {
@@ -26,6 +30,8 @@ class FlowService final {
                                             std::function<void()> on_end);
   void on_node_lost(const NodeId& node, const std::string& reason);
 
+  /// Of the flows that this node orchestrates.
+  net::Awaitable<v1::ReadCountersResponse> own_counters();
   /// How many flows run here.
   std::size_t running() const;
   /// Takes no new flows, and returns when those that run have ended, in the background too. `grace`: they are told to end,

@@ -68,6 +68,7 @@ struct HttpDoors::Impl {
       return tokens ? tokens->role_of(token) : std::optional<net::Role>();
     };
     at.is_ready = options.is_ready;
+    at.metrics = options.metrics;
     at.on_admitted = [this](const net::Connection& connection) { router.on_admitted(connection); };
     return at;
   }

@@ -24,6 +24,7 @@ class HttpDoors final {
     std::vector<std::string> names;  // that a request may call the node by, beside localhost
     std::uint16_t node_port = 0;
     std::function<bool()> is_ready;
+    std::function<net::Awaitable<std::string>()> metrics;
   };
   /// Listens, if it shall; makes a token if there is none and it listens. Connections go to `router`, which brings them to
   /// `serve`. Everything given by reference outlives the doors. Errors: a sentence that names the option or the file.

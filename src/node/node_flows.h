@@ -10,6 +10,7 @@
 #include "node/background_flows.h"
 #include "node/condition.h"
 #include "node/flow_orchestrator.h"
+#include "node/left_flows.h"
 #include "node/node_core.h"
 #include "node/task_group.h"
 #include "node/worker_service.h"
@@ -34,6 +35,8 @@ struct NodeFlows {
   TaskGroup tasks;
   std::map<FlowId, std::shared_ptr<FlowOrchestrator>> orchestrated;
   Condition changed;  // one of them has ended, or the node is closing
+  LeftFlows left;
+  bool looks_at_left = false;  // now and then
   bool closing = false;
 };
 

@@ -28,6 +28,10 @@ using net::Awaitable;
 namespace {
 
 constexpr Duration kProgressPauseMin = std::chrono::milliseconds(200);  // whatever the orchestrator wants
+// Between two looks at programs whose counters somebody has asked for, and how long after that: whoever goes on asking,
+// as `sluice top` does, is told of some twenty moments a second.
+constexpr Duration kLookPause = std::chrono::milliseconds(50);
+constexpr Duration kLookTime = std::chrono::seconds(3);
 
 bool is_ending(int signal) {
   return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT || signal == SIGKILL;
@@ -47,6 +51,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
         tasks(around.executor(), around.log()),
         changed(around.executor()),
         progress_due(around.executor()),
+        look_due(around.executor()),
         links(std::make_shared<PartLinks>(around, *this)),
         programs(around, *this, prepare_message) {}
 
@@ -56,6 +61,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   TaskGroup tasks;
   Condition changed;
   Condition progress_due;
+  Condition look_due;
   State state = State::idle;
   v1::Prepare prepare_message;
   std::vector<exec::Program> resolved;
@@ -72,6 +78,9 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   bool failed = false;
   bool letting_go = false;
   bool told_childless = false;
+  std::uint64_t report_number = 0;  // the last that was asked for; 0: none was
+  TimePoint look_until{};
+  bool looking = false;
 
   // --- what the links and the programs need -------------------------------------------------------------------------
 
@@ -212,11 +221,11 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     return seats.emplace(prepare_message, surroundings).connect(resolved.front(), launch);
   }
 
-  std::vector<std::size_t> stages_of_programs() const {
-    std::vector<std::size_t> stages(records ? records->program_count() : resolved.size());
-    for (std::size_t i = 0; i < stages.size(); ++i)
-      stages[i] = records ? records->stage_of(static_cast<exec::ProgramIndex>(i)) : i;
-    return stages;
+  std::vector<ProgramPlace> places_of_programs() const {
+    std::vector<ProgramPlace> places(records ? records->program_count() : resolved.size());
+    for (std::size_t i = 0; i < places.size(); ++i)
+      places[i] = records ? records->place_of_program(static_cast<exec::ProgramIndex>(i)) : ProgramPlace{.stage = i};
+    return places;
   }
 
   // The processes of all its stages run elsewhere.
@@ -248,7 +257,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     streams.passed.clear();
     bool observes = launch.observe_links && streams.outputs.size() == 1;
     auto output = observes ? link::PipeObserver::watch(streams.outputs.front().get()) : link::PipeObserver();
-    programs.watch(std::move(*use), launch.programs, stages_of_programs(), std::move(streams.errors),
+    programs.watch(std::move(*use), launch.programs, places_of_programs(), std::move(streams.errors),
                    std::move(output));
     return {};
   }
@@ -335,6 +344,38 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     emit(std::move(event));
   }
 
+  // --- counters ---------------------------------------------------------------------------------------------------
+
+  void report(std::uint64_t number) {
+    report_number = std::max<std::uint64_t>(number, 1);
+    programs.look();
+    emit_report();
+    look_until = Clock::now() + kLookTime;
+    if (!looking && !abandoned && programs.running()) spawn(look_for_a_while());
+  }
+
+  void emit_report() {
+    v1::HostEvent event;
+    v1::Moved& moved = *event.mutable_moved();
+    moved.set_report(report_number);
+    programs.report(moved);
+    if (records) records->report(moved);
+    links->report(moved);
+    emit(std::move(event));
+  }
+
+  Awaitable<void> look_for_a_while() {
+    looking = true;
+    TimePoint next = Clock::now() + kLookPause;
+    while (!abandoned && programs.running() && Clock::now() < look_until) {
+      co_await look_due.wait(next);
+      if (abandoned || !programs.running() || Clock::now() < next) continue;
+      programs.look();
+      next = Clock::now() + kLookPause;
+    }
+    looking = false;
+  }
+
   // A program outside that reads our stdout, or writes to our stdin, must see the stages' ends only, not ours.
   void release_standard_streams() {
     UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
@@ -412,6 +453,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
 
   void check_over() override {
     progress_due.notify();
+    look_due.notify();
     if (state == State::over || !programs.over()) return;
     if (records && !records->over()) return;
     if (state != State::started && !links->given_up()) return;
@@ -427,6 +469,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
       surroundings.remove_folder(folder);
     if (!failed && !prepare_message.look_only()) {
       if (prepare_message.progress_ms() != 0) emit_moved();  // what they did in all
+      if (report_number != 0) emit_report();
       v1::HostEvent event;
       event.mutable_over();
       emit(std::move(event));
@@ -456,6 +499,8 @@ void PartHost::on_command(const v1::HostCommand& command) {
       return impl_->programs.survey();
     case v1::HostCommand::kEndAll:
       return impl_->give_up(command.end_all().links_too());
+    case v1::HostCommand::kReport:
+      return impl_->report(command.report().number());
     case v1::HostCommand::kDetach:
       return impl_->detach();
     case v1::HostCommand::kDropLinks:

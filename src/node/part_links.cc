@@ -377,6 +377,16 @@ std::uint64_t PartLinks::output_bytes(std::size_t output) const {
   return link.pump ? link.pump->moved() : 0;
 }
 
+void PartLinks::report(v1::Moved& moved) const {
+  for (const Link& link : links_) {
+    if (link.of_seat || !link.pump) continue;
+    v1::LinkMoved& message = *moved.add_links();
+    message.set_link_id(link.end.link_id());
+    message.set_is_input(link.is_input);
+    message.set_bytes(link.pump->moved());
+  }
+}
+
 bool PartLinks::over() const {
   bool merged = std::ranges::all_of(inputs_, [](const Stream& input) { return !input.merge || input.merge_over; });
   return std::ranges::all_of(links_, &Link::over) && (merged || given_up_);

@@ -28,6 +28,7 @@
 namespace sluice::v1 {
 class DropLinks;
 class LinkEnd;
+class Moved;
 class PartStream;
 class Prepare;
 class Redial;
@@ -73,6 +74,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   bool given_up() const { return given_up_; }
   /// What the output has carried so far.
   std::uint64_t output_bytes(std::size_t output) const;
+  /// What each of them, but those of seats, has moved.
+  void report(v1::Moved& moved) const;
   /// Each has ended.
   bool over() const;
 

@@ -49,11 +49,11 @@ PartPrograms::PartPrograms(PartSurroundings& surroundings, PartOwner& owner, con
 PartPrograms::~PartPrograms() = default;
 
 void PartPrograms::watch(std::unique_ptr<SpawnerUse> use, std::vector<exec::Program> programs,
-                         std::vector<std::size_t> stages, std::vector<PartStreams::ErrorEnd> errors,
+                         std::vector<ProgramPlace> places, std::vector<PartStreams::ErrorEnd> errors,
                          link::PipeObserver output) {
   spawner_ = std::move(use);
   programs_ = std::move(programs);
-  stages_ = std::move(stages);
+  places_ = std::move(places);
   errors_ = std::move(errors);
   output_ = std::move(output);
   over_ = false;
@@ -96,14 +96,14 @@ void PartPrograms::handle(const exec::Started& started) {
   pipes.resize(programs_.size() - 1);  // out of descriptors, some are missing
   pipes.push_back(std::move(output_));
   if (!is_row(prepare_)) pipes.clear();  // whose they are is known of a row
-  if (one_a_stage()) progress_.on_started(started, std::move(pipes));
+  progress_.on_started(started, std::move(pipes), places_);
   owner_.on_programs_started(started.pids);
 }
 
-bool PartPrograms::one_a_stage() const { return stages_.size() == static_cast<std::size_t>(prepare_.stages_size()); }
+bool PartPrograms::one_a_stage() const { return places_.size() == static_cast<std::size_t>(prepare_.stages_size()); }
 
 const v1::StageText& PartPrograms::text_of(exec::ProgramIndex program) const {
-  return prepare_.stages(static_cast<int>(stages_[program]));
+  return prepare_.stages(static_cast<int>(places_[program].stage));
 }
 
 void PartPrograms::handle(const exec::LaunchFailed& failure) {

@@ -30,10 +30,9 @@ class PartPrograms final {
   PartPrograms(PartSurroundings& surroundings, PartOwner& owner, const v1::Prepare& prepare);
   ~PartPrograms();
 
-  /// The spawner of `use` was told to start `programs`, whose stderr `errors` reads. `stages`: to which stage of the part
-  /// each belongs; if each has one, progress is told.
-  /// `output`: the pipe behind the last of them, if it is known.
-  void watch(std::unique_ptr<SpawnerUse> use, std::vector<exec::Program> programs, std::vector<std::size_t> stages,
+  /// The spawner of `use` was told to start `programs`, whose stderr `errors` reads. `places`: of each; if each stage
+  /// has one, progress is told. `output`: the pipe behind the last of them, if it is known.
+  void watch(std::unique_ptr<SpawnerUse> use, std::vector<exec::Program> programs, std::vector<ProgramPlace> places,
              std::vector<PartStreams::ErrorEnd> errors, link::PipeObserver output);
   /// Once they have started.
   void read_errors();
@@ -41,7 +40,15 @@ class PartPrograms final {
   void drop_errors() { errors_.clear(); }
 
   /// How they do.
-  void fill(v1::Moved& moved) const { progress_.fill(prepare_, moved); }
+  void fill(v1::Moved& moved) const {
+    if (one_a_stage()) progress_.fill(prepare_, moved);
+  }
+  /// Looks at what they do now.
+  void look() {
+    if (spawner_) progress_.look(Clock::now());
+  }
+  /// What the looks have told.
+  void report(v1::Moved& moved) const { progress_.report(prepare_, moved); }
 
   void signal(const v1::Signal& signal);
   void survey();
@@ -85,7 +92,7 @@ class PartPrograms final {
   std::unique_ptr<SpawnerUse> spawner_;
   std::unique_ptr<SpawnerWatch> watch_;
   std::vector<exec::Program> programs_;
-  std::vector<std::size_t> stages_;            // of the part, of each program
+  std::vector<ProgramPlace> places_;           // of each program
   std::vector<PartStreams::ErrorEnd> errors_;  // not read yet
   std::size_t open_errors_ = 0;
   link::PipeObserver output_;  // behind the last program

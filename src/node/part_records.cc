@@ -354,6 +354,50 @@ void PartRecords::tell_losses(std::size_t stage, flow::StageSummary& counted) {
   }
 }
 
+void PartRecords::report(v1::Moved& moved) const {
+  for (const auto& [index, counts] : streams_.stage_counts()) {
+    v1::StageMoved& stage = stage_in(moved, prepare_.stages(static_cast<int>(index)).index());
+    if (far_.contains(index) || flow::runs_by_job(plan_.stages[index]))
+      stage.set_running(started_ && !tallies_[index].told);
+    v1::RecordsMoved& records = *stage.mutable_records();
+    records.set_read(counts.records_read);
+    records.set_done(counts.records_settled - counts.skipped);
+    records.set_dropped(counts.skipped);
+    records.set_dead(counts.dead);
+    std::uint64_t in_flight = counts.waiting;
+    for (const JobStageCounts::Worker& worker : counts.workers) in_flight += worker.in_flight;
+    records.set_in_flight(in_flight);
+    records.set_waiting(counts.waiting);
+    records.set_written(counts.records_out);
+    records.set_read_bytes(counts.input_bytes);
+    records.set_written_bytes(counts.output_bytes);
+    if (flow::runs_by_job(plan_.stages[index])) records.set_credit(counts.credit);
+    report_workers(counts, flow::runs_by_job(plan_.stages[index]), stage);
+  }
+}
+
+// Of programs that were looked at more is known than what their pipes tell.
+void PartRecords::report_workers(const JobStageCounts& counts, bool by_job, v1::StageMoved& stage) {
+  bool looked_at = !stage.workers().empty();
+  flow::Activity all;
+  for (std::size_t i = 0; i < counts.workers.size(); ++i) {
+    const JobStageCounts::Worker& worker = counts.workers[i];
+    auto number = static_cast<std::uint32_t>(i + 1);
+    auto place = std::ranges::find(*stage.mutable_workers(), number, &v1::WorkerMoved::worker);
+    v1::WorkerMoved& message = place != stage.mutable_workers()->end() ? *place : *stage.add_workers();
+    message.set_worker(number);
+    message.set_records_in(worker.records_given);
+    message.set_records_out(worker.records_written);
+    if (by_job) message.set_in_flight(worker.in_flight);
+    if (looked_at) continue;
+    message.set_running(stage.running());
+    flow::Activity activity{.busy = worker.times.busy, .idle = worker.times.idle, .held_back = worker.times.held_back};
+    to_message(activity, *message.mutable_activity());
+    all += activity;
+  }
+  if (!looked_at) to_message(all, *stage.mutable_activity());
+}
+
 bool PartRecords::over() const {
   if (stopped_ || !started_) return true;
   return std::ranges::all_of(tallies_, &Tally::told) && streams_.records_over();

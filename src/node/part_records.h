@@ -23,11 +23,14 @@
 #include "node/embedded_streams.h"
 #include "node/part_launch.h"
 #include "node/part_owner.h"
+#include "node/part_progress.h"
 #include "node/part_surroundings.h"
 
 namespace sluice::v1 {
+class Moved;
 class Prepare;
 class SetWorkers;
+class StageMoved;
 }  // namespace sluice::v1
 
 namespace sluice::node {
@@ -63,6 +66,11 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
 
   /// Its position among the stages of the part.
   std::size_t stage_of(exec::ProgramIndex program) const { return streams_.seats()[program].stage; }
+  ProgramPlace place_of_program(exec::ProgramIndex program) const {
+    return {.stage = streams_.seats()[program].stage, .worker = streams_.seats()[program].worker};
+  }
+  /// What its stages have counted, beside what was seen of their programs.
+  void report(v1::Moved& moved) const;
   std::size_t program_count() const { return streams_.seats().size(); }
   /// Of a program that has ended: tells the orchestrator if with it the stage has.
   void on_exited(const exec::Exited& exited);
@@ -101,6 +109,7 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
   std::expected<void, int> surround_seats(StreamSurroundings& around, PartLinks& links);
   void tell_end(std::size_t stage, exec::Exited exited);
   void tell_losses(std::size_t stage, flow::StageSummary& counted);
+  static void report_workers(const JobStageCounts& counts, bool by_job, v1::StageMoved& stage);
   std::expected<StreamSurroundings, int> surround(PartLinks& links, bool reads_errors, PartStreams& streams);
 
   const v1::Prepare& prepare_;

@@ -92,8 +92,9 @@ def offered(household, *words, **settings):
 
 # Each verb that takes options, and one of them.
 OPTIONS = [
-    ("run", "--pipefail"), ("ps", "--all"), ("logs", "--follow"), ("wait", "--json"), ("stop", "--grace"), ("scale", "--node"), ("rm", "--node"),
-    ("nodes", "--watch"), ("start", "--run-as"), ("start", "--no-config"), ("leave", "--wait"), ("dev", "--nodes"),
+    ("run", "--pipefail"), ("ps", "--all"), ("logs", "--follow"), ("wait", "--json"), ("stop", "--grace"), ("rm", "--node"),
+    ("scale", "--node"), ("top", "--interval"), ("nodes", "--watch"), ("start", "--run-as"), ("start", "--no-config"),
+    ("leave", "--wait"), ("dev", "--nodes"),
     ("init", "--listen"), ("keygen", "--help"), ("cert issue", "--role"), ("cert revoke", "--key"),
     ("cert revoked", "--json"),
     ("context add", "--use"), ("context use", "--help"), ("context ls", "--json"), ("context rm", "--help"),
