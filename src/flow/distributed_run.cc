@@ -89,6 +89,10 @@ void DistributedRun::on_part_failed(PartIndex part, int status, std::string mess
   if (may_be_lost(part) && run_) {  // before that, its program is not there
     lose_seats(part, message);
     drop_links_of(part);
+  } else if (!lost_reason_.empty() && message.starts_with(lost_reason_) && phase_ != Phase::finished) {
+    // The other ends of its links were told why, and their word came first.
+    message_ = std::move(message);
+    (run_ ? lost_status_ : failed_status_) = status;
   } else if (run_) {
     lose(std::move(message), status);
   } else {
@@ -156,6 +160,7 @@ void DistributedRun::on_link_lost(std::size_t link, std::string message, TimePoi
     if (PartIndex seats = is_seats(ends.from) ? ends.from : ends.to; may_be_lost(seats))
       return lose_seats(seats, message);
   std::string whole = fmt::format("{} was lost: {}", link_name(link), message);
+  if (!lost_ && phase_ != Phase::undoing) lost_reason_ = std::move(message);
   if (run_)
     lose(std::move(whole));
   else

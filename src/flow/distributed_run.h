@@ -176,6 +176,7 @@ class DistributedRun final {
   std::string message_;
   bool lost_ = false;
   int lost_status_ = 125;
+  std::string lost_reason_;         // what an end of a link has said, if that was the first word of a loss
   std::set<PartIndex> seats_lost_;  // of which the user was told
   bool timed_out_draining_ = false;
   int signal_draining_ = 0;

@@ -48,6 +48,29 @@ void start(DistributedRun& run) {
   drain(run);
 }
 
+TEST(DistributedRun, TheWordOfAPartCountsWhereALinkHasPassedItOnBefore) {
+  DistributedRun run = one_remote_stage();
+  start(run);
+  run.on_link_lost(1, "worker 1 was killed", kStart);
+  run.on_part_failed(1, 137, "worker 1 was killed (on n1)", kStart);
+  EXPECT_EQ(run.message(), "worker 1 was killed (on n1)");
+  run.on_part_failed(0, 9, "another one", kStart);
+  EXPECT_EQ(run.message(), "worker 1 was killed (on n1)") << "what follows from it is not the cause";
+  run.on_part_over(2, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 137);
+}
+
+TEST(DistributedRun, TheWordOfAPartCountsBeforeAllHaveStartedToo) {
+  DistributedRun run = one_remote_stage();
+  run.on_link_lost(1, "worker 1 was killed", kStart);
+  run.on_part_failed(1, 137, "worker 1 was killed (on n1)", kStart);
+  for (PartIndex part : {0u, 2u}) run.on_part_over(part, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 137);
+  EXPECT_EQ(run.message(), "worker 1 was killed (on n1)");
+}
+
 TEST(DistributedRun, NothingStartsBeforeEveryLinkIsUp) {
   DistributedRun run = one_remote_stage();
   run.on_prepared(0, kStart);

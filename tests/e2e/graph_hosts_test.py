@@ -188,6 +188,15 @@ def test_stderr_of_workers_elsewhere_is_a_link(trio):
     assert Counter(log.read_bytes().splitlines()) == Counter(numbers(60, "e").splitlines())
 
 
+def test_stderr_of_workers_that_share_records_over_several_nodes_is_refused(trio):
+    many = {"run": "cat", "workers": 6, "stderr": "log"}
+    stages = {"a": ("n1", f"touch {trio.household.folder}/started"), "many": many, "log": "cat"}
+    result = run(trio, flow(stages, ["a -> many"]))
+    assert result.outcome == (125, b""), result
+    assert b"stage 'many': its workers go over several nodes" in result.stderr and b"'on'" in result.stderr
+    assert not (trio.household.folder / "started").exists()
+
+
 # --- slow links ---------------------------------------------------------------------------------------------------
 
 
