@@ -7,9 +7,7 @@
 
 namespace sluice::flow {
 
-EachWork::EachWork(const EachWorkOptions& options) : options_(options) {
-  set_workers(options_.workers);
-}
+EachWork::EachWork(const EachWorkOptions& options) : options_(options) { set_workers(options_.workers); }
 
 void EachWork::set_workers(std::uint32_t workers) {
   REQUIRE(workers >= 1);
