@@ -25,6 +25,7 @@ constexpr Verb kVerbs[] = {
     {"wait", "wait for a flow in the background", wait_verb},
     {"stop", "end a flow", stop_verb},
     {"rm", "forget a flow that has ended", rm_verb},
+    {"worker", "offer a program as a worker to flows", worker_verb},
     {"flow", "check and draw flow files", flow_verb},
     {"nodes", "list the nodes of the cluster", nodes_verb},
     {"start", "run a node", start_verb},

@@ -45,6 +45,7 @@ int rm_verb(const Arguments& arguments);
 int start_verb(const Arguments& arguments);
 int stop_verb(const Arguments& arguments);
 int wait_verb(const Arguments& arguments);
+int worker_verb(const Arguments& arguments);
 int run_verb(const Arguments& arguments);
 int completion_verb(const Arguments& arguments);
 int complete_verb(const Arguments& arguments);

@@ -8,9 +8,10 @@
 namespace sluice::flow {
 
 EachWork::EachWork(const EachWorkOptions& options) : options_(options) {
-  REQUIRE(options_.workers >= 1);
+  REQUIRE(options_.workers >= 1 || options_.joins);
   options_.held_max = std::max<std::size_t>(options_.held_max, 2 * options_.workers);
-  for (Worker worker = 0; worker < 2 * options_.workers; ++worker) free_.insert(worker);
+  Worker numbers = options_.joins ? options_.workers : 2 * options_.workers;
+  for (Worker worker = 0; worker < numbers; ++worker) free_.insert(worker);
 }
 
 bool EachWork::wants_batch() const {
@@ -22,6 +23,23 @@ void EachWork::on_batch(BatchNumber batch, std::optional<Worker> lane) {
   REQUIRE(!lane || *lane < options_.workers);
   held_[batch] = {.lane = lane};
   startable_.insert(batch);
+}
+
+void EachWork::on_joined(Worker worker) {
+  REQUIRE(options_.joins && !free_.contains(worker));
+  left_.erase(worker);
+  free_.insert(worker);
+  options_.workers = std::max(options_.workers, worker + 1);
+}
+
+void EachWork::on_leaving(Worker worker) {
+  left_.insert(worker);
+  free_.erase(worker);
+}
+
+bool EachWork::retired(Worker worker) const {
+  auto runs = [worker](const auto& each) { return each.second == worker; };
+  return left_.contains(worker) && std::ranges::none_of(running_, runs);
 }
 
 // --- attempts -----------------------------------------------------------------------------------------------------
@@ -51,7 +69,7 @@ std::optional<EachWork::Start> EachWork::poll_start(TimePoint now) {
 void EachWork::on_ended(BatchNumber batch, AttemptEnd end, TimePoint now) {
   auto place = running_.find(batch);
   REQUIRE(place != running_.end());
-  free_.insert(place->second);
+  if (!left_.contains(place->second)) free_.insert(place->second);
   running_.erase(place);
   Held& held = held_.at(batch);
   switch (end.kind) {

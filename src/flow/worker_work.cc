@@ -22,7 +22,7 @@ constexpr Duration kAhead = std::chrono::milliseconds(50), kPeriod = std::chrono
 }  // namespace
 
 WorkerWork::WorkerWork(const WorkerWorkOptions& options) : options_(options) {
-  REQUIRE(options_.workers >= 1);
+  REQUIRE(options_.workers >= 1 || options_.joins);
   seats_.resize(options_.workers);
   lanes_.resize(options_.lanes ? options_.workers : 1);
 }
@@ -128,6 +128,21 @@ WorkerWork::Outcome WorkerWork::may_write(Worker worker, RecordId id) const {
   if (id != 0 && !seat.hand.has(id))
     return Refusal(fmt::format("it wrote an output for record {}, which it does not have", id));
   return {};
+}
+
+void WorkerWork::on_joined(Worker worker) {
+  REQUIRE(options_.joins && !options_.lanes && worker <= seats_.size());
+  if (worker == seats_.size()) seats_.emplace_back();
+  Seat& seat = seats_[worker];
+  REQUIRE(seat.state == State::none || (seat.joined && seat.state == State::retired));
+  seat = Seat();
+  seat.joined = true;
+}
+
+void WorkerWork::on_leaving(Worker worker) {
+  Seat& seat = seats_[worker];
+  if (seat.state == State::none) seat.state = State::retired;
+  seat.leaves = true;
 }
 
 void WorkerWork::doom(Worker worker, std::string why) {
@@ -363,6 +378,11 @@ void WorkerWork::settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t
   Seat& seat = seats_[worker];
   bool in_order = seat.finished && end.kind == AttemptEnd::Kind::succeeded;
   bool source = source_.value_or(false);
+  bool end_counts = seat.told_end && !seat.finished && in_hand == 0 && !seat.leaves;
+  if (seat.joined && !end_counts && !(source && !in_order)) {
+    seat.state = State::retired;
+    return;
+  }
   Broken broken{.end = end, .worker = worker, .in_hand = in_hand, .said_hello = seat.said_hello};
   // What it writes at its end belongs to no record: no other process could write that.
   if (seat.told_end && !seat.finished && in_hand == 0 && !stopped_) {
@@ -391,7 +411,7 @@ void WorkerWork::settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t
   if (seat.state != State::retired) return;
   bool nobody = std::ranges::all_of(seats_, [](const Seat& each) { return each.state == State::retired; });
   bool is_over = source_ended_ && lane_of(worker).empty() && resting_.empty();
-  if ((nobody || options_.lanes) && !is_over) break_with(std::move(broken));
+  if (((nobody && !options_.joins) || options_.lanes) && !is_over) break_with(std::move(broken));
 }
 
 std::uint32_t WorkerWork::running() const {

@@ -95,7 +95,8 @@ class EachRunner final {
         error_(std::move(streams.error)),
         jobs_(std::move(streams.jobs)),
         null_(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
-        work_(options_.work) {
+        work_(options_.work),
+        workers_(options_.work.workers) {
     counts_.workers.resize(options_.work.workers);
     if (options_.stage.rate) rate_.emplace(*options_.stage.rate);
   }
@@ -117,6 +118,7 @@ class EachRunner final {
   }
 
   void stop_starting() { stopped_ = true; }
+  void add_seat(exec::JobClient seat) { jobs_.add(std::move(seat)); }
 
   JobStageCounts counts() {
     std::lock_guard lock(counts_mutex_);
@@ -127,6 +129,7 @@ class EachRunner final {
   // True: something was moved.
   bool step() {
     if (stopped_) work_.stop();
+    hear_changes();
     bool moved = read();
     if (!end_) moved = start_jobs() || moved;
     if (!end_) moved = pass_on() || moved;
@@ -147,6 +150,26 @@ class EachRunner final {
   }
   std::string command() const { return "`" + flow::on_one_line(options_.stage.text, kCommandColumns) + "`"; }
   bool ending() const { return stopped_ || reader_gone_; }
+
+  // --- workers that come and go -----------------------------------------------------------------------------------
+
+  void hear_changes() {
+    while (auto change = jobs_.poll_change()) {
+      if (change->kind != StageJobs::SeatChange::Kind::joined) {
+        work_.on_leaving(change->worker);
+        continue;
+      }
+      if (change->worker == workers_) {
+        ++workers_;
+        count([](JobStageCounts& counts) { counts.workers.emplace_back(); });
+      }
+      work_.on_joined(change->worker);
+    }
+    for (EachWork::Worker worker = 0; worker < workers_; ++worker) {
+      bool over = jobs_.has_joined(worker) && work_.retired(worker);
+      if (over && !jobs_.is_released(worker)) jobs_.release(worker);
+    }
+  }
 
   // --- input ------------------------------------------------------------------------------------------------------
 
@@ -210,10 +233,7 @@ class EachRunner final {
 
   void start_job(const EachWork::Start& start, TimePoint now) {
     const Batch& batch = batches_.at(start.batch);
-    Job job{.batch = start.batch,
-            .worker = start.worker % options_.work.workers,
-            .started_s = seconds_since_1970(),
-            .started = now};
+    Job job{.batch = start.batch, .worker = start.worker % workers_, .started_s = seconds_since_1970(), .started = now};
     if (options_.command.takes_argument()) {
       auto arguments = options_.command.arguments_for(without_framing(batch.bytes, tap_.framing()));
       if (!arguments) return work_.on_ended(start.batch, refused(arguments.error()), now);
@@ -259,6 +279,7 @@ class EachRunner final {
   }
 
   void handle(const exec::JobStarted&) {}
+  void handle(const exec::JobsRefused&) {}  // poll_change says it
 
   void handle(const exec::JobFailed& failed) {
     auto place = running_.find(failed.job);
@@ -539,6 +560,7 @@ class EachRunner final {
   StageJobs jobs_;
   UniqueFd null_;
   EachWork work_;
+  std::uint32_t workers_;
   std::optional<link::RateLimit> rate_;
   Batch gathering_;
   BatchNumber last_number_ = 0;

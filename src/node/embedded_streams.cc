@@ -415,6 +415,10 @@ void EmbeddedStreams::start() {
   impl_->junctions.start();
 }
 
+std::expected<void, int> EmbeddedStreams::add_seat(std::size_t stage, SeatPipes pipes) {
+  return impl_->records.add_seat(stage, std::move(pipes));
+}
+
 int EmbeddedStreams::records_descriptor() const { return impl_->records.descriptor(); }
 
 void EmbeddedStreams::stop() { impl_->records.stop(); }

@@ -84,6 +84,8 @@ class EmbeddedStreams final {
                                                          StreamSurroundings surroundings = {});
   /// The programs run: records begin to move.
   void start();
+  /// See RecordStreams.
+  std::expected<void, int> add_seat(std::size_t stage, SeatPipes pipes);
 
   /// Readable when a stage that takes records has something to say.
   int records_descriptor() const;

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/id.h"
 #include "base/log.h"
@@ -18,6 +19,7 @@
 
 namespace sluice::v1 {
 class Flow;
+class RoleOffer;
 class RunInput;
 class RunStart;
 }  // namespace sluice::v1
@@ -41,6 +43,8 @@ class FlowOrchestrator final {
   void on_input(v1::RunInput input);
   void on_client_lost();
   void on_node_lost(const NodeId& node, const std::string& reason);
+  /// Workers that were started by hand wait on `node`, for whatever role.
+  void on_offered(const NodeId& node, const std::vector<v1::RoleOffer>& offers);
   void stop(std::optional<std::uint64_t> grace_ms, const std::string& reason);
 
   /// A flow in the background, all of which runs on this node: it goes on when its daemon is gone.

@@ -6,17 +6,25 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "link/data_loops.h"
 #include "node/flow_orchestrator.h"
 #include "node/node_core.h"
 #include "node/worker_service.h"
 
+namespace sluice::v1 {
+class RoleOffer;
+}
+
 namespace sluice::node {
+
+class RoleService;
 
 class FlowService final {
  public:
-  FlowService(NodeCore core, WorkerService& workers, link::DataLoops& loops, std::string data_directory);
+  FlowService(NodeCore core, WorkerService& workers, RoleService& roles, link::DataLoops& loops,
+              std::string data_directory);
   ~FlowService();
 
   void register_methods(rpc::DispatchTable& table);
@@ -25,6 +33,8 @@ class FlowService final {
   std::shared_ptr<FlowOrchestrator> run_for(FlowClient& client, const v1::RunStart& start, FlowId id,
                                             std::function<void()> on_end);
   void on_node_lost(const NodeId& node, const std::string& reason);
+  /// Workers that were started by hand wait on `node`.
+  void on_offered(const NodeId& node, const std::vector<v1::RoleOffer>& offers);
 
   /// How many flows run here.
   std::size_t running() const;

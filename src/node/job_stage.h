@@ -71,6 +71,8 @@ class JobStage {
   virtual ~JobStage() = default;
   /// The flow ends: what runs may end, nothing new is started.
   virtual void stop_starting() = 0;
+  /// One more seat, of a stage that others may join (stage_jobs.h).
+  virtual void add_seat(exec::JobClient seat) = 0;
   virtual JobStageCounts counts() const = 0;
 };
 

@@ -48,13 +48,20 @@ class JobStageThread final : public JobStage {
 
   void stop_starting() override {
     runner_->stop_starting();
-    std::uint64_t one = 1;
-    (void)!::write(wake_.get(), &one, sizeof one);
+    wake();
+  }
+  void add_seat(exec::JobClient seat) override {
+    runner_->add_seat(std::move(seat));
+    wake();
   }
   JobStageCounts counts() const override { return runner_->counts(); }
 
  private:
   JobStageThread() = default;
+  void wake() {
+    std::uint64_t one = 1;
+    (void)!::write(wake_.get(), &one, sizeof one);
+  }
 
   UniqueFd wake_;
   std::unique_ptr<Runner> runner_;  // with what it keeps open

@@ -111,6 +111,7 @@ class MapRunner final {
   }
 
   void stop_starting() { stopped_ = true; }
+  void add_seat(exec::JobClient seat) { jobs_.add(std::move(seat)); }
   /// The program has ended.
   // Whoever reads their stderr learns the end of it.
   void close_jobs() {
@@ -128,6 +129,7 @@ class MapRunner final {
   bool step() {
     now_ = Clock::now();
     if (stopped_) work_.stop();
+    hear_changes();
     bool moved = read();
     for (Worker worker = 0; worker < seats_.size() && !end_; ++worker) moved = drive(worker) || moved;
     if (!end_) moved = pass_on() || moved;
@@ -150,6 +152,26 @@ class MapRunner final {
   }
   std::string command() const { return "`" + flow::on_one_line(options_.stage.text, kCommandColumns) + "`"; }
   bool ending() const { return stopped_ || reader_gone_; }
+
+  // --- workers that come and go -----------------------------------------------------------------------------------
+
+  void hear_changes() {
+    while (auto change = jobs_.poll_change()) {
+      if (change->kind != StageJobs::SeatChange::Kind::joined) {
+        work_.on_leaving(change->worker);
+        continue;
+      }
+      if (change->worker == seats_.size()) {
+        seats_.emplace_back();
+        count([](JobStageCounts& counts) { counts.workers.emplace_back(); });
+      }
+      work_.on_joined(change->worker);
+    }
+    for (Worker worker = 0; worker < seats_.size(); ++worker) {
+      bool over = jobs_.has_joined(worker) && work_.retired(worker) && seats_[worker].job == 0;
+      if (over && !jobs_.is_released(worker)) jobs_.release(worker);
+    }
+  }
 
   // --- input ------------------------------------------------------------------------------------------------------
 
@@ -427,6 +449,7 @@ class MapRunner final {
   }
 
   void handle(const exec::JobStarted&) {}
+  void handle(const exec::JobsRefused&) {}  // poll_change says it
 
   void handle(const exec::JobFailed& failed) {
     if (failed.error == ECANCELED) {  // the flow is being ended
@@ -477,7 +500,7 @@ class MapRunner final {
     bool owes = work_.unanswered(worker) > 0;
     work_.on_ended(worker, {.kind = kind, .status = status, .why = {}}, now_);
     // What runs again, or was only lost, is no failure of the stage.
-    bool counts_for_stage = ending() || work_.broken() || (!owes && !status.by_signal());
+    bool counts_for_stage = ending() || work_.broken() || (!owes && !status.by_signal() && !jobs_.has_joined(worker));
     if (!status.success() && counts_for_stage) worst_ = status;
     count([&](JobStageCounts& counts) { counts.retried = work_.retried(); });
   }

@@ -10,6 +10,7 @@
 // Threading: belongs to the control loop; the pumps run on the data loops.
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <expected>
 #include <memory>
 #include <optional>
@@ -29,6 +30,7 @@ class DropLinks;
 class LinkEnd;
 class Prepare;
 class Redial;
+class SeatEnds;
 }  // namespace sluice::v1
 
 namespace sluice::node {
@@ -64,6 +66,12 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   /// nothing but this: its pipe closes.
   void start_seat(std::size_t seat, UniqueFd from, UniqueFd into);
 
+  /// The two links of one more seat elsewhere, while the others move: `on_seat_joined` when both are up. If they can't be
+  /// made, nothing but these is lost.
+  void join_seat(const v1::SeatEnds& seat);
+  /// Those of seats that have not joined yet never will.
+  void drop_joining();
+
   /// These, of seats, end now.
   void drop(const v1::DropLinks& links);
   /// What is under way is dropped; a link that does not run yet is closed. The other ends are told `why`.
@@ -79,11 +87,13 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
 
   bool expect(std::size_t index);
   void forget_expected(Link& link);
+  void give_up_joining(Link& link);
   void on_arrived(std::size_t index, net::Connection::Parts parts);
   net::Awaitable<void> connect_all();
   net::Awaitable<void> dial(std::size_t index);
   net::Awaitable<void> dial_again(std::size_t index);
-  void on_unreached(const Link& link, const std::string& why);
+  void on_unreached(Link& link, const std::string& why);
+  net::Awaitable<void> connect_seat(std::uint32_t stage, std::size_t seat, std::size_t first);
   void add(const v1::LinkEnd& end, bool is_input, bool of_seat = false);
   void start_source(std::size_t index, UniqueFd from, bool own_pipe);
   void start_sink(std::size_t index, UniqueFd into, bool own_pipe);
@@ -98,7 +108,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   PartSurroundings& surroundings_;
   PartOwner& owner_;
   Condition changed_;
-  std::vector<Link> links_;  // the inputs in order, the output, then two for each seat
+  // The inputs in order, the output, then two for each seat. Who is dialling keeps a reference: it grows without moving.
+  std::deque<Link> links_;
   std::vector<std::string> marks_;
   std::size_t input_count_ = 0;
   std::vector<std::size_t> outputs_;  // where they are

@@ -30,6 +30,8 @@ UniqueFd duplicate(int descriptor) { return UniqueFd(::fcntl(descriptor, F_DUPFD
 std::set<std::size_t> far_stages(const v1::Prepare& prepare) {
   std::set<std::size_t> far;
   for (const v1::SeatEnds& seat : prepare.seats()) far.insert(seat.stage() - prepare.stages(0).index());
+  for (int i = 0; i < prepare.stages_size(); ++i)
+    if (!prepare.stages(i).role().empty()) far.insert(static_cast<std::size_t>(i));
   return far;
 }
 
@@ -127,6 +129,11 @@ void PartRecords::start() {
   started_ = true;
   streams_.start();
   owner_.spawn(watch());
+}
+
+std::expected<void, int> PartRecords::add_seat(std::uint32_t stage, SeatPipes pipes) {
+  if (stopped_ || !started_) return {};
+  return streams_.add_seat(stage - prepare_.stages(0).index(), std::move(pipes));
 }
 
 struct PartRecords::Watch {

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <utility>
 
@@ -35,6 +36,12 @@ struct WorkerStream {
   std::optional<link::RecordSpread> spread;
   std::optional<link::RecordGather> gather;
   bool over = false;
+};
+
+// The seats of one stage, until they are started.
+struct StageSeats {
+  std::size_t stage = 0;
+  std::vector<FarSeatEnds> ends;
 };
 
 struct JobStream {
@@ -171,7 +178,8 @@ struct RecordStreams::Impl {
     const flow::PlannedStage& planned = plan.stages[stream.stage];
     EachStageOptions options{
         .stage = options_of(stream.stage),
-        .work = {.workers = planned.workers,
+        .work = {.workers = flow::own_workers(planned),
+                 .joins = !planned.role.empty(),
                  .ordered = planned.ordered,
                  .retries = retries_of(stream.stage),
                  .buries = letters.has_value(),
@@ -187,7 +195,8 @@ struct RecordStreams::Impl {
   std::optional<int> start_map(JobStream& stream, std::function<void(JobStageEnd)> on_end) {
     const flow::PlannedStage& planned = plan.stages[stream.stage];
     MapStageOptions options{.stage = options_of(stream.stage),
-                            .work = {.workers = planned.workers,
+                            .work = {.workers = flow::own_workers(planned),
+                                     .joins = !planned.role.empty(),
                                      .lanes = planned.by.has_value(),
                                      .retries = retries_of(stream.stage),
                                      .buries = letters.has_value()},
@@ -210,7 +219,8 @@ struct RecordStreams::Impl {
   std::optional<int> start_worker(JobStream& stream, std::function<void(JobStageEnd)> on_end) {
     const flow::PlannedStage& planned = plan.stages[stream.stage];
     WorkerStageOptions options{.stage = options_of(stream.stage),
-                               .work = {.workers = planned.workers,
+                               .work = {.workers = flow::own_workers(planned),
+                                        .joins = !planned.role.empty(),
                                         .lanes = planned.by.has_value(),
                                         .concurrency = planned.concurrency,
                                         .retries = retries_of(stream.stage),
@@ -224,10 +234,10 @@ struct RecordStreams::Impl {
   }
 
   std::optional<int> start_far() {
-    for (auto& seats : seats_to_start) {
-      auto started = FarSeats::start(std::move(seats));
+    for (StageSeats& seats : seats_to_start) {
+      auto started = FarSeats::start(std::move(seats.ends), !plan.stages[seats.stage].role.empty());
       if (!started) return started.error();
-      far.push_back(*std::move(started));
+      far.emplace(seats.stage, *std::move(started));
     }
     seats_to_start.clear();
     return std::nullopt;
@@ -272,7 +282,8 @@ struct RecordStreams::Impl {
           stage.workers[i].end = flow::StageEnd{.status = exec::ProcessStatus::ended_by(SIGKILL)};
       return;
     }
-    for (std::size_t i = 0; i < std::min(stage.workers.size(), counts.workers.size()); ++i) {
+    if (stage.workers.size() < counts.workers.size()) stage.workers.resize(counts.workers.size());  // some have joined
+    for (std::size_t i = 0; i < counts.workers.size(); ++i) {
       stage.workers[i].records_given = counts.workers[i].records_given;
       stage.workers[i].records_written = counts.workers[i].records_written;
     }
@@ -303,9 +314,9 @@ struct RecordStreams::Impl {
   Notices<link::RecordStreamEnd> worker_ends;
   Notices<JobStageEnd> job_ends;
   std::deque<std::variant<InputOver, RecordsFailed>> events;
-  std::vector<std::vector<FarSeatEnds>> seats_to_start;  // of each stage that has some
-  std::vector<FarSeats> far;
-  std::vector<WorkerStream> workers;  // their threads leave notices: they go first
+  std::vector<StageSeats> seats_to_start;
+  std::map<std::size_t, FarSeats> far;  // by stage
+  std::vector<WorkerStream> workers;    // their threads leave notices: they go first
   std::vector<JobStream> jobs;
 };
 
@@ -362,6 +373,7 @@ std::expected<void, int> RecordStreams::add_far(std::size_t stage, End from, End
                                                 std::vector<SeatPipes> seats) {
   std::vector<exec::JobClient> clients;
   std::vector<FarSeatEnds> ends;
+  bool joins = !impl_->plan.stages[stage].role.empty();
   for (SeatPipes& seat : seats) {
     auto socket = exec::JobClient::make();
     if (!socket) return std::unexpected(socket.error());
@@ -369,9 +381,9 @@ std::expected<void, int> RecordStreams::add_far(std::size_t stage, End from, End
     ends.push_back(
         {.requests = std::move(seat.requests), .replies = std::move(seat.replies), .jobs = std::move(socket->second)});
   }
-  auto jobs = StageJobs::in_seats(std::move(clients));
+  auto jobs = StageJobs::in_seats(std::move(clients), joins);
   if (!jobs) return std::unexpected(jobs.error());
-  impl_->seats_to_start.push_back(std::move(ends));
+  impl_->seats_to_start.push_back({.stage = stage, .ends = std::move(ends)});
   JobStream stream{.stage = stage, .reader = reader};
   stream.streams.jobs = *std::move(jobs);
   stream.streams.error = std::move(error);
@@ -393,6 +405,20 @@ std::expected<void, int> RecordStreams::add_far(std::size_t stage, End from, End
     add_gather(stage, std::move(outputs), std::move(into), std::exchange(stream.reader, std::nullopt));
   }
   impl_->jobs.push_back(std::move(stream));
+  return {};
+}
+
+// A stage that has ended wants nobody: the pipes close, and with them the links of the seat.
+std::expected<void, int> RecordStreams::add_seat(std::size_t stage, SeatPipes pipes) {
+  auto stream = std::ranges::find(impl_->jobs, stage, &JobStream::stage);
+  auto far = impl_->far.find(stage);
+  bool wanted = stream != impl_->jobs.end() && stream->running && !stream->over && far != impl_->far.end();
+  if (!wanted || impl_->plan.stages[stage].role.empty()) return {};
+  auto socket = exec::JobClient::make();
+  if (!socket) return std::unexpected(socket.error());
+  far->second.add(
+      {.requests = std::move(pipes.requests), .replies = std::move(pipes.replies), .jobs = std::move(socket->second)});
+  stream->running->add_seat(std::move(socket->first));
   return {};
 }
 

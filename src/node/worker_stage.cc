@@ -104,6 +104,7 @@ class WorkerRunner final {
   }
 
   void stop_starting() { stopped_ = true; }
+  void add_seat(exec::JobClient seat) { jobs_.add(std::move(seat)); }
   /// The program has ended.
   void close_jobs() {
     jobs_.close();
@@ -122,6 +123,7 @@ class WorkerRunner final {
   bool step() {
     now_ = Clock::now();
     if (stopped_) work_.stop();
+    hear_changes();
     bool moved = read();
     for (Worker worker = 0; worker < seats_.size() && !end_; ++worker) moved = drive(worker) || moved;
     if (!end_) moved = pass_on() || moved;
@@ -142,6 +144,28 @@ class WorkerRunner final {
   }
   std::string command() const { return "`" + flow::on_one_line(options_.stage.text, kCommandColumns) + "`"; }
   bool ending() const { return stopped_ || reader_gone_; }
+
+  // --- workers that come and go -----------------------------------------------------------------------------------
+
+  void hear_changes() {
+    while (auto change = jobs_.poll_change()) {
+      if (change->kind != StageJobs::SeatChange::Kind::joined) {
+        work_.on_leaving(change->worker);
+        continue;
+      }
+      if (change->worker == seats_.size()) {
+        seats_.emplace_back();
+        given_.push_back(0);
+        written_.push_back(0);
+        count([](JobStageCounts& counts) { counts.workers.emplace_back(); });
+      }
+      work_.on_joined(change->worker);
+    }
+    for (Worker worker = 0; worker < seats_.size(); ++worker) {
+      bool over = jobs_.has_joined(worker) && work_.retired(worker) && seats_[worker].job == 0;
+      if (over && !jobs_.is_released(worker)) jobs_.release(worker);
+    }
+  }
 
   // --- input ------------------------------------------------------------------------------------------------------
 
@@ -420,6 +444,7 @@ class WorkerRunner final {
   }
 
   void handle(const exec::JobStarted&) {}
+  void handle(const exec::JobsRefused&) {}  // poll_change says it
 
   void handle(const exec::JobFailed& failed) {
     if (failed.error == ECANCELED) {  // the flow is being ended
@@ -467,8 +492,8 @@ class WorkerRunner final {
                                                  : AttemptEnd::Kind::failed;
     work_.on_ended(worker, {.kind = kind, .status = status, .why = {}}, now_);
     // Where another takes its place, or it was only lost, it is no failure of the stage.
-    bool counts_for_stage =
-        ending() || work_.broken() || (!status.by_signal() && options_.work.restart == flow::Restart::never);
+    bool for_good = options_.work.restart == flow::Restart::never && !jobs_.has_joined(worker);
+    bool counts_for_stage = ending() || work_.broken() || (!status.by_signal() && for_good);
     if (!status.success() && counts_for_stage) worst_ = status;
     count([&](JobStageCounts& counts) { counts.retried = work_.retried(); });
   }
