@@ -142,6 +142,7 @@ void WorkerWork::on_joined(Worker worker) {
 void WorkerWork::on_leaving(Worker worker) {
   Seat& seat = seats_[worker];
   if (seat.state == State::none) seat.state = State::retired;
+  seat.fresh = false;  // nobody waits for it to begin
   seat.leaves = true;
 }
 

@@ -725,6 +725,20 @@ TEST_F(WorkerWorkTest, AJoinedWorkerLostAsItLeavesBreaksNothing) {
   EXPECT_TRUE(work_->retired(0));
 }
 
+TEST_F(WorkerWorkTest, AWorkerThatIsLostBeforeItBeganKeepsNothingOpen) {
+  with({.workers = 0, .joins = true});
+  work_->on_joined(0);
+  start(0);
+  work_->on_joined(1);
+  work_->on_leaving(1);
+  EXPECT_EQ(poll(1).kind, ActionKind::nothing);
+  work_->on_source_end();
+  EXPECT_EQ(poll(0).kind, ActionKind::end);
+  ASSERT_TRUE(work_->on_finished(0));
+  ended(0, EndKind::succeeded);
+  EXPECT_TRUE(work_->finished());
+}
+
 TEST_F(WorkerWorkTest, ASourceThatHasJoinedAndIsLostBreaksTheStage) {
   with({.workers = 0, .joins = true});
   work_->on_joined(0);
