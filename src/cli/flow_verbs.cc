@@ -1,4 +1,4 @@
-// `sluice ps`, `logs`, `wait`, `stop` and `rm`: flows of the cluster, from any node.
+// `sluice ps`, `logs`, `wait`, `stop`, `scale` and `rm`: flows of the cluster, from any node.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -7,11 +7,13 @@
 #include <boost/asio/this_coro.hpp>
 #include <charconv>
 #include <chrono>
+#include <expected>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <string_view>
 
 #include "base/id.h"
 #include "base/time.h"
@@ -21,6 +23,7 @@
 #include "cli/verbs.h"
 #include "exec/process_status.h"
 #include "flow/quoting.h"
+#include "flow/stage_words.h"
 #include "sluice/v1/cluster.pb.h"
 #include "sluice/v1/flows.pb.h"
 
@@ -194,6 +197,41 @@ net::Awaitable<int> stop_flow(NodeSession& session, std::string id, std::uint64_
   co_return flow ? kSuccess : fail(flow.error());
 }
 
+struct WantedWorkers {
+  std::string stage;
+  std::uint32_t workers = 0;
+};
+
+// STAGE=N.
+std::expected<WantedWorkers, std::string> read_wanted(const std::string& text) {
+  std::size_t sign = text.rfind('=');
+  if (sign == std::string::npos || sign == 0)
+    return std::unexpected(fmt::format("'{}': say which stage is to have how many workers: 2=8", text));
+  std::string_view number = std::string_view(text).substr(sign + 1);
+  WantedWorkers wanted{.stage = text.substr(0, sign)};
+  auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), wanted.workers);
+  bool is_number = error == std::errc() && end == number.data() + number.size();
+  if (!is_number || wanted.workers == 0 || wanted.workers > flow::kWorkersMax)
+    return std::unexpected(
+        fmt::format("'{}': a stage has 1 to {} workers; `sluice stop` ends a flow", text, flow::kWorkersMax));
+  return wanted;
+}
+
+net::Awaitable<int> scale_stages(NodeSession& session, std::string flow, std::vector<WantedWorkers> wanted) {
+  int status = kSuccess;
+  for (const WantedWorkers& each : wanted) {
+    v1::ScaleStageRequest request;
+    request.set_flow(flow);
+    request.set_stage(each.stage);
+    request.set_workers(each.workers);
+    auto scaled = co_await rpc::call<v1::ScaleStageResponse>(session.channel(), "sluice.v1.Flows/ScaleStage", request);
+    int said = scaled ? print(fmt::format("stage {}: {} -> {} workers\n", each.stage, scaled->before(), each.workers))
+                      : fail(scaled.error());
+    status = first_failure(status, said);
+  }
+  co_return status;
+}
+
 net::Awaitable<int> remove_flow(NodeSession& session, std::string id) {
   v1::RemoveFlowRequest request;
   request.set_flow(id);
@@ -290,6 +328,28 @@ int stop_verb(const Arguments& arguments) {
   };
   return with_node(
       node, [operands, stop](NodeSession& session) { return for_each_flow(session, operands, stop, first_failure); });
+}
+
+int scale_verb(const Arguments& arguments) {
+  NodeOptions node;
+  std::vector<std::string> operands;
+  OptionReader reader(
+      {.verb = "scale",
+       .description = "Give stages of a flow that runs another number of workers: of @map, @each, and of the library. "
+                      "Those too many finish what they have.",
+       .usage = "FLOW STAGE=N...",
+       .examples = "  sluice scale 3f2a 2=8\n  sluice scale users twitter=20 facebook=4\n"});
+  reader.operands(operands, 2, kFlowsMax, "a flow, and STAGE=N", OperandKind::running_flow);
+  add_node_options(reader, node);
+  if (auto read = reader.read(arguments); !read) return read.error().status;
+  std::vector<WantedWorkers> wanted;
+  for (std::size_t i = 1; i < operands.size(); ++i) {
+    auto each = read_wanted(operands[i]);
+    if (!each) return refuse(kUsage, "scale: " + each.error());
+    wanted.push_back(*std::move(each));
+  }
+  return with_node(node,
+                   [flow = operands[0], wanted](NodeSession& session) { return scale_stages(session, flow, wanted); });
 }
 
 int rm_verb(const Arguments& arguments) {

@@ -37,7 +37,7 @@ std::expected<FileFlow, int> read_file_flow(const std::string& text, RunOptions&
   }
   options.text = shown_name(name);
   if (options.name.empty()) options.name = file->name;
-  return FileFlow{.graph = *std::move(graph), .not_over_hosts = flow::beyond_a_row(*file)};
+  return FileFlow{.graph = *std::move(graph), .not_in_background = flow::beyond_a_row(*file)};
 }
 
 }  // namespace sluice::cli

@@ -16,7 +16,7 @@ std::string flow_file_of(const RunOptions& options);
 
 struct FileFlow {
   flow::FlowGraph graph;
-  std::vector<flow::FileMistake> not_over_hosts;  // what of the file runs on one machine alone
+  std::vector<flow::FileMistake> not_in_background;  // what of the file runs in the foreground alone
 };
 
 /// The flow of it, if this version can run that. `text` is what stands in the file; its name for the flow holds unless

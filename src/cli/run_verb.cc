@@ -19,6 +19,7 @@
 #include "exec/program_lookup.h"
 #include "exec/spawner_client.h"
 #include "flow/flow_summary.h"
+#include "flow/graph_wiring.h"
 #include "flow/pipeline_text.h"
 #include "flow/plan.h"
 #include "node/cluster_run.h"
@@ -107,8 +108,10 @@ bool may_run_elsewhere(const Arguments& arguments) {
 }
 
 std::optional<std::string> not_yet_runnable(const flow::FlowGraph& graph) {
+  flow::Wiring wiring = flow::wire(graph);
   for (std::size_t i = 0; i < graph.stages.size(); ++i)
-    if (auto reason = flow::not_yet_runnable(graph.stages[i].words))
+    if (auto reason = wiring.output_at_junction(i) ? flow::not_yet_built(graph.stages[i].words)
+                                                   : flow::not_yet_runnable(graph.stages[i].words))
       return fmt::format("{}: {}", flow::title_of_stage(graph.stages[i].name, i), *reason);
   return std::nullopt;
 }
@@ -156,12 +159,12 @@ int run_verb(const Arguments& arguments) {
   bool cluster = cluster_can_be_found(options);
   flow::ShellDialect dialect = flow::shell_dialect(*shell, environment);
   std::expected<flow::FlowGraph, std::string> graph;
-  std::vector<flow::FileMistake> not_over_hosts;
+  std::vector<flow::FileMistake> not_in_background;
   if (!file.empty()) {
     auto read_flow = read_file_flow(*file_text, options, dialect);
     if (!read_flow) return read_flow.error();
     graph = std::move(read_flow->graph);
-    not_over_hosts = std::move(read_flow->not_over_hosts);
+    not_in_background = std::move(read_flow->not_in_background);
   } else if (options.command) {
     graph = flow::single_command(*options.command);
   } else {
@@ -174,13 +177,11 @@ int run_verb(const Arguments& arguments) {
                   "`sluice start` starts one");
   if (auto problem = needs_a_node(*graph); problem && !cluster) return refuse(refused, *problem);
   if (auto idle = without_use(options.records, *graph)) return refuse(refused, *idle);
-  // A graph that can't go over hosts has its workers here, whatever node was named.
-  bool spreads = names_a_node(options) && not_over_hosts.empty();
-  if (options.background || (cluster && node::needs_cluster(*graph, spreads))) {
-    if (!not_over_hosts.empty()) {
-      say_mistakes(file, not_over_hosts);
-      return refused;
-    }
+  if (options.background && !not_in_background.empty()) {
+    say_mistakes(file, not_in_background);
+    return refused;
+  }
+  if (options.background || (cluster && node::needs_cluster(*graph, names_a_node(options)))) {
     if (auto problem = not_yet_runnable(*graph)) return refuse(refused, *problem);
     return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), entry);
   }

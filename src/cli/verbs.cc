@@ -24,6 +24,7 @@ constexpr Verb kVerbs[] = {
     {"logs", "print what a flow in the background has written", logs_verb},
     {"wait", "wait for a flow in the background", wait_verb},
     {"stop", "end a flow", stop_verb},
+    {"scale", "change the number of workers of a stage", scale_verb},
     {"rm", "forget a flow that has ended", rm_verb},
     {"worker", "offer a program as a worker to flows", worker_verb},
     {"flow", "check and draw flow files", flow_verb},

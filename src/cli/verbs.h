@@ -44,6 +44,7 @@ int ps_verb(const Arguments& arguments);
 int rm_verb(const Arguments& arguments);
 int start_verb(const Arguments& arguments);
 int stop_verb(const Arguments& arguments);
+int scale_verb(const Arguments& arguments);
 int wait_verb(const Arguments& arguments);
 int worker_verb(const Arguments& arguments);
 int run_verb(const Arguments& arguments);

@@ -213,7 +213,7 @@ void DistributedRun::lose_seats(PartIndex part, const std::string& why) {
   }
   std::string_view then = options_.graph.parts[part].runs_again ? "; what they had not done is done elsewhere" : "";
   actions_.push_back(
-      Tell{fmt::format("lost the workers of stage {} on {}: {}{}", stage + 1, options_.host_names[part], why, then)});
+      Tell{fmt::format("lost the workers of {} on {}: {}{}", title_of(stage), options_.host_names[part], why, then)});
 }
 
 void DistributedRun::drop_links_of(PartIndex seats) {
@@ -250,12 +250,20 @@ std::string DistributedRun::link_name(std::size_t link) const {
   const Part& from = options_.graph.parts[ends.from];
   const Part& to = options_.graph.parts[ends.to];
   if (ends.of_seat)
-    return fmt::format("the link between stage {} on {} and {}", *(from.seats_of ? from : to).seats_of + 1,
+    return fmt::format("the link between {} on {} and {}", title_of(*(from.seats_of ? from : to).seats_of),
                        options_.host_names[ends.from], options_.host_names[ends.to]);
-  std::string source = from.stages.empty() ? "stdin" : fmt::format("stage {}", from.stages.back() + 1);
-  std::string sink = to.stages.empty() ? "stdout" : fmt::format("stage {}", to.stages.front() + 1);
+  auto stream = std::ranges::find_if(from.outputs, [link](const PartStream& output) {
+    return std::ranges::find(output.links, link) != output.links.end();
+  });
+  REQUIRE(stream != from.outputs.end());
+  std::string source = stream->from ? title_of(*stream->from) : "stdin";
+  std::string sink = stream->to ? title_of(*stream->to) : "stdout";
   return fmt::format("the link from {} on {} to {} on {}", source, options_.host_names[ends.from], sink,
                      options_.host_names[ends.to]);
+}
+
+std::string DistributedRun::title_of(StageIndex stage) const {
+  return title_of_stage(stage < options_.stage_names.size() ? options_.stage_names[stage] : "", stage);
 }
 
 void DistributedRun::on_survey(PartIndex part, std::vector<Straggler> stragglers, TimePoint now) {
@@ -301,7 +309,7 @@ void DistributedRun::check_over() {
 void DistributedRun::check_ends() {
   auto untold = std::ranges::find_if(workers_, [](const Worker& worker) { return !worker.end; });
   if (!run_ || untold == workers_.end()) return;
-  lose(fmt::format("{} did not say how stage {} ended", options_.host_names[untold->part], untold->stage + 1));
+  lose(fmt::format("{} did not say how {} ended", options_.host_names[untold->part], title_of(untold->stage)));
 }
 
 void DistributedRun::on_signal(int signal, SignalSource source, bool terminal_raw, TimePoint now) {

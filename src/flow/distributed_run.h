@@ -39,6 +39,7 @@ struct DistributedRunOptions {
   PartGraph graph;
   std::vector<std::string> host_names;  // of each part, for messages
   std::size_t stages = 0;
+  std::vector<std::string> stage_names = {};  // of a flow file's, for messages
   Duration grace = std::chrono::seconds(2);
   std::optional<Duration> timeout;
   bool keep = false;
@@ -167,6 +168,7 @@ class DistributedRun final {
   void check_ends();
   std::optional<StageEnd> end_of(StageIndex stage) const;
   std::string link_name(std::size_t link) const;
+  std::string title_of(StageIndex stage) const;
 
   DistributedRunOptions options_;
   Phase phase_ = Phase::preparing;

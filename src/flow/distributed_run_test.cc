@@ -24,9 +24,12 @@ NodeId node_id() {
 
 // stdin of the client -> stage 1 on n1 -> stdout of the client
 DistributedRun one_remote_stage(std::optional<Duration> timeout = {}) {
-  PartGraph graph{.parts = {{.host = {}, .output = 0},
-                            {.host = node_id(), .stages = {0}, .inputs = {0}, .output = 1},
-                            {.host = {}, .inputs = {1}}},
+  PartGraph graph{.parts = {{.host = {}, .stages = {}, .outputs = {{.to = 0, .links = {0}}}},
+                            {.host = node_id(),
+                             .stages = {0},
+                             .inputs = {{.to = 0, .links = {0}}},
+                             .outputs = {{.from = 0, .links = {1}}}},
+                            {.host = {}, .stages = {}, .inputs = {{.from = 0, .links = {1}}}}},
                   .links = {{0, 1}, {1, 2}}};
   return DistributedRun({.graph = graph, .host_names = {"laptop", "n1", "laptop"}, .stages = 1, .timeout = timeout},
                         kStart);
@@ -203,9 +206,9 @@ TEST(DistributedRun, AHostThatNeverAnswersIsGivenUp) {
 }
 
 TEST(DistributedRun, AStageOfSeveralWorkersHasItsHighestStatus) {
-  PartGraph graph{.parts = {{.host = node_id(), .stages = {0}, .output = 0},
-                            {.host = node_id(), .stages = {0}, .output = 1},
-                            {.host = {}, .inputs = {0, 1}}},
+  PartGraph graph{.parts = {{.host = node_id(), .stages = {0}, .outputs = {{.from = 0, .links = {0}}}},
+                            {.host = node_id(), .stages = {0}, .outputs = {{.from = 0, .links = {1}}}},
+                            {.host = {}, .stages = {}, .inputs = {{.from = 0, .links = {0, 1}}}}},
                   .links = {{0, 2}, {1, 2}}};
   DistributedRun run({.graph = graph, .host_names = {"n1", "n2", "laptop"}, .stages = 1}, kStart);
   start(run);

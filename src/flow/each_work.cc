@@ -7,16 +7,21 @@
 
 namespace sluice::flow {
 
-EachWork::EachWork(const EachWorkOptions& options) : options_(options) {
-  REQUIRE(options_.workers >= 1 || options_.joins);
-  options_.held_max = std::max<std::size_t>(options_.held_max, 2 * options_.workers);
-  Worker numbers = options_.joins ? options_.workers : 2 * options_.workers;
-  for (Worker worker = 0; worker < numbers; ++worker) free_.insert(worker);
+EachWork::EachWork(const EachWorkOptions& options) : options_(options) { set_workers(options_.workers); }
+
+void EachWork::set_workers(std::uint32_t workers) {
+  REQUIRE(workers >= 1 || options_.joins);
+  options_.workers = workers;
+  options_.held_max = std::max<std::size_t>(options_.held_max, 2 * workers);
+  free_.clear();
+  for (Worker worker = 0; worker < workers; ++worker) {
+    free_.insert({.ahead = false, .worker = worker});
+    if (!options_.joins) free_.insert({.ahead = true, .worker = worker});
+  }
+  for (const auto& [batch, place] : running_) free_.erase(place);
 }
 
-bool EachWork::wants_batch() const {
-  return !source_ended_ && !broken_ && !stopped_ && held_.size() < options_.held_max;
-}
+bool EachWork::wants_batch() const { return !source_ended_ && !broken_ && !stopped_ && !full(); }
 
 void EachWork::on_batch(BatchNumber batch, std::optional<Worker> lane) {
   REQUIRE(held_.empty() || held_.rbegin()->first < batch);
@@ -26,19 +31,19 @@ void EachWork::on_batch(BatchNumber batch, std::optional<Worker> lane) {
 }
 
 void EachWork::on_joined(Worker worker) {
-  REQUIRE(options_.joins && !free_.contains(worker));
+  REQUIRE(options_.joins && !free_.contains({.worker = worker}));
   left_.erase(worker);
-  free_.insert(worker);
+  free_.insert({.worker = worker});
   options_.workers = std::max(options_.workers, worker + 1);
 }
 
 void EachWork::on_leaving(Worker worker) {
   left_.insert(worker);
-  free_.erase(worker);
+  free_.erase({.worker = worker});
 }
 
 bool EachWork::retired(Worker worker) const {
-  auto runs = [worker](const auto& each) { return each.second == worker; };
+  auto runs = [worker](const auto& each) { return each.second.worker == worker; };
   return left_.contains(worker) && std::ranges::none_of(running_, runs);
 }
 
@@ -55,11 +60,11 @@ std::optional<EachWork::Start> EachWork::poll_start(TimePoint now) {
       if (held.lane) held_back.insert(*held.lane);
       continue;
     }
-    held.worker = held.lane.value_or(*free_.begin());
+    Place place = held.lane ? Place{.worker = *held.lane} : *free_.begin();
     held.state = State::running;
-    free_.erase(held.worker);
-    running_[*next] = held.worker;
-    Start start{.batch = *next, .worker = held.worker, .attempt = held.attempts() + 1};
+    free_.erase(place);
+    running_[*next] = place;
+    Start start{.batch = *next, .worker = place.worker, .attempt = held.attempts() + 1};
     startable_.erase(next);
     return start;
   }
@@ -69,7 +74,8 @@ std::optional<EachWork::Start> EachWork::poll_start(TimePoint now) {
 void EachWork::on_ended(BatchNumber batch, AttemptEnd end, TimePoint now) {
   auto place = running_.find(batch);
   REQUIRE(place != running_.end());
-  if (!left_.contains(place->second)) free_.insert(place->second);
+  const Worker worker = place->second.worker;
+  if (worker < options_.workers && !left_.contains(worker)) free_.insert(place->second);
   running_.erase(place);
   Held& held = held_.at(batch);
   switch (end.kind) {

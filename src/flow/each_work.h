@@ -63,6 +63,12 @@ class EachWork final {
 
   /// Room for one more batch.
   bool wants_batch() const;
+  /// As many are held as may be.
+  bool full() const { return held_.size() >= options_.held_max; }
+  std::uint32_t free_workers() const {
+    auto busy = static_cast<std::uint32_t>(running_.size());
+    return options_.workers > busy ? options_.workers - busy : 0;
+  }
   /// A worker is free, and a batch may wait for it.
   bool can_start() const { return !startable_.empty() && somebody_free(); }
   /// A worker is free, and no batch is there that it could begin with.
@@ -100,9 +106,10 @@ class EachWork final {
   std::optional<Dead> poll_dead();
   /// Only the batch that goes first may start: what is held otherwise is much.
   void hold_back(bool holding) { holding_back_ = holding; }
-  /// Batches are short: a second one may be started for each worker, to be run when the first has ended. Such a start
-  /// has a number from `workers` on, that of its worker added. Not with lanes.
+  /// Batches are short: a second one may be started for each worker, to be run when the first has ended. Not with lanes.
   void run_ahead(bool ahead) { ahead_ = ahead && !options_.joins; }
+  /// So many workers from now on; those above take nothing new. Requires: at least one, and no lanes.
+  void set_workers(std::uint32_t workers);
   /// Nothing starts any more: the flow ends.
   void stop() { stopped_ = true; }
   std::optional<TimePoint> poll_deadline() const;  // when a batch has rested
@@ -119,11 +126,16 @@ class EachWork final {
 
  private:
   enum class State : std::uint8_t { waiting, resting, running, done, writing, dead };
+  // A place to run one; those that run ahead go last.
+  struct Place {
+    bool ahead = false;
+    Worker worker = 0;
+    auto operator<=>(const Place&) const = default;
+  };
   struct Held {
     State state = State::waiting;
     std::optional<Worker> lane;
     TimePoint rests_until{};
-    Worker worker = 0;
     std::uint32_t failures = 0;
     std::uint32_t losses = 0;
     std::uint32_t attempts() const { return failures + losses; }
@@ -132,14 +144,16 @@ class EachWork final {
   void run_again(BatchNumber batch, Held& held, TimePoint now);
   void condemn(BatchNumber batch, Held& held, AttemptEnd end);
   void settle(BatchNumber batch);
-  bool somebody_free() const { return !free_.empty() && (ahead_ || *free_.begin() < options_.workers); }
-  bool has_worker(const Held& held) const { return held.lane ? free_.contains(*held.lane) : somebody_free(); }
+  bool somebody_free() const { return !free_.empty() && (ahead_ || !free_.begin()->ahead); }
+  bool has_worker(const Held& held) const {
+    return held.lane ? free_.contains({.worker = *held.lane}) : somebody_free();
+  }
   bool goes_first(BatchNumber batch) const { return held_.begin()->first == batch; }
 
   EachWorkOptions options_;
   std::map<BatchNumber, Held> held_;
-  std::map<BatchNumber, Worker> running_;
-  std::set<Worker> free_;
+  std::map<BatchNumber, Place> running_;
+  std::set<Place> free_;
   std::set<Worker> left_;
   std::set<BatchNumber> startable_;  // waiting and resting, in order
   std::deque<BatchNumber> writable_;

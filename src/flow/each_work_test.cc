@@ -187,6 +187,38 @@ TEST_F(EachWorkTest, StartsNothingMoreOnceItIsStopped) {
   EXPECT_FALSE(work.wants_batch());
 }
 
+// --- another number of workers ------------------------------------------------------------------------------------
+
+TEST_F(EachWorkTest, MoreWorkersRunMoreAtATime) {
+  EachWork& work = with({.workers = 1}, 4);
+  EXPECT_EQ(starts(work, now_), Batches{1});
+  work.set_workers(3);
+  EXPECT_EQ(starts(work, now_), (Batches{2, 3}));
+  work.on_ended(2, end(Kind::succeeded), now_);
+  EXPECT_EQ(starts(work, now_), Batches{4});
+}
+
+TEST_F(EachWorkTest, FewerWorkersRunFewerWhenTheirBatchesHaveEnded) {
+  EachWork& work = with({.workers = 3}, 6);
+  EXPECT_EQ(starts(work, now_), (Batches{1, 2, 3}));
+  work.set_workers(1);
+  work.on_ended(2, end(Kind::succeeded), now_);
+  work.on_ended(3, end(Kind::succeeded), now_);
+  EXPECT_EQ(starts(work, now_), Batches{});
+  work.on_ended(1, end(Kind::succeeded), now_);
+  EXPECT_EQ(starts(work, now_), Batches{4});
+}
+
+TEST_F(EachWorkTest, AWorkerThatIsBusyStillIsNotCountedTwiceWhenItIsWantedAgain) {
+  EachWork& work = with({.workers = 2}, 5);
+  EXPECT_EQ(starts(work, now_), (Batches{1, 2}));
+  work.set_workers(1);
+  work.set_workers(2);
+  EXPECT_EQ(starts(work, now_), Batches{});
+  work.on_ended(2, end(Kind::succeeded), now_);
+  EXPECT_EQ(starts(work, now_), Batches{3});
+}
+
 TEST_F(EachWorkTest, WorkersJoinAndLeave) {
   EachWork& work = with({.workers = 0, .joins = true}, 3);
   work.run_ahead(true);

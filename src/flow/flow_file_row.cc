@@ -22,9 +22,7 @@ class Branches final {
 
  private:
   void add(TextPlace place, std::string_view what) {
-    found_.add(place, fmt::format("{} runs on one machine alone in this version, and not in the background; leave out "
-                                  "what places its stages elsewhere",
-                                  what));
+    found_.add(place, fmt::format("{} does not run in the background in this version; leave --background out", what));
   }
 
   void look_at(const FileLink& link) {

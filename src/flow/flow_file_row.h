@@ -1,5 +1,5 @@
 #pragma once
-// What of a flow file is more than one row of stages, which is all that runs over hosts.
+// What of a flow file is more than one row of stages, which is all that runs in the background.
 // Threading: pure functions.
 #include <vector>
 

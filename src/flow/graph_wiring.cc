@@ -45,7 +45,9 @@ class WiringWork final {
     for (const Link& link : graph_.links) ports_.count(output_of(link), ports_.input(link.to));
     for (const Link& link : graph_.links) {
       bool alone = ports_.links(output_of(link)) == 1 && ports_.links(ports_.input(link.to)) == 1;
-      wiring_.plain.push_back(alone && !link.of_errors && link.slow.kind == SlowPolicy::Kind::block);
+      // What comes from another host is one stream, whatever it was there.
+      bool of_errors = link.of_errors && !graph_.stages[link.from].elsewhere;
+      wiring_.plain.push_back(alone && !of_errors && link.slow.kind == SlowPolicy::Kind::block);
       if (!wiring_.plain.back()) ports_.join(output_of(link), ports_.input(link.to));
     }
     for (std::size_t stage : merged_into_stdout_) ports_.join(ports_.output(stage, false), ports_.flow_output());
@@ -57,20 +59,12 @@ class WiringWork final {
   std::size_t output_of(const Link& link) const { return ports_.output(link.from, link.of_errors); }
 
   void find_flow_ends() {
-    std::vector<bool> follows(graph_.stages.size()), leads_on(graph_.stages.size());
-    for (const Link& link : graph_.links) {
-      follows[link.to] = true;
-      if (!link.of_errors) leads_on[link.from] = true;
-    }
-    std::size_t first = static_cast<std::size_t>(std::ranges::find(follows, false) - follows.begin());
-    if (std::ranges::count(follows, false) == 1) wiring_.reads_stdin = first;
-    for (std::size_t i = 0; i < graph_.stages.size(); ++i)
-      if (graph_.stages[i].reads_stdin) wiring_.reads_stdin = i;
-    for (std::size_t i = 0; i < leads_on.size(); ++i)
-      if (!leads_on[i]) merged_into_stdout_.push_back(i);
-    if (merged_into_stdout_.size() != 1) return;
-    wiring_.writes_stdout = merged_into_stdout_.front();
-    merged_into_stdout_.clear();
+    FlowEnds ends = ends_of(graph_);
+    wiring_.reads_stdin = ends.reads_stdin;
+    if (ends.write_stdout.size() == 1)
+      wiring_.writes_stdout = ends.write_stdout.front();
+    else
+      merged_into_stdout_ = std::move(ends.write_stdout);
   }
 
   void make_junctions() {

@@ -2,9 +2,10 @@
 // How the links of a graph come together: which are a pipe of their own between two stages, and which meet others and need
 // a junction, where records are copied, shared, merged, dropped or spilled.
 //
-// A stage that no link leads to reads the flow's stdin if it is the only one, or says so; else nobody does. The output of
-// a stage that no link leaves is the flow's: what one such stage writes goes there as it is, the records of several are
-// merged.
+// What the only stage that no link leaves writes goes to the flow's stdout as it is, the records of several are merged.
+// Of a part of a flow over hosts, a link to another host is wired as the stage there would be. So of a junction whose
+// stages are on several hosts each has its part: records are copied where they are written, and merged where they are
+// read.
 // Invariants: each link is plain, or in one junction; the junctions have no input and no output in common.
 // Threading: pure functions.
 #include <cstddef>

@@ -95,5 +95,16 @@ TEST(GraphWiring, RecordsAreThoseOfWhoWrites) {
   EXPECT_EQ(wiring.junctions[0].inputs[1].framing, RecordFraming::lines);
 }
 
+TEST(GraphWiring, StreamOfStderrFromAnotherHostIsPlainAndFlowsEndsAreAsGiven) {
+  FlowGraph graph = graph_of({.stages = 3, .links = {{.from = 1, .to = 0, .of_errors = true}}});
+  graph.stages[1].elsewhere = graph.stages[2].elsewhere = true;
+  graph.ends = FlowEnds{.reads_stdin = std::nullopt, .write_stdout = {0, 2}};
+  Wiring wiring = wire(graph);
+  EXPECT_THAT(wiring.plain, ElementsAre(true));
+  ASSERT_EQ(wiring.junctions.size(), 1u);
+  EXPECT_EQ(paths_of(wiring.junctions[0]), "0 -> out, 2 -> out");
+  EXPECT_EQ(wiring.reads_stdin, std::nullopt) << "though nothing leads to stage 2";
+}
+
 }  // namespace
 }  // namespace sluice::flow

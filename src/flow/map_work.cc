@@ -21,10 +21,16 @@ constexpr std::uint64_t kWindowMin = 2;
 }  // namespace
 
 MapWork::MapWork(const MapWorkOptions& options) : options_(options) {
-  REQUIRE(options_.workers >= 1 || options_.joins);
-  seats_.resize(options_.workers);
-  for (Seat& seat : seats_) seat.window = options_.window_records_first;
+  set_workers(options_.workers);
   lanes_.resize(options_.lanes ? options_.workers : 1);
+}
+
+void MapWork::set_workers(std::uint32_t workers) {
+  REQUIRE(workers >= 1 || options_.joins);
+  if (workers > seats_.size()) seats_.resize(workers, Seat{.window = options_.window_records_first});
+  for (Worker worker = options_.workers; worker < workers; ++worker)
+    if (seats_[worker].state == State::retired) seats_[worker].state = State::none;
+  options_.workers = workers;
 }
 
 bool MapWork::wants_input() const {
@@ -49,6 +55,7 @@ void MapWork::on_joined(Worker worker) {
   seat = Seat();
   seat.window = options_.window_records_first;
   seat.joined = true;
+  options_.workers = static_cast<std::uint32_t>(seats_.size());
 }
 
 void MapWork::on_leaving(Worker worker) {
@@ -67,7 +74,7 @@ MapWork::Action MapWork::poll(Worker worker, link::RecordId limit, TimePoint now
   bool has_suspects = lane.has_suspects();
   switch (seat.state) {
     case State::none: {
-      if (lane.empty() || now < seat.rests_until) return {};
+      if (lane.empty() || now < seat.rests_until || !is_wanted(worker)) return {};
       bool careful = has_suspects && lane.first_suspects().first() <= limit;
       if (!careful && (lane.waiting.empty() || lane.waiting.first() > limit)) return {};
       seat.state = careful ? State::careful : State::streaming;
@@ -76,7 +83,7 @@ MapWork::Action MapWork::poll(Worker worker, link::RecordId limit, TimePoint now
     }
     case State::careful: {
       // Another may have taken them meanwhile.
-      if (!has_suspects || lane.first_suspects().first() > limit) {
+      if (!has_suspects || lane.first_suspects().first() > limit || !is_wanted(worker)) {
         seat.state = State::streaming;
         return poll(worker, limit, now);
       }
@@ -89,7 +96,7 @@ MapWork::Action MapWork::poll(Worker worker, link::RecordId limit, TimePoint now
     case State::streaming: {
       bool over = source_ended_ && lane.empty();
       bool makes_room = has_suspects && (options_.lanes || !somebody_is_careful());
-      if (over || makes_room || seat.flush || seat.leaves) {
+      if (over || makes_room || seat.flush || seat.leaves || !is_wanted(worker)) {
         seat.state = State::closing;
         return {.kind = Kind::close};
       }
@@ -110,11 +117,18 @@ std::uint64_t MapWork::room(const Seat& seat) const {
   return seat.window - seat.unanswered;
 }
 
+std::uint64_t MapWork::credit() const {
+  std::uint64_t records = 0;
+  for (const Seat& seat : wanted_seats())
+    if (seat.state == State::streaming) records += room(seat);
+  return records;
+}
+
 // What waits is for all that could take it: a few records must not go to one of many workers.
 std::uint64_t MapWork::share_of(const Seat& seat, const Lane& lane, TimePoint now) const {
   if (options_.lanes) return lane.waiting.count();
   std::uint64_t takers = 0, records = lane.waiting.count();
-  for (const Seat& each : seats_) {
+  for (const Seat& each : wanted_seats()) {
     bool takes = each.state == State::none ? now >= each.rests_until : each.state == State::streaming && room(each) > 0;
     if (!takes) continue;
     ++takers;
@@ -135,7 +149,7 @@ MapWork::Action MapWork::give(Seat& seat, link::PendingRecords& from, std::uint3
 }
 
 bool MapWork::somebody_is_careful() const {
-  return std::ranges::any_of(seats_, [](const Seat& seat) {
+  return std::ranges::any_of(wanted_seats(), [](const Seat& seat) {
     return seat.state == State::none || seat.state == State::careful || seat.state == State::closing;
   });
 }
@@ -143,7 +157,7 @@ bool MapWork::somebody_is_careful() const {
 std::optional<TimePoint> MapWork::poll_deadline() const {
   std::optional<TimePoint> due;
   if (stopped_ || broken_) return due;
-  for (Worker worker = 0; worker < seats_.size(); ++worker) {
+  for (Worker worker = 0; worker < options_.workers; ++worker) {
     const Seat& seat = seats_[worker];
     const Lane& lane = lane_of(worker);
     bool waits = seat.state == State::none && seat.endings > 0 && !lane.empty();
@@ -225,7 +239,7 @@ void MapWork::on_ended(Worker worker, AttemptEnd end, TimePoint now) {
   // One that ends by itself with everything answered has said that it is done with its input.
   bool done = !asked && unanswered == 0 && end.kind != AttemptEnd::Kind::lost;
   seat.state = done || seat.leaves ? State::retired : State::none;
-  bool nobody = std::ranges::all_of(seats_, [](const Seat& each) { return each.state == State::retired; });
+  bool nobody = std::ranges::all_of(wanted_seats(), [](const Seat& each) { return each.state == State::retired; });
   if (done && (nobody || options_.lanes) && !options_.joins && !broken_) break_with(worker, end, 0, 1);
   if (end.kind == AttemptEnd::Kind::succeeded) return;
   Duration rest = options_.backoff_first;

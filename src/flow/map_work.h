@@ -26,6 +26,7 @@
 #include <deque>
 #include <expected>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -110,6 +111,9 @@ class MapWork final {
   };
   std::optional<Dead> poll_dead();
   void on_buried() { --burying_; }
+  /// So many workers from now on; the processes of those above are told the end of their input. Requires: at least
+  /// one, and no lanes.
+  void set_workers(std::uint32_t workers);
   /// Nothing starts any more: the flow ends.
   void stop() { stopped_ = true; }
 
@@ -130,6 +134,8 @@ class MapWork final {
   bool full(Worker worker) const { return room(seats_[worker]) == 0; }
   bool streaming(Worker worker) const { return seats_[worker].state == State::streaming; }
   std::uint64_t retried() const { return retried_; }
+  /// Records that could be given to processes now.
+  std::uint64_t credit() const;
 
  private:
   enum class State : std::uint8_t { none, streaming, careful, closing, retired };
@@ -169,6 +175,8 @@ class MapWork final {
   void adapt_window(Seat& seat, std::uint32_t answers, TimePoint now);
   Lane& lane_of(Worker worker) { return lanes_[options_.lanes ? worker : 0]; }
   const Lane& lane_of(Worker worker) const { return lanes_[options_.lanes ? worker : 0]; }
+  bool is_wanted(Worker worker) const { return worker < options_.workers; }
+  std::span<const Seat> wanted_seats() const { return std::span(seats_).first(options_.workers); }
   bool somebody_is_careful() const;
   Action give(Seat& seat, link::PendingRecords& from, std::uint32_t count, link::RecordId limit);
   void give_back(Worker worker, const AttemptEnd& end);
@@ -177,7 +185,7 @@ class MapWork final {
 
   MapWorkOptions options_;
   std::vector<Lane> lanes_;
-  std::vector<Seat> seats_;
+  std::vector<Seat> seats_;  // those of workers that are not wanted any more, too
   std::deque<Dead> dead_;
   std::size_t burying_ = 0;
   std::optional<Broken> broken_;

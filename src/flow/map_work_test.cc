@@ -255,6 +255,59 @@ TEST_F(MapWorkTest, WithLanesTheSuspectsOfALaneGoBeforeItsNewerRecords) {
   EXPECT_THAT(start(0), ElementsAre(5));
 }
 
+// --- another number of workers ------------------------------------------------------------------------------------
+
+TEST_F(MapWorkTest, MoreWorkersShareWhatWaits) {
+  with({.workers = 1}, 0);
+  work_->set_workers(2);
+  work_->on_batch(lines(1, 4));
+  EXPECT_THAT(start(0), ElementsAre(1, 2));
+  EXPECT_THAT(start(1), ElementsAre(3, 4));
+}
+
+TEST_F(MapWorkTest, AWorkerTooManyAnswersWhatItHasAndIsGivenNoMore) {
+  with({.workers = 2}, 4);
+  start(0);
+  EXPECT_THAT(start(1), ElementsAre(3, 4));
+  work_->set_workers(1);
+  work_->on_batch(lines(5, 4));
+  EXPECT_EQ(poll(1).kind, ActionKind::close);
+  EXPECT_TRUE(work_->on_answers(1, 2, now_));
+  work_->on_ended(1, end(EndKind::succeeded), now_);
+  EXPECT_EQ(poll(1).kind, ActionKind::nothing);
+  EXPECT_TRUE(work_->on_answers(0, 2, now_));
+  EXPECT_THAT(given(0), ElementsAre(5, 6, 7, 8));
+}
+
+TEST_F(MapWorkTest, WhatAWorkerTooManyLosesIsDoneByTheOthers) {
+  with({.workers = 2}, 2);
+  start(0);
+  start(1);
+  work_->set_workers(1);
+  EXPECT_EQ(poll(1).kind, ActionKind::close);
+  work_->on_ended(1, end(EndKind::lost), now_);
+  now_ += 1min;
+  EXPECT_EQ(poll(1).kind, ActionKind::nothing);
+  EXPECT_TRUE(work_->on_answers(0, 1, now_));
+  EXPECT_THAT(given(0), ElementsAre(2));
+  EXPECT_FALSE(work_->poll_deadline());
+}
+
+TEST_F(MapWorkTest, SuspectsDoNotWaitForAWorkerTooMany) {
+  with({.workers = 2}, 1);
+  work_->set_workers(1);
+  for (int loss = 0; loss < 2; ++loss) {
+    start(0);
+    work_->on_ended(0, end(EndKind::lost), now_);
+    now_ += 1min;
+  }
+  EXPECT_THAT(start(0), ElementsAre(1));
+  EXPECT_TRUE(work_->on_answers(0, 1, now_));
+  work_->on_ended(0, end(EndKind::succeeded), now_);
+  work_->on_source_end();
+  EXPECT_TRUE(work_->finished());
+}
+
 TEST_F(MapWorkTest, WorkersJoinAndLeave) {
   with({.workers = 0, .joins = true}, 4);
   work_->on_joined(0);

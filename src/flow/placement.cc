@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <numeric>
 
 #include "base/require.h"
 #include "base/spelling.h"
@@ -21,8 +22,9 @@ class Placer final {
  public:
   explicit Placer(const PlacementContext& context) : context_(context) {}
 
-  StagePlace place(const StageNeeds& needs, const StagePlace* left, std::size_t index) const {
-    StagePlace place = place_itself(needs.where, left, index);
+  // `left` is that neighbour, whose title is `beside`; null: it has none.
+  StagePlace place(const StageNeeds& needs, const StagePlace* left, const std::string& beside) const {
+    StagePlace place = place_itself(needs.where, left, beside);
     bool elsewhere = !place.hosts.empty() && place.hosts.front().has_value();
     bool leaves_home = needs.spreads && (needs.where.kind == Whereabouts::Kind::beside_neighbour ||
                                          needs.where.kind == Whereabouts::Kind::label);
@@ -30,15 +32,16 @@ class Placer final {
       place.problem =
           "--dead-letter and --joblog are files of one host, and '@all' has the records of this stage on every one; "
           "leave '@all' out, or the option";
-    if (needs.joins) return place_joined(std::move(place), needs, left, index);
+    if (needs.joins) return place_joined(std::move(place), needs, left, beside);
     bool has_workers = needs.workers > 0 && place.problem.empty() && !place.everywhere;
     if (!has_workers || !(leaves_home || (needs.home_here && elsewhere))) return place;
-    return seat(std::move(place), needs, left, index);
+    return seat(std::move(place), needs, left, beside);
   }
 
  private:
   // All its workers are in seats, wherever those are.
-  StagePlace place_joined(StagePlace place, const StageNeeds& needs, const StagePlace* left, std::size_t index) const {
+  StagePlace place_joined(StagePlace place, const StageNeeds& needs, const StagePlace* left,
+                          const std::string& title) const {
     if (!place.problem.empty()) return place;
     if (place.everywhere || needs.where.kind == Whereabouts::Kind::here)
       place.problem = fmt::format(
@@ -46,14 +49,14 @@ class Placer final {
           "name a node",
           place.everywhere ? "on: all" : "on: here");
     if (!place.problem.empty()) return place;
-    if (needs.workers > 0) return seat(std::move(place), needs, left, index);
+    if (needs.workers > 0) return seat(std::move(place), needs, left, title);
     return needs.home_here ? here("where --dead-letter or --joblog is") : place;
   }
 
-  StagePlace place_itself(const Whereabouts& where, const StagePlace* left, std::size_t index) const {
+  StagePlace place_itself(const Whereabouts& where, const StagePlace* left, const std::string& title) const {
     switch (where.kind) {
       case Whereabouts::Kind::beside_neighbour:
-        return beside(left, index);
+        return beside(left, title);
       case Whereabouts::Kind::here:
         return here("@here");
       case Whereabouts::Kind::every_node:
@@ -67,10 +70,10 @@ class Placer final {
   }
 
   // `place`: where the stage would be with a single worker.
-  StagePlace seat(StagePlace place, const StageNeeds& needs, const StagePlace* left, std::size_t index) const {
+  StagePlace seat(StagePlace place, const StageNeeds& needs, const StagePlace* left, const std::string& title) const {
     bool alone = !needs.spreads && !(needs.joins && needs.where.kind == Whereabouts::Kind::beside_neighbour);
     bool chosen = needs.where.kind == Whereabouts::Kind::node || alone;
-    StagePlace home = needs.home_here ? here("@here") : beside(left, index);
+    StagePlace home = needs.home_here ? here("@here") : beside(left, title);
     if (!home.problem.empty()) return home;
     if (chosen) {
       place.seats = {{.host = place.hosts.front(), .workers = needs.workers}};
@@ -121,22 +124,22 @@ class Placer final {
     return {.hosts = {Host(node.id)}, .place = node.name, .reason = std::move(reason)};
   }
 
-  StagePlace beside(const StagePlace* left, std::size_t index) const {
-    if (left != nullptr && !left->seats.empty()) return with_records_of(*left, index);
+  StagePlace beside(const StagePlace* left, const std::string& title) const {
+    if (left != nullptr && !left->seats.empty()) return with_records_of(*left, title);
     if (left == nullptr) return here("beside the client");
-    if (left->everywhere) return here(fmt::format("gets the merged lines of stage {}", index));
+    if (left->everywhere) return here("gets the merged lines of " + title);
     StagePlace place = *left;
-    place.reason = fmt::format("beside stage {}", index);
+    place.reason = "beside " + title;
     place.problem.clear();
     return place;
   }
 
   // The answers of a stage of many workers are gathered at its home.
-  StagePlace with_records_of(const StagePlace& left, std::size_t index) const {
-    if (!left.hosts.front()) return here(fmt::format("where the answers of stage {} come together", index));
+  StagePlace with_records_of(const StagePlace& left, const std::string& title) const {
+    std::string reason = fmt::format("where the answers of {} come together", title);
+    if (!left.hosts.front()) return here(reason);
     for (const NodeChoice& node : context_.nodes)
-      if (left.hosts.front() == Host(node.id))
-        return on(node, fmt::format("where the answers of stage {} come together", index));
+      if (left.hosts.front() == Host(node.id)) return on(node, reason);
     return here("beside the client");
   }
 
@@ -221,40 +224,87 @@ class Placer final {
 
 class PartMaker final {
  public:
-  PartGraph make(const std::vector<StagePlace>& places, const PartOptions& options) {
-    if (starts_elsewhere(places) && options.client_input) client_input_ = add({});
-    for (std::size_t stage = 0; stage < places.size(); ++stage) add_stage(places[stage], stage);
-    if (options.client_output && !ends_here(places)) {
-      std::size_t sink = add({});
-      for (std::size_t part : last_) connect(part, sink);
-    }
+  PartMaker(const FlowGraph& graph, const std::vector<StagePlace>& places, const PartOptions& options)
+      : flow_(graph), places_(places), ends_(ends_of(graph)), parts_of_(places.size()), group_(places.size()) {
+    std::iota(group_.begin(), group_.end(), std::size_t{0});
+    if (places_[ends_.reads_stdin.value_or(0)].everywhere) ends_.reads_stdin.reset();
+    if (ends_.reads_stdin && !is_here(*ends_.reads_stdin) && !options.client_input) ends_.reads_stdin.reset();
+    if (!options.client_output) ends_.write_stdout.clear();
+  }
+
+  PartGraph make() {
+    join_neighbours();
+    bool reads_elsewhere = ends_.reads_stdin && !is_here(*ends_.reads_stdin);
+    if (reads_elsewhere) client_input_ = add({.host = {}, .stages = {}});
+    for (std::size_t stage = 0; stage < places_.size(); ++stage) add_stage(stage);
+    if (ends_.reads_stdin && !reads_elsewhere) part_with(*ends_.reads_stdin).reads_stdin = ends_.reads_stdin;
+    lead_to_stdout();
     return std::move(graph_);
   }
 
  private:
-  static bool starts_elsewhere(const std::vector<StagePlace>& places) {
-    return !places.front().everywhere && places.front().hosts[0].has_value();
+  bool is_here(std::size_t stage) const { return !places_[stage].everywhere && !places_[stage].hosts[0]; }
+  Part& part_with(std::size_t stage) { return graph_.parts[parts_of_[stage].front()]; }
+
+  std::size_t group_of(std::size_t stage) {
+    while (group_[stage] != stage) stage = group_[stage] = group_[group_[stage]];
+    return stage;
   }
-  static bool ends_here(const std::vector<StagePlace>& places) {
-    return !places.back().everywhere && !places.back().hosts[0].has_value();
+  // The first of them stands for a group.
+  void unite(std::size_t one, std::size_t other) {
+    std::size_t a = group_of(one), b = group_of(other);
+    group_[std::max(a, b)] = std::min(a, b);
   }
 
-  void add_stage(const StagePlace& place, std::size_t stage) {
-    bool continues =
-        stage > 0 && last_.size() == 1 && place.hosts.size() == 1 && graph_.parts[last_[0]].host == place.hosts[0];
-    if (continues) {
-      graph_.parts[last_[0]].stages.push_back(stage);
-      return add_seats(place, stage, last_[0]);
+  bool is_inner(const Link& link) const {
+    const auto &from = places_[link.from].hosts, &to = places_[link.to].hosts;
+    return from.size() == 1 && to.size() == 1 && from[0] == to[0];
+  }
+
+  // Several outputs of the flow are merged beside the client, with those of the stages that are there.
+  void join_neighbours() {
+    for (const Link& link : flow_.links)
+      if (is_inner(link)) unite(link.from, link.to);
+    std::optional<std::size_t> first;
+    for (std::size_t stage : ends_.write_stdout) {
+      if (!is_here(stage)) continue;
+      if (first) unite(*first, stage);
+      first = stage;
     }
-    std::vector<std::size_t> added;
-    for (const Host& host : place.hosts) {
-      std::size_t part = add({.host = host, .stages = {stage}});
-      if (stage == 0 && client_input_) connect(*client_input_, part);
-      for (std::size_t before : last_) connect(before, part);
-      added.push_back(part);
+  }
+
+  void add_stage(std::size_t stage) {
+    const StagePlace& place = places_[stage];
+    if (std::size_t group = group_of(stage); group != stage) {
+      parts_of_[stage] = parts_of_[group];
+      part_with(stage).stages.push_back(stage);
+    } else {
+      for (const Host& host : place.hosts) parts_of_[stage].push_back(add({.host = host, .stages = {stage}}));
     }
-    last_ = std::move(added);
-    add_seats(place, stage, last_[0]);
+    if (client_input_ && ends_.reads_stdin == stage) connect({.to = stage}, {*client_input_}, parts_of_[stage]);
+    for (std::size_t i = 0; i < flow_.links.size(); ++i) {
+      const Link& link = flow_.links[i];
+      if (link.to != stage) continue;
+      if (is_inner(link))
+        part_with(stage).inner_links.push_back(i);
+      else
+        connect({.link = i, .from = link.from, .to = stage}, parts_of_[link.from], parts_of_[stage]);
+    }
+    add_seats(place, stage, parts_of_[stage].front());
+  }
+
+  void lead_to_stdout() {
+    std::optional<std::size_t> sink;
+    for (std::size_t stage : ends_.write_stdout) {
+      if (!is_here(stage)) continue;
+      sink = parts_of_[stage].front();
+      graph_.parts[*sink].write_stdout.push_back(stage);
+    }
+    for (std::size_t stage : ends_.write_stdout) {
+      if (is_here(stage)) continue;
+      if (!sink) sink = add({.host = {}, .stages = {}});
+      connect({.from = stage}, parts_of_[stage], {*sink});
+    }
   }
 
   void add_seats(const StagePlace& place, std::size_t stage, std::size_t home) {
@@ -275,36 +325,50 @@ class PartMaker final {
     return graph_.parts.size() - 1;
   }
 
-  void connect(std::size_t from, std::size_t to) {
-    std::size_t link = graph_.links.size();
-    graph_.links.push_back({from, to});
-    if (graph_.parts[from].output)
-      graph_.parts[from].copies.push_back(link);
-    else
-      graph_.parts[from].output = link;
-    graph_.parts[to].inputs.push_back(link);
+  // Each of the parts that write with each that reads.
+  void connect(const PartStream& stream, const std::vector<std::size_t>& writers,
+               const std::vector<std::size_t>& readers) {
+    for (std::size_t from : writers) graph_.parts[from].outputs.push_back(stream);
+    for (std::size_t to : readers) {
+      graph_.parts[to].inputs.push_back(stream);
+      for (std::size_t from : writers) {
+        graph_.parts[from].outputs.back().links.push_back(graph_.links.size());
+        graph_.parts[to].inputs.back().links.push_back(graph_.links.size());
+        graph_.links.push_back({from, to});
+      }
+    }
   }
 
+  const FlowGraph& flow_;
+  const std::vector<StagePlace>& places_;
+  FlowEnds ends_;
   PartGraph graph_;
+  std::vector<std::vector<std::size_t>> parts_of_;  // of each stage: several of @all
+  std::vector<std::size_t> group_;                  // stages that links on one host join
   std::optional<std::size_t> client_input_;
-  std::vector<std::size_t> last_;  // the parts of the stage before
 };
 
 }  // namespace
 
-std::vector<StagePlace> place_stages(const std::vector<StageNeeds>& wanted, const PlacementContext& context) {
+std::vector<StagePlace> place_stages(const FlowGraph& graph, const std::vector<StageNeeds>& wanted,
+                                     const PlacementContext& context) {
+  REQUIRE(graph.stages.size() == wanted.size());
   Placer placer(context);
   std::vector<StagePlace> places;
   places.reserve(wanted.size());
-  for (std::size_t i = 0; i < wanted.size(); ++i)
-    places.push_back(placer.place(wanted[i], i == 0 ? nullptr : &places[i - 1], i));
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    auto left = left_neighbour(graph, i);
+    places.push_back(placer.place(wanted[i], left ? &places[*left] : nullptr,
+                                  left ? title_of_stage(graph.stages[*left].name, *left) : ""));
+  }
   return places;
 }
 
-PartGraph make_parts(const std::vector<StagePlace>& places, const PartOptions& options) {
+PartGraph make_parts(const FlowGraph& graph, const std::vector<StagePlace>& places, const PartOptions& options) {
   REQUIRE(!places.empty());
+  REQUIRE(places.size() == graph.stages.size());
   for (const StagePlace& place : places) REQUIRE(place.problem.empty() && !place.hosts.empty());
-  return PartMaker().make(places, options);
+  return PartMaker(graph, places, options).make();
 }
 
 }  // namespace sluice::flow

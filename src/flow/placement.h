@@ -1,9 +1,11 @@
 #pragma once
 // Where each stage of a flow runs, and which neighbours share a host: the pass between what the user wrote and the links.
 //
-// A stage with no @ word runs beside its left neighbour, the first beside the client. Neighbours on one host form a part:
-// kernel pipes join them, and one spawner runs them. Between parts go byte links. The client's own stdin and stdout are
-// parts without a stage where the flow begins or ends elsewhere.
+// A stage with no place of its own runs beside its left neighbour (`left_neighbour` says which that is), and beside the
+// client if it has none. Stages on one host that links join form a part: one spawner runs them, and what joins them is as
+// in a flow on one machine. Each link between parts is a byte link of its own, so records are copied where they are written,
+// and merged where they are read. The client's own stdin and stdout are a part without a stage where no stage beside it
+// has them.
 //
 // A stage of many workers has its records where its left neighbour is, and its workers on the nodes with the most free
 // cores: each of those has a part with *seats*, one for each worker. A stage that workers may join has all of them in seats:
@@ -17,6 +19,7 @@
 #include <vector>
 
 #include "base/id.h"
+#include "flow/graph.h"
 #include "flow/stage_words.h"
 
 namespace sluice::flow {
@@ -67,7 +70,9 @@ struct StagePlace {
   bool runs_again = false;  // StageNeeds
 };
 
-std::vector<StagePlace> place_stages(const std::vector<StageNeeds>& wanted, const PlacementContext& context);
+/// Requires: each link of `graph` leads on to a later stage; `wanted` has one entry for each stage.
+std::vector<StagePlace> place_stages(const FlowGraph& graph, const std::vector<StageNeeds>& wanted,
+                                     const PlacementContext& context);
 
 /// One worker of a stage on another host than its records: what it is asked, and what it answers.
 struct Seat {
@@ -76,18 +81,30 @@ struct Seat {
   bool operator==(const Seat&) const = default;
 };
 
+/// What comes to a part from a stage elsewhere, or leads to one.
+struct PartStream {
+  std::optional<std::size_t> link = {};  // of the flow's graph; nothing: the client's stdin or stdout
+  std::optional<std::size_t> from = {};  // stage; nothing: the client's stdin
+  std::optional<std::size_t> to = {};    // stage; nothing: the client's stdout
+  // Between the parts: several if the stage elsewhere is one of @all. Their lines are merged, or all get the same.
+  std::vector<std::size_t> links = {};
+  bool operator==(const PartStream&) const = default;
+};
+
 /// Stages that run together on one host; without a stage it is an end of the client's, or the seats of a stage whose
 /// records another part has.
 struct Part {
   Host host;
   std::vector<std::size_t> stages;
-  std::vector<std::size_t> inputs;           // links
-  std::optional<std::size_t> output;         // link
-  std::vector<std::size_t> copies = {};      // links that carry the same, to a stage of @all
-  std::vector<Seat> seats = {};              // of its stages, elsewhere; or those that are here
-  std::optional<std::size_t> seats_of = {};  // stage: it has seats, and no stage
-  bool runs_again = false;                   // elsewhere, what was under way in seats that are lost
-  bool joined = false;                       // a seat of a worker that has come while the flow runs
+  std::vector<PartStream> inputs = {};
+  std::vector<PartStream> outputs = {};
+  std::vector<std::size_t> inner_links = {};    // of the flow's graph: both stages are in the part
+  std::optional<std::size_t> reads_stdin = {};  // its stage that reads the client's own
+  std::vector<std::size_t> write_stdout = {};   // its stages that write to the client's own
+  std::vector<Seat> seats = {};                 // of its stages, elsewhere; or those that are here
+  std::optional<std::size_t> seats_of = {};     // stage: it has seats, and no stage
+  bool runs_again = false;                      // elsewhere, what was under way in seats that are lost
+  bool joined = false;                          // a seat of a worker that has come while the flow runs
   bool operator==(const Part&) const = default;
 };
 
@@ -108,7 +125,7 @@ struct PartOptions {
   bool client_output = true;  // the client takes the output (not in the background, nor for /dev/null)
 };
 
-/// Requires places without problems.
-PartGraph make_parts(const std::vector<StagePlace>& places, const PartOptions& options);
+/// Requires places without problems, of `place_stages` for `graph`.
+PartGraph make_parts(const FlowGraph& graph, const std::vector<StagePlace>& places, const PartOptions& options);
 
 }  // namespace sluice::flow

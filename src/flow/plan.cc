@@ -28,9 +28,8 @@ void take_record_words(const StageWords& words, PlannedStage& stage) {
 }
 
 std::string neighbour_of(const FlowGraph& graph, std::size_t stage) {
-  auto link = std::ranges::find(graph.links, stage, &Link::to);
-  if (link == graph.links.end()) return "the client";
-  return title_of_stage(graph.stages[link->from].name, link->from);
+  auto left = left_neighbour(graph, stage);
+  return left ? title_of_stage(graph.stages[*left].name, *left) : "the client";
 }
 
 void place(const FlowGraph& graph, Plan& plan) {
@@ -38,13 +37,14 @@ void place(const FlowGraph& graph, Plan& plan) {
   for (std::size_t i = 0; i < graph.stages.size(); ++i) {
     const StageWords& words = graph.stages[i].words;
     PlannedStage& stage = plan.stages[i];
+    if (stage.elsewhere) continue;
     auto reason = needs_cluster(words);
     if (!reason) reason = wiring.output_at_junction(i) ? not_yet_built(words) : not_yet_runnable(words);
     if (reason) {
       stage.place = "?";
       stage.place_reason = fmt::format("{}", fmt::join(words.written, " "));
       stage.how = "?";
-      plan.problems.push_back({plan.first_stage + i, 125, fmt::format("{}: {}", title_of(plan, i), *reason)});
+      plan.problems.push_back({stage.number, 125, fmt::format("{}: {}", title_of(plan, i), *reason)});
       continue;
     }
     stage.place = kHere;
@@ -86,6 +86,16 @@ Promise weight_of(RecordMode mode, bool losses_allowed) {
       break;
   }
   return Promise::each;
+}
+
+FlowGraph graph_of(const Plan& plan) {
+  FlowGraph graph;
+  for (const PlannedStage& stage : plan.stages) {
+    Stage& named = graph.stages.emplace_back();
+    named.name = stage.name;
+  }
+  for (const PlannedLink& planned : plan.links) graph.links.push_back(planned.link);
+  return graph;
 }
 
 std::string describe_promise(const Plan& plan) {
@@ -178,21 +188,23 @@ std::string promise_of(const std::vector<PromisedStage>& stages, const PromiseCo
 }
 
 Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
-  Plan plan{.losses_allowed = context.losses_allowed,
-            .has_dead_letters = context.has_dead_letters,
-            .first_stage = context.first_stage};
-  for (const Stage& stage : graph.stages)
+  Plan plan{.losses_allowed = context.losses_allowed, .has_dead_letters = context.has_dead_letters};
+  for (std::size_t i = 0; i < graph.stages.size(); ++i) {
+    const Stage& stage = graph.stages[i];
     plan.stages.push_back(PlannedStage{.name = stage.name,
+                                       .number = stage.number.value_or(i),
+                                       .elsewhere = stage.elsewhere,
                                        .command = stage.command,
                                        .at_words = stage.words.written,
                                        .concurrency = stage.concurrency,
                                        .restart = stage.restart,
                                        .retries = stage.retries,
                                        .records_per_second = stage.records_per_second});
+  }
   place(graph, plan);
   Resolver resolver(context);
   for (std::size_t i = 0; i < graph.stages.size(); ++i) {
-    std::size_t index = context.first_stage + i;
+    std::size_t index = plan.stages[i].number;
     if (plan.stages[i].by_hand_alone)
       plan.stages[i].how = describe_workers(graph.stages[i].words) + kByHand;
     else if (plan.stages[i].place == kHere)
@@ -223,7 +235,7 @@ std::string describe_plan(const Plan& plan) {
   bool all_here = std::ranges::all_of(plan.stages, [](const PlannedStage& stage) { return stage.place == kHere; });
   text += all_here ? "ships: nothing; every stage runs on this machine\n"
                    : "ships: not known before every stage has a place\n";
-  text += fmt::format("promise: {}{}\n", describe_promise(plan), describe_exceptions(plan));
+  text += fmt::format("promise: {}{}\n", describe_promise(plan), describe_exceptions(graph_of(plan)));
   return text;
 }
 

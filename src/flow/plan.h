@@ -26,6 +26,7 @@ enum class LinkCarrier {
   kernel_pipe,  // the two programs share it; no byte passes through us
   relay,        // two pipes with a splicing relay between them that counts (--exact)
   records,      // whole records, to or from a stage of many workers
+  byte_link,    // to or from another host
   junction,     // it meets other links, or does not block: see the wiring
 };
 
@@ -44,7 +45,9 @@ enum class RecordMode {
 };
 
 struct PlannedStage {
-  std::string name{};  // of a flow file's
+  std::string name{};      // of a flow file's
+  std::size_t number = 0;  // its place in the flow, of which the plan may be a part
+  bool elsewhere = false;  // a link to another host stands for it
   std::string command;
   std::vector<std::string> at_words;
   std::string place;         // "here"
@@ -73,7 +76,6 @@ struct Plan {
   std::vector<PlanProblem> problems;
   bool losses_allowed = false;  // --on-loss=continue
   bool has_dead_letters = false;
-  std::size_t first_stage = 0;  // of the flow, if this is a part of it
 };
 
 /// Workers that the flow starts.
@@ -112,18 +114,17 @@ Plan make_plan(const FlowGraph& graph, const PlanContext& context);
 
 /// "stage 3", or "stage 'merger'".
 inline std::string title_of(const Plan& plan, std::size_t stage) {
-  return title_of_stage(plan.stages[stage].name, plan.first_stage + stage);
+  return title_of_stage(plan.stages[stage].name, plan.stages[stage].number);
 }
 
 /// "3", or "merger".
 inline std::string label_of(const Plan& plan, std::size_t stage) {
-  const std::string& name = plan.stages[stage].name;
-  return name.empty() ? std::to_string(stage + 1) : name;
+  return label_of(plan.stages[stage].name, plan.stages[stage].number);
 }
 
 /// Where a link leaves it: "merger", or "stderr of merger".
 inline std::string source_of(const Plan& plan, std::size_t stage, bool of_errors) {
-  return (of_errors ? "stderr of " : "") + label_of(plan, stage);
+  return source_of(plan.stages[stage].name, plan.stages[stage].number, of_errors);
 }
 
 /// The plan for a person. The last line is a line, too.

@@ -15,6 +15,8 @@ const char* carrier_name(LinkCarrier carrier) {
       return "records";
     case LinkCarrier::junction:
       return "junction";
+    case LinkCarrier::byte_link:
+      return "byte_link";
   }
   return "unknown";
 }

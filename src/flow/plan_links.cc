@@ -10,19 +10,20 @@ namespace sluice::flow {
 namespace {
 
 LinkCarrier carrier_of(const Plan& plan, const Link& link, bool exact) {
+  if (plan.stages[link.from].elsewhere || plan.stages[link.to].elsewhere) return LinkCarrier::byte_link;
   if (plan.stages[link.from].workers > 0 || plan.stages[link.to].workers > 0) return LinkCarrier::records;
   return exact ? LinkCarrier::relay : LinkCarrier::kernel_pipe;
 }
 
 // What leads through us is guarded: if we die, the reader is ended before its stdin closes.
 void pass_input(PlannedStage& stage) {
-  if (runs_by_job(stage)) return;  // its streams are the jobs'
+  if (runs_by_job(stage) || stage.elsewhere) return;  // its streams are the jobs', or a link's
   stage.program.input = exec::Stream::passed;
   stage.program.guarded_input = true;
 }
 
 void pass_output(PlannedStage& stage, bool of_errors = false) {
-  if (runs_by_job(stage)) return;
+  if (runs_by_job(stage) || stage.elsewhere) return;
   (of_errors ? stage.program.error : stage.program.output) = exec::Stream::passed;
 }
 
@@ -42,18 +43,20 @@ void join_at(const Junction& junction, Plan& plan) {
 }
 
 void join_flow_ends(const FlowGraph& graph, Plan& plan) {
-  std::vector<bool> follows(plan.stages.size());
-  for (const Link& link : graph.links) follows[link.to] = true;
+  std::vector<bool> follows(plan.stages.size()), leads_on(plan.stages.size());
+  for (const Link& link : graph.links) {
+    follows[link.to] = true;
+    if (!link.of_errors) leads_on[link.from] = true;
+  }
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     PlannedStage& stage = plan.stages[i];
-    if (follows[i]) continue;
+    if (!leads_on[i] && stage.workers > 0) pass_output(stage);
+    if (follows[i] || stage.elsewhere) continue;
     if (stage.workers > 0)
       pass_input(stage);
     else if (plan.wiring.reads_stdin != i)
       stage.program.input = exec::Stream::passed;  // an empty one
   }
-  if (plan.wiring.writes_stdout && plan.stages[*plan.wiring.writes_stdout].workers > 0)
-    pass_output(plan.stages[*plan.wiring.writes_stdout]);
 }
 
 std::string_view arrow(LinkCarrier carrier) {
@@ -65,21 +68,14 @@ std::string_view arrow(LinkCarrier carrier) {
     case LinkCarrier::records:
     case LinkCarrier::junction:
       return "=records=>";
+    case LinkCarrier::byte_link:
+      return "=>";
   }
   return "->";
 }
 
 std::string_view arrow_to_flow_end(const PlannedStage& stage) {
   return arrow(stage.workers > 0 ? LinkCarrier::records : LinkCarrier::kernel_pipe);
-}
-
-bool is_row(const Plan& plan) {
-  bool in_order = plan.links.size() + 1 == plan.stages.size() && plan.wiring.junctions.empty();
-  for (std::size_t i = 0; in_order && i < plan.links.size(); ++i) {
-    const Link& link = plan.links[i].link;
-    in_order = link.from == i && link.to == i + 1 && !link.of_errors;
-  }
-  return in_order;
 }
 
 std::string describe_row(const Plan& plan) {
@@ -164,20 +160,40 @@ void join(const FlowGraph& graph, bool exact, Plan& plan) {
   join_flow_ends(graph, plan);
 }
 
-std::string describe_links(const Plan& plan) { return is_row(plan) ? describe_row(plan) : describe_graph(plan); }
+std::string describe_links(const Plan& plan) {
+  std::vector<Link> links;
+  for (const PlannedLink& planned : plan.links) links.push_back(planned.link);
+  return is_row(links, plan.stages.size()) ? describe_row(plan) : describe_graph(plan);
+}
 
-std::string describe_exceptions(const Plan& plan) {
+std::string describe_exceptions(const FlowGraph& graph) {
   std::string text;
   auto merges = [](const Junction& junction) { return junction.paths.size() > junction.outputs.size(); };
-  if (std::ranges::any_of(plan.wiring.junctions, merges))
+  if (std::ranges::any_of(wire(graph).junctions, merges))
     text += "; where links merge, records come whole, in any order";
   std::vector<std::string> links;
-  for (const PlannedLink& planned : plan.links)
-    if (planned.link.slow.kind == SlowPolicy::Kind::drop)
-      links.push_back(fmt::format("{} -> {}", source_of(plan, planned.link.from, planned.link.of_errors),
-                                  label_of(plan, planned.link.to)));
+  for (const Link& link : graph.links)
+    if (link.slow.kind == SlowPolicy::Kind::drop)
+      links.push_back(fmt::format("{} -> {}", source_of(graph.stages[link.from].name, link.from, link.of_errors),
+                                  label_of(graph.stages[link.to].name, link.to)));
   if (links.empty()) return text;
   return text + fmt::format("; what the reader of {} is too slow for is dropped and counted", fmt::join(links, ", "));
+}
+
+std::vector<std::vector<std::string>> rules_of_links(const FlowGraph& graph) {
+  auto leaves_with = [&](const Link& link) {
+    return std::ranges::count_if(
+        graph.links, [&](const Link& other) { return other.from == link.from && other.of_errors == link.of_errors; });
+  };
+  std::vector<std::vector<std::string>> rules;
+  for (const Link& link : graph.links) {
+    std::vector<std::string>& found = rules.emplace_back();
+    bool shares = graph.stages[link.from].share && !link.of_errors;
+    if (leaves_with(link) > 1) found.emplace_back(shares ? "shared" : "copied");
+    if (std::ranges::count(graph.links, link.to, &Link::to) > 1) found.emplace_back("merged");
+    if (std::string slow = slow_text(link.slow); !slow.empty()) found.push_back(std::move(slow));
+  }
+  return rules;
 }
 
 }  // namespace sluice::flow

@@ -2,6 +2,7 @@
 // The pass that decides what carries each link, and what a person is told of it.
 // Threading: pure functions.
 #include <string>
+#include <vector>
 
 #include "flow/graph.h"
 #include "flow/plan.h"
@@ -15,6 +16,9 @@ void join(const FlowGraph& graph, bool exact, Plan& plan);
 std::string describe_links(const Plan& plan);
 
 /// "; where links merge, ...": what the links of a graph take from the promise of its stages; empty: nothing.
-std::string describe_exceptions(const Plan& plan);
+std::string describe_exceptions(const FlowGraph& graph);
+
+/// By link of the graph, "copied", "merged", "drop": what its records meet with there.
+std::vector<std::vector<std::string>> rules_of_links(const FlowGraph& graph);
 
 }  // namespace sluice::flow

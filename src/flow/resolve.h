@@ -30,7 +30,6 @@ struct PlanContext {
   bool has_dead_letters = false;  // records may fail for good (--dead-letter)
   /// Where the stages will work, if not where we do: relative names are looked up there. An empty one holds nothing yet.
   std::optional<std::string> directory = std::nullopt;
-  std::size_t first_stage = 0;  // the graph is a part of a flow, and begins with this one of its stages
 };
 
 struct ResolvedStage {

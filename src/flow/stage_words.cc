@@ -84,6 +84,8 @@ class Reader final {
 
   std::expected<void, std::string> read_plain(const std::string& word, std::string_view name) {
     if (looks_like_workers(name)) {
+      if (read_.workers)
+        return Refusal(fmt::format("'{}': the stage has a number of workers already, {}", word, *read_.workers));
       read_.workers = read_count(name.substr(1), kWorkersMax);
       if (!read_.workers) return Refusal(fmt::format("'{}': a stage has 1 to {} workers", word, kWorkersMax));
       return {};

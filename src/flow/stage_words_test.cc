@@ -61,6 +61,7 @@ TEST(StageWords, RefusesWhatMakesNoSense) {
                                                           {"@on=x8"},
                                                           {"@on=all"},
                                                           {"@map", "@map"},
+                                                          {"@x2", "@x3"},
                                                           {"@map", "@each"},
                                                           {"@ordered"},
                                                           {"@x4", "@ordered"},

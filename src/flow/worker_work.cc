@@ -22,9 +22,16 @@ constexpr Duration kAhead = std::chrono::milliseconds(50), kPeriod = std::chrono
 }  // namespace
 
 WorkerWork::WorkerWork(const WorkerWorkOptions& options) : options_(options) {
-  REQUIRE(options_.workers >= 1 || options_.joins);
-  seats_.resize(options_.workers);
+  set_workers(options_.workers);
   lanes_.resize(options_.lanes ? options_.workers : 1);
+}
+
+void WorkerWork::set_workers(std::uint32_t workers) {
+  REQUIRE(workers >= 1 || options_.joins);
+  if (workers > seats_.size()) seats_.resize(workers);
+  for (Worker worker = options_.workers; worker < workers; ++worker)
+    if (seats_[worker].state == State::retired) seats_[worker] = Seat();
+  options_.workers = workers;
 }
 
 bool WorkerWork::wants_input() const {
@@ -137,6 +144,7 @@ void WorkerWork::on_joined(Worker worker) {
   REQUIRE(seat.state == State::none || (seat.joined && seat.state == State::retired));
   seat = Seat();
   seat.joined = true;
+  options_.workers = static_cast<std::uint32_t>(seats_.size());
 }
 
 void WorkerWork::on_leaving(Worker worker) {
@@ -209,8 +217,9 @@ void WorkerWork::wake_resting(TimePoint now) {
   }
 }
 
-bool WorkerWork::wants_start(const Seat& seat, const Lane& lane) const {
-  return seat.state == State::none && (seat.fresh || !source_ended_ || !lane.empty());
+bool WorkerWork::wants_start(Worker worker) const {
+  const Seat& seat = seats_[worker];
+  return is_wanted(worker) && seat.state == State::none && (seat.fresh || !source_ended_ || !lane_of(worker).empty());
 }
 
 WorkerWork::Action WorkerWork::poll(Worker worker, RecordId limit, TimePoint now) {
@@ -223,7 +232,7 @@ WorkerWork::Action WorkerWork::poll(Worker worker, RecordId limit, TimePoint now
   wake_resting(now);
   switch (seat.state) {
     case State::none:
-      if (now < seat.rests_until || !wants_start(seat, lane_of(worker))) return nothing();
+      if (now < seat.rests_until || !wants_start(worker)) return nothing();
       seat.state = State::starting;
       seat.fresh = false;
       seat.said_hello = seat.granted = seat.leaves = seat.finished = seat.told_end = seat.alone = seat.careful =
@@ -251,7 +260,8 @@ WorkerWork::Action WorkerWork::poll_open(Worker worker, RecordId limit) {
   Seat& seat = seats_[worker];
   Lane& lane = lane_of(worker);
   // A source ends when it likes. Others may still have records that will come back; a new process takes those.
-  if (seat.leaves || (!source_.value_or(true) && nothing_to_come(lane))) {
+  bool takes_no_more = nothing_to_come(lane) || !is_wanted(worker);
+  if (seat.leaves || (!source_.value_or(true) && takes_no_more)) {
     seat.state = State::closing;
     seat.told_end = true;
     return {.kind = Action::Kind::end};
@@ -285,11 +295,18 @@ std::uint64_t WorkerWork::room(const Seat& seat) const {
   return full ? 0 : window - seat.hand.count();
 }
 
+std::uint64_t WorkerWork::credit() const {
+  std::uint64_t records = 0;
+  for (const Seat& seat : wanted_seats())
+    if (seat.state == State::open && !seat.careful && !seat.draining) records += room(seat);
+  return records;
+}
+
 // What waits is for all that could take it: a few records must not go to one of many workers. Requires: it has room.
 std::uint64_t WorkerWork::share_of(const Seat& seat, const Lane& lane) const {
   if (options_.lanes) return lane.waiting.count();
   std::uint64_t takers = 0, records = lane.waiting.count();
-  for (const Seat& each : seats_) {
+  for (const Seat& each : wanted_seats()) {
     bool starts = each.state == State::starting || (each.state == State::open && !each.granted);
     bool takes = starts || (each.state == State::open && !each.careful && room(each) > 0);
     if (!takes) continue;
@@ -329,7 +346,7 @@ std::optional<TimePoint> WorkerWork::poll_deadline() const {
   if (!resting_.empty()) consider(resting_.begin()->first);
   for (Worker worker = 0; worker < seats_.size(); ++worker) {
     const Seat& seat = seats_[worker];
-    if (wants_start(seat, lane_of(worker))) consider(seat.rests_until);
+    if (wants_start(worker)) consider(seat.rests_until);
     if (seat.state == State::starting) consider(seat.hello_due);
   }
   return due;
@@ -347,6 +364,7 @@ std::optional<WorkerWork::Dead> WorkerWork::poll_dead() {
 void WorkerWork::on_ended(Worker worker, AttemptEnd end, TimePoint now) {
   Seat& seat = seats_[worker];
   REQUIRE(seat.state != State::none && seat.state != State::retired);
+  seat.kill = false;  // it has ended by itself meanwhile
   if (!seat.doomed_for.empty()) {
     end.kind = AttemptEnd::Kind::lost;
     end.why = seat.doomed_for;
@@ -410,7 +428,7 @@ void WorkerWork::settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t
     }
   }
   if (seat.state != State::retired) return;
-  bool nobody = std::ranges::all_of(seats_, [](const Seat& each) { return each.state == State::retired; });
+  bool nobody = std::ranges::all_of(wanted_seats(), [](const Seat& each) { return each.state == State::retired; });
   bool is_over = source_ended_ && lane_of(worker).empty() && resting_.empty();
   if (((nobody && !options_.joins) || options_.lanes) && !is_over) break_with(std::move(broken));
 }
@@ -423,9 +441,9 @@ std::uint32_t WorkerWork::running() const {
 bool WorkerWork::finished() const {
   if (running() > 0 || burying_ > 0 || !resting_.empty()) return false;
   if (source_.value_or(false))
-    return std::ranges::all_of(seats_, [](const Seat& seat) { return seat.state == State::retired; });
+    return std::ranges::all_of(wanted_seats(), [](const Seat& seat) { return seat.state == State::retired; });
   bool nothing_waits = std::ranges::all_of(lanes_, [](const Lane& lane) { return lane.empty(); });
-  bool all_began = std::ranges::none_of(seats_, [](const Seat& seat) { return seat.fresh; });
+  bool all_began = std::ranges::none_of(wanted_seats(), [](const Seat& seat) { return seat.fresh; });
   return source_ended_ && nothing_waits && all_began;
 }
 

@@ -29,6 +29,7 @@
 #include <expected>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -129,6 +130,9 @@ class WorkerWork final {
   };
   std::optional<Dead> poll_dead();
   void on_buried() { --burying_; }
+  /// So many workers from now on. Those above are told the end, and sources are not replaced. Requires: at least one,
+  /// and no lanes.
+  void set_workers(std::uint32_t workers);
   /// Nothing starts any more, and nothing is given: the flow ends.
   void stop() { stopped_ = true; }
 
@@ -154,9 +158,12 @@ class WorkerWork final {
   const std::optional<Broken>& broken() const { return broken_; }
   bool finished() const;
   std::uint32_t running() const;
+  bool is_source() const { return source_.value_or(false); }
   bool said_hello(Worker worker) const { return seats_[worker].said_hello; }
   std::uint64_t in_hand(Worker worker) const { return seats_[worker].hand.count(); }
   std::uint64_t retried() const { return retried_; }
+  /// Records that could be given to workers now.
+  std::uint64_t credit() const;
 
  private:
   enum class State : std::uint8_t { none, starting, open, closing, doomed, retired };
@@ -207,11 +214,13 @@ class WorkerWork final {
   Worker lane_number(Worker worker) const { return options_.lanes ? worker : 0; }
   Lane& lane_of(Worker worker) { return lanes_[lane_number(worker)]; }
   const Lane& lane_of(Worker worker) const { return lanes_[lane_number(worker)]; }
+  bool is_wanted(Worker worker) const { return worker < options_.workers; }
+  std::span<const Seat> wanted_seats() const { return std::span(seats_).first(options_.workers); }
   bool speaks(const Seat& seat) const { return seat.state == State::open || seat.state == State::closing; }
   static Action nothing() { return {}; }
 
   void wake_resting(TimePoint now);
-  bool wants_start(const Seat& seat, const Lane& lane) const;
+  bool wants_start(Worker worker) const;
   bool nothing_to_come(const Lane& lane) const { return source_ended_ && lane.empty() && lane.resting == 0; }
   Action poll_open(Worker worker, link::RecordId limit);
   std::uint64_t room(const Seat& seat) const;
@@ -227,7 +236,7 @@ class WorkerWork final {
 
   WorkerWorkOptions options_;
   std::vector<Lane> lanes_;
-  std::vector<Seat> seats_;
+  std::vector<Seat> seats_;  // those of workers that are not wanted any more, too
   std::multimap<TimePoint, Resting> resting_;
   std::map<link::RecordId, std::uint32_t> failures_;  // of records that failed and are not settled
   std::deque<Dead> dead_;

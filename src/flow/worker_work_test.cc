@@ -298,6 +298,14 @@ TEST_F(WorkerWorkTest, KillsAWorkerThatBreaksARuleAndRunsItsRecordsElsewhere) {
   EXPECT_THAT(given(1), ElementsAre(1));
 }
 
+TEST_F(WorkerWorkTest, DoesNotKillAWorkerThatHasEndedByItselfMeanwhile) {
+  with({.workers = 1, .restart = Restart::on_failure});
+  start(0, 1);
+  work_->doom(0, "it wrote garbage");
+  ended(0, EndKind::lost);
+  EXPECT_EQ(poll(0).kind, ActionKind::nothing);
+}
+
 TEST_F(WorkerWorkTest, KillsAWorkerThatDoesNotSayHello) {
   with({.hello_wait = 30s});
   EXPECT_EQ(poll(0).kind, ActionKind::start);
@@ -664,6 +672,80 @@ TEST(WorkerWorkRandom, LosesAndRepeatsNothing) {
     RandomWorkers(seed + round).run();
     if (testing::Test::HasFatalFailure()) return;
   }
+}
+
+// --- another number of workers ------------------------------------------------------------------------------------
+
+TEST_F(WorkerWorkTest, MoreWorkersTakeTheirShare) {
+  with({.workers = 1});
+  start(0, 2);
+  work_->on_batch(lines(1, 4));
+  EXPECT_THAT(given(0), ElementsAre(1, 2));
+  work_->set_workers(2);
+  start(1, 2);
+  EXPECT_THAT(given(1), ElementsAre(3, 4));
+}
+
+TEST_F(WorkerWorkTest, AWorkerTooManyIsToldTheEndAndSettlesWhatItHas) {
+  with({.workers = 2});
+  start(0, 1);
+  start(1, 1);
+  work_->on_batch(lines(1, 3));
+  EXPECT_THAT(given(0), ElementsAre(1));
+  EXPECT_THAT(given(1), ElementsAre(2));
+  work_->set_workers(1);
+  EXPECT_EQ(poll(1).kind, ActionKind::end);
+  EXPECT_TRUE(done(1, 2));
+  EXPECT_TRUE(work_->on_finished(1));
+  ended(1, EndKind::succeeded);
+  EXPECT_EQ(poll(1).kind, ActionKind::nothing);
+  EXPECT_TRUE(done(0, 1));
+  EXPECT_THAT(given(0), ElementsAre(3));
+  EXPECT_TRUE(done(0, 3));
+  work_->on_source_end();
+  EXPECT_EQ(poll(0).kind, ActionKind::end);
+  EXPECT_TRUE(work_->on_finished(0));
+  ended(0, EndKind::succeeded);
+  EXPECT_TRUE(work_->finished());
+}
+
+TEST_F(WorkerWorkTest, WhatAWorkerTooManyHadInHandIsDoneByTheOthers) {
+  with({.workers = 2});
+  start(0, 1);
+  start(1, 1);
+  work_->on_batch(lines(1, 2));
+  given(0);
+  given(1);
+  work_->set_workers(1);
+  EXPECT_EQ(poll(1).kind, ActionKind::end);
+  ended(1, EndKind::lost);
+  EXPECT_FALSE(work_->broken());
+  EXPECT_TRUE(done(0, 1));
+  EXPECT_THAT(given(0), ElementsAre(2));
+}
+
+TEST_F(WorkerWorkTest, AWorkerThatWasTooManyBeginsAnewWhenItIsWantedAgain) {
+  with({.workers = 2});
+  start(0);
+  start(1);
+  work_->on_batch(lines(1, 8));
+  given(1);
+  work_->set_workers(1);
+  EXPECT_EQ(poll(1).kind, ActionKind::end);
+  ended(1, EndKind::lost);
+  work_->set_workers(2);
+  start(1);
+}
+
+TEST_F(WorkerWorkTest, AWorkerThatWasNeverStartedAndIsNotWantedHoldsUpNothing) {
+  with({.workers = 2});
+  start(0);
+  work_->set_workers(1);
+  work_->on_source_end();
+  EXPECT_EQ(poll(0).kind, ActionKind::end);
+  EXPECT_TRUE(work_->on_finished(0));
+  ended(0, EndKind::succeeded);
+  EXPECT_TRUE(work_->finished());
 }
 
 // --- workers that join and leave ----------------------------------------------------------------------------------

@@ -18,8 +18,11 @@ namespace sluice::link {
 namespace {
 
 struct GatherCounts {
+  explicit GatherCounts(std::size_t workers) : taken(workers), times(workers) {}
+
   std::vector<std::atomic<std::uint64_t>> taken;  // records, by worker
   std::atomic<std::uint64_t> bytes = 0;
+  SharedWorkerTimes times;
 };
 
 }  // namespace
@@ -145,6 +148,10 @@ class RecordGatherer final {
   // False: told to stop.
   bool wait(int stop) {
     bool writes = written_ < bytes().size();
+    counts_.times.enter([&](std::size_t worker) {
+      bool has_more = inputs_[worker].from || !inputs_[worker].batch.empty();
+      return writes && has_more ? WorkerState::held_back : WorkerState::idle;
+    });
     polled_.assign(1, {.fd = stop, .events = POLLIN, .revents = 0});
     polled_.push_back({.fd = into_.descriptor(), .events = static_cast<short>(writes ? POLLOUT : 0), .revents = 0});
     for (const Input& input : inputs_)
@@ -169,6 +176,8 @@ class RecordGatherer final {
 };
 
 struct RecordGather::Running {
+  explicit Running(std::size_t workers) : counts(workers) {}
+
   GatherCounts counts;
   std::unique_ptr<RecordGatherer> gatherer;  // with what it keeps open
   StoppableThread thread;
@@ -187,8 +196,7 @@ std::expected<RecordGather, int> RecordGather::start(std::vector<UniqueFd> from,
   }
   RecordGatherOptions sized = options;
   sized.cut.block_size = large_block(sources.size() + 1);
-  auto running = std::make_unique<Running>();
-  running->counts.taken = std::vector<std::atomic<std::uint64_t>>(sources.size());
+  auto running = std::make_unique<Running>(sources.size());
   running->gatherer = std::make_unique<RecordGatherer>(std::move(sources), *std::move(sink), sized, running->counts);
   auto started = running->thread.start(
       [gatherer = running->gatherer.get(), on_end = std::move(on_end)](int stop) { on_end(gatherer->run(stop)); });
@@ -203,6 +211,7 @@ RecordGather::~RecordGather() = default;
 std::uint64_t RecordGather::taken(std::size_t worker) const {
   return running_->counts.taken[worker].load(std::memory_order_relaxed);
 }
+std::vector<WorkerDurations> RecordGather::times() const { return running_->counts.times.read(); }
 std::uint64_t RecordGather::bytes() const { return running_->counts.bytes.load(std::memory_order_relaxed); }
 
 }  // namespace sluice::link

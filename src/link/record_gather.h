@@ -15,6 +15,7 @@
 #include "base/unique_fd.h"
 #include "link/record_framing.h"
 #include "link/record_spread.h"
+#include "link/worker_times.h"
 
 namespace sluice::link {
 
@@ -40,6 +41,9 @@ class RecordGather final {
   std::uint64_t taken(std::size_t worker) const;
   /// How long the stream is, as far as it was written. Any time.
   std::uint64_t bytes() const;
+  /// Of each worker: it is held back while the stream takes nothing, and so what it writes is not read; else idle. Any
+  /// time.
+  std::vector<WorkerDurations> times() const;
 
  private:
   struct Running;

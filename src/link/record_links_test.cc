@@ -257,6 +257,101 @@ TEST_P(BadPeerOfARecordLink, IsCutOffAndTheOthersGoOn) {
   EXPECT_TRUE(good.got() == all_up_to(100'000));
 }
 
+// It grants more than any socket takes, and reads nothing of it.
+TEST(RecordLinks, AConsumerThatNeverReadsIsCutOffAndTheOthersGoOn) {
+  RecordWorld world;
+  SourceScript source(1'000'000, 1000);
+  SinkScript good({.room = 100});
+  RecordSupplyOptions options;
+  options.producer.flight_bytes_max = std::size_t{64} << 20;
+  options.stall_max = 100ms;
+  world.start_source(source, 2, options);
+  UniqueFd deaf = world.connect_by_hand(2);
+  ASSERT_TRUE(write_all(deaf.get(), frames({RecordAttach{}, RecordCredit{.deliveries = 1 << 23, .bytes = 1 << 30}})));
+  world.start_sink(1, good);
+  ASSERT_TRUE(world.run_until([&] { return !world.events<RecordConsumerGone>().empty(); }));
+  EXPECT_THAT(world.events<RecordConsumerGone>().front().reason, HasSubstr("read nothing for 0.1 s"));
+  EXPECT_GT(world.events<RecordConsumerGone>().front().given_back, 0u);
+  good.give_room(10'000'000);
+  ASSERT_TRUE(world.run_to_end());
+  EXPECT_EQ(world.supply_end->kind, SupplyKind::ended) << world.supply_end->message;
+  EXPECT_EQ(world.supply_end->counts.acknowledged, 1'000'000u);
+  EXPECT_EQ(good.count(), 1'000'000u);
+}
+
+// It has read all that it was sent, and its program takes its time.
+TEST(RecordLinks, AConsumerThatIsSlowIsNotCutOff) {
+  RecordWorld world;
+  SourceScript source(100'000, 100);
+  SinkScript slow({.room = 10});
+  RecordSupplyOptions options;
+  options.stall_max = 20ms;
+  options.producer.reattach_max = 1ms;
+  world.start_source(source, 1, options);
+  world.start_sink(1, slow);
+  ASSERT_TRUE(world.run_until([&] { return slow.count() == 10; }));
+  auto begin = std::chrono::steady_clock::now();
+  ASSERT_TRUE(world.run_until([&] { return std::chrono::steady_clock::now() - begin > 200ms; }));
+  EXPECT_THAT(world.events<RecordConsumerGone>(), IsEmpty());
+  slow.give_room(1'000'000);
+  ASSERT_TRUE(world.run_to_end());
+  EXPECT_TRUE(slow.got() == all_up_to(100'000));
+}
+
+// A generation that was replaced says what it would have said, on connection after connection.
+TEST(RecordLinks, AnEarlierGenerationThatComesAgainAndAgainHarmsNobody) {
+  RecordWorld world;
+  SourceScript source(100'000, 100);
+  SinkScript current({.room = 100}), other({.room = 100});
+  world.start_source(source, 2);
+  world.generations[1] = 2;
+  world.start_sink(1, current);
+  world.start_sink(2, other);
+  ASSERT_TRUE(world.run_until([&] { return current.count() + other.count() > 0; }));
+  for (std::size_t times = 1; times <= 50; ++times) {
+    UniqueFd stale = world.connect_by_hand(1, 1);
+    write_all(stale.get(), frames({RecordAttach{}, RecordAck{.up_to = 3, .ranges = {}}, RecordDone{.deliveries = 3}}));
+    EXPECT_THAT(read_all(stale.get(), 4 + 40), HasSubstr("generation 1 of consumer 1"));
+    ASSERT_TRUE(world.run_until([&] { return world.events<RecordConsumerRefused>().size() == times; }));
+  }
+  EXPECT_THAT(world.events<RecordConsumerGone>(), IsEmpty());
+  current.give_room(1'000'000);
+  other.give_room(1'000'000);
+  ASSERT_TRUE(world.run_to_end());
+  EXPECT_EQ(world.supply_end->kind, SupplyKind::ended) << world.supply_end->message;
+  EXPECT_TRUE(got_by(current, other) == all_up_to(100'000));
+}
+
+TEST_P(RecordLinkOver, FiftyCutsLoseNothingAndLeaveNoDescriptorBehind) {
+  std::size_t before = open_descriptors();
+  {
+    RecordWorld each(GetParam());
+    SourceScript source(200'000, 100);
+    SinkScript sink({.room = 1000});
+    each.start_source(source);
+    RecordIntakeOptions options;
+    options.redial_min = options.redial_max = 1ms;
+    each.start_sink(1, sink, options);
+    ASSERT_TRUE(each.run_until([&] { return sink.count() == 1000; }));
+    std::size_t used = open_descriptors();
+    for (int cuts = 1; cuts <= 50; ++cuts) {
+      each.cut(1);
+      ASSERT_TRUE(each.run_until([&] { return each.dialled[1] > cuts; })) << "after cut " << cuts;
+      std::size_t had = sink.count();
+      sink.give_room(1000);
+      ASSERT_TRUE(each.run_until([&] { return sink.count() > had; })) << "it flows again after cut " << cuts;
+    }
+    EXPECT_LE(open_descriptors(), used + 8) << "connections that are over are closed";
+    sink.give_room(1'000'000);
+    ASSERT_TRUE(each.run_to_end());
+    EXPECT_EQ(each.supply_end->kind, SupplyKind::ended) << each.supply_end->message;
+    EXPECT_EQ(each.intake_ends.at(1).kind, IntakeKind::ended) << each.intake_ends.at(1).message;
+    EXPECT_THAT(each.events<RecordConsumerGone>(), IsEmpty());
+    EXPECT_TRUE(sink.got() == all_up_to(200'000));
+  }
+  EXPECT_EQ(open_descriptors(), before);
+}
+
 TEST(RecordLinks, AConnectionThatSaysNothingIsClosedInTime) {
   RecordWorld world;
   SourceScript source(10, 1);

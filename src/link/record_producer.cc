@@ -385,14 +385,23 @@ const RecordProducer::Flight* RecordProducer::start_flight(Consumer& consumer) {
 
 // --- local consumers ----------------------------------------------------------------------------------------------
 
-void RecordProducer::attach_local(ConsumerNumber number) {
+void RecordProducer::attach_local(ConsumerNumber number, std::uint64_t records) {
   auto [place, is_new] = consumers_.try_emplace(number);
   REQUIRE(is_new);
   Consumer& consumer = place->second;
   consumer.number = number;
   consumer.local = true;
   consumer.state = State::attached;
-  consumer.credit = {.deliveries = ~std::uint64_t{0}, .bytes = ~std::uint64_t{0}};
+  consumer.credit = {.deliveries = records, .bytes = ~std::uint64_t{0}};
+  proceed();
+}
+
+void RecordProducer::grant(ConsumerNumber number, std::uint64_t records) {
+  auto place = consumers_.find(number);
+  REQUIRE(place != consumers_.end());
+  Consumer& consumer = place->second;
+  REQUIRE(consumer.local);
+  consumer.credit.deliveries = std::max(consumer.credit.deliveries, consumer.assigned + records);
   proceed();
 }
 

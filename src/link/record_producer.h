@@ -119,8 +119,10 @@ class RecordProducer final {
   void on_deadline(TimePoint now);
   std::optional<TimePoint> poll_deadline() const;
 
-  /// A consumer in this process, without a connection: it has credit for whatever `flight_bytes_max` lets be in flight.
-  void attach_local(ConsumerNumber consumer);
+  /// A consumer in this process, without a connection. It has credit for so many records, within `flight_bytes_max`.
+  void attach_local(ConsumerNumber consumer, std::uint64_t records = ~std::uint64_t{0});
+  /// A local consumer takes so many records beyond those that it was given.
+  void grant(ConsumerNumber consumer, std::uint64_t records);
   /// What is next for a local consumer.
   std::optional<RecordDelivery> poll_delivery(ConsumerNumber consumer);
   /// A local consumer is done with these. Requires: they were polled.

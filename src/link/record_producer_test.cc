@@ -269,6 +269,21 @@ TEST(RecordProducer, APausedConsumerGetsNothing) {
   EXPECT_THAT(peer.records(), ElementsAre("1"));
 }
 
+TEST(RecordProducer, ALocalConsumerIsGivenWhatItTakes) {
+  RecordProducer producer;
+  producer.attach_local(1, 2);
+  producer.on_batch(numbers(1, 9));
+  auto first = producer.poll_delivery(1);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->batch.count(), 2u);
+  EXPECT_FALSE(producer.poll_delivery(1));
+  producer.settle(1, {.first = 1, .last = 2});
+  EXPECT_FALSE(producer.poll_delivery(1)) << "what is settled is no room";
+  producer.grant(1, 4);
+  EXPECT_EQ(producer.poll_delivery(1)->batch.count(), 4u);
+  EXPECT_EQ(producer.counts().pending, 3u);
+}
+
 TEST(RecordProducer, CancelIsSaidToAll) {
   RecordProducer producer;
   Peer peer(producer, 1);

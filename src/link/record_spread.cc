@@ -1,7 +1,10 @@
 #include "link/record_spread.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -14,6 +17,7 @@
 #include "link/local_stream.h"
 #include "link/rate_limit.h"
 #include "link/record_producer.h"
+#include "link/spread_pace.h"
 #include "link/stoppable_thread.h"
 
 namespace sluice::link {
@@ -41,11 +45,23 @@ struct Worker {
   LocalStream into;
   std::optional<Writing> writing;
   bool open = true;
+  std::optional<SpreadPace> pace;  // none: its key decides what it is given
+  bool one_page = false;           // its pipe: it takes more when it is empty
 };
 
+bool has_one_page(int pipe) { return ::fcntl(pipe, F_GETPIPE_SZ) == ::sysconf(_SC_PAGESIZE); }
+
+bool is_empty(int pipe) {
+  int unread = 0;
+  return ::ioctl(pipe, FIONREAD, &unread) == 0 && unread == 0;
+}
+
 struct SpreadCounts {
+  explicit SpreadCounts(std::size_t workers) : given(workers), times(workers) {}
+
   std::vector<std::atomic<std::uint64_t>> given;  // records, by worker
   std::atomic<std::uint64_t> bytes = 0;
+  SharedWorkerTimes times;
 };
 
 }  // namespace
@@ -56,7 +72,13 @@ class RecordSpreader final {
                  SpreadCounts& counts)
       : options_(options), from_(std::move(from)), cutter_(options.cut), counts_(counts) {
     if (options_.rate) rate_.emplace(*options_.rate);
-    for (LocalStream& stream : into) workers_.push_back({.into = std::move(stream)});
+    for (LocalStream& stream : into) {
+      Worker& worker = workers_.emplace_back(Worker{.into = std::move(stream), .writing = {}, .pace = {}});
+      if (options_.lane_of || !worker.into.is_pipe()) continue;
+      worker.pace.emplace();
+      (void)::fcntl(worker.into.descriptor(), F_SETPIPE_SZ, static_cast<int>(SpreadPace::kLeastPipe));
+      worker.one_page = has_one_page(worker.into.descriptor());
+    }
     make_lanes();
   }
 
@@ -89,8 +111,14 @@ class RecordSpreader final {
       Lane& lane =
           lanes_.emplace_back(Lane{.producer = RecordProducer(options), .owner = static_cast<ConsumerNumber>(i)});
       for (ConsumerNumber number = 0; number < workers_.size(); ++number)
-        if (!keyed || number == i) lane.producer.attach_local(number);
+        if (!keyed || number == i) attach(lane, number);
     }
+  }
+  void attach(Lane& lane, ConsumerNumber number) {
+    if (workers_[number].pace)
+      lane.producer.attach_local(number, workers_[number].pace->burst());
+    else
+      lane.producer.attach_local(number);
   }
   bool keyed() const { return lanes_.size() > 1 || options_.lane_of; }
 
@@ -176,13 +204,34 @@ class RecordSpreader final {
       writing.written += outcome.bytes;
       if (writing.written < writing.bytes().size()) continue;
       count(number, writing.batch.count());
+      if (worker.pace) follow_pace(worker);
       lanes_[writing.lane].producer.settle(number, {.first = writing.first, .last = writing.last()});
       worker.writing.reset();
     }
     return moved;
   }
 
+  void follow_pace(Worker& worker) {
+    std::size_t most = enlarged_ ? large_pipe(workers_.size() + 1) : SpreadPace::kUsualPipe;
+    const Writing& writing = *worker.writing;
+    std::size_t pipe = worker.pace->on_written(writing.batch.count(), writing.bytes().size(), most, Clock::now());
+    if (pipe == 0) return;
+    worker.into.enlarge(pipe);
+    worker.one_page = has_one_page(worker.into.descriptor());
+  }
+
+  // False: it has not taken what it was given.
+  bool begin_burst(ConsumerNumber number) {
+    Worker& worker = workers_[number];
+    if (worker.one_page && !is_empty(worker.into.descriptor())) return false;
+    worker.pace->on_taken(Clock::now());
+    lanes_.front().producer.grant(number, worker.pace->burst());
+    return true;
+  }
+
   bool begin(ConsumerNumber number) {
+    Worker& worker = workers_[number];
+    if (worker.pace && worker.pace->is_given() && !begin_burst(number)) return false;
     for (std::size_t lane = 0; lane < lanes_.size(); ++lane)
       if ((!keyed() || lanes_[lane].owner == number) && begin_from(lane, number)) return true;
     return false;
@@ -195,6 +244,7 @@ class RecordSpreader final {
     if (writing.batch.shape().layout == RecordLayout::sized)
       append_framed(writing.batch, options_.cut.framing, writing.framed);
     workers_[number].writing = std::move(writing);
+    if (workers_[number].pace) workers_[number].pace->on_begun(Clock::now());
     return true;
   }
 
@@ -222,7 +272,7 @@ class RecordSpreader final {
       lane.producer.on_lost(number, "it reads no more");
       if (!keyed()) continue;
       lane.owner = static_cast<ConsumerNumber>(next - workers_.begin());
-      lane.producer.attach_local(lane.owner);
+      attach(lane, lane.owner);
     }
   }
 
@@ -247,7 +297,7 @@ class RecordSpreader final {
     std::size_t size = large_pipe(workers_.size() + 1);
     if (from_) from_.enlarge(size);
     for (Worker& worker : workers_)
-      if (worker.open) worker.into.enlarge(size);
+      if (worker.open && (!worker.pace || worker.pace->is_quick())) worker.into.enlarge(size);
   }
 
   void finish() {
@@ -257,13 +307,18 @@ class RecordSpreader final {
 
   // False: told to stop.
   bool wait(int stop) {
+    counts_.times.enter(
+        [this](std::size_t worker) { return workers_[worker].writing ? WorkerState::busy : WorkerState::idle; });
     polled_.assign(1, {.fd = stop, .events = POLLIN, .revents = 0});
     if (reads() && !in_background_) polled_.push_back({.fd = from_.descriptor(), .events = POLLIN, .revents = 0});
     std::size_t first_worker = polled_.size();
-    for (const Worker& worker : workers_)  // without events: only that nobody reads any more
-      if (worker.open)
-        polled_.push_back(
-            {.fd = worker.into.descriptor(), .events = static_cast<short>(worker.writing ? POLLOUT : 0), .revents = 0});
+    for (const Worker& worker : workers_) {
+      if (!worker.open) continue;
+      // Without events: only that nobody reads any more.
+      bool waits = worker.writing || (worker.one_page && worker.pace->is_given());
+      polled_.push_back(
+          {.fd = worker.into.descriptor(), .events = static_cast<short>(waits ? POLLOUT : 0), .revents = 0});
+    }
     ::poll(polled_.data(), polled_.size(), timeout_ms());
     if (polled_[0].revents != 0) return false;
     std::size_t at = first_worker;
@@ -299,6 +354,8 @@ class RecordSpreader final {
 };
 
 struct RecordSpread::Running {
+  explicit Running(std::size_t workers) : counts(workers) {}
+
   SpreadCounts counts;
   std::unique_ptr<RecordSpreader> spreader;  // with what it keeps open
   StoppableThread thread;
@@ -317,8 +374,7 @@ std::expected<RecordSpread, int> RecordSpread::start(UniqueFd from, std::vector<
   }
   RecordSpreadOptions sized = options;
   sized.cut.block_size = large_block(sinks.size() + 1);
-  auto running = std::make_unique<Running>();
-  running->counts.given = std::vector<std::atomic<std::uint64_t>>(sinks.size());
+  auto running = std::make_unique<Running>(sinks.size());
   running->spreader = std::make_unique<RecordSpreader>(*std::move(source), std::move(sinks), sized, running->counts);
   auto started = running->thread.start(
       [spreader = running->spreader.get(), on_end = std::move(on_end)](int stop) { on_end(spreader->run(stop)); });
@@ -333,6 +389,7 @@ RecordSpread::~RecordSpread() = default;
 std::uint64_t RecordSpread::given(std::size_t worker) const {
   return running_->counts.given[worker].load(std::memory_order_relaxed);
 }
+std::vector<WorkerDurations> RecordSpread::times() const { return running_->counts.times.read(); }
 std::uint64_t RecordSpread::bytes() const { return running_->counts.bytes.load(std::memory_order_relaxed); }
 
 }  // namespace sluice::link

@@ -1,6 +1,7 @@
 #pragma once
 // Spreads the records of one stream over the programs of a stage with many workers: each whole record goes to the one
-// that is readiest, which is the one whose pipe takes it.
+// that is readiest, which is the one whose pipe takes it. Pipes are short at first and given few records, and grow for the
+// workers that are quick (spread_pace.h).
 //
 // A worker that closes its input early gets no more; what was not written to it goes to others. When all have closed
 // theirs, `from` is closed, so that whoever writes there gets SIGPIPE as in a shell. What waits is bounded: a block of
@@ -20,6 +21,7 @@
 
 #include "base/unique_fd.h"
 #include "link/record_framing.h"
+#include "link/worker_times.h"
 
 namespace sluice::link {
 
@@ -53,6 +55,8 @@ class RecordSpread final {
 
   /// How many records were written to a worker, its pipe at least. Any time.
   std::uint64_t given(std::size_t worker) const;
+  /// Of each worker: it is busy while its pipe takes no more of what waits for it. Any time.
+  std::vector<WorkerDurations> times() const;
   /// How long the stream was, as far as it was read. Any time.
   std::uint64_t bytes() const;
 

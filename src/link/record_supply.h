@@ -3,8 +3,9 @@
 // record to the one that is readiest. The rules are record_producer.h's; this drives them on a loop of DataLoops.
 //
 // A consumer is connected by its owner, on a connection whose first frame was sent and answered already, whichever side
-// dialled. One that breaks a rule is told why and loses its connection; the others go on. One that cancels, or that
-// nobody hears of for the time to come back, gives back what it had not settled.
+// dialled. One that breaks a rule is told why and loses its connection; the others go on. One that cancels, that reads
+// nothing of what it has granted credit for, or that nobody hears of for the time to come back, gives back what it had not
+// settled.
 // What waits in memory is bounded by RecordProducerOptions, and by half a MiB for each connection.
 //
 // Threading: the functions, the handle and the callbacks belong to the thread of `RecordSupplyOptions::owner`. The source
@@ -52,6 +53,9 @@ struct RecordSupplyOptions {
   RecordProducerOptions producer;
   /// The link does not end before so many consumers have come or were lost, so that each hears its end.
   std::size_t consumers = 1;
+  /// How long a consumer may read nothing of what it has granted credit for. Whoever grants credit has room for it,
+  /// whatever its program does; what is kept for one that does not read would be kept for ever.
+  Duration stall_max = std::chrono::seconds(60);
   /// How long a connection may take to say what it expects.
   Duration attach_max = std::chrono::seconds(5);
   /// How long a connection that is over still sees to its last words; and how long consumers may take to confirm the end.

@@ -1,5 +1,7 @@
 #include "link/record_supply_pump.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <boost/asio/post.hpp>
@@ -146,9 +148,20 @@ void RecordSupplyPump::look_after(TimePoint now) {
   for (auto next = connections_.begin(); next != connections_.end();) {
     auto connection = next++;
     bool late = connection->second.attach_until <= now && !producer_.attached(connection->first);
-    if (late || !connection->second.wire.alive(self())) lose_connection(connection, now);
+    if (late || !connection->second.wire.alive(self()))
+      lose_connection(connection, now);
+    else
+      look_for_stall(connection->first, connection->second, now);
   }
   std::erase_if(leaving_, [&](RecordWire& wire) { return wire.left(seat_, self()); });
+}
+
+void RecordSupplyPump::look_for_stall(ConsumerNumber number, Connection& connection, TimePoint now) {
+  std::uint64_t taken = connection.wire.taken_bytes();
+  if (!connection.wire.holds_bytes() || std::exchange(connection.taken, taken) != taken) connection.moved = now;
+  if (now - connection.moved < options_.stall_max) return;
+  auto seconds = std::chrono::duration<double>(options_.stall_max).count();
+  producer_.on_lost(number, fmt::format("it read nothing for {} s of what it had granted credit for", seconds));
 }
 
 bool RecordSupplyPump::read_all(TimePoint now) {
@@ -310,6 +323,8 @@ void RecordSupplyPump::set_alarm(TimePoint now) {
   if (end_until_) also(*end_until_);
   for (const auto& [number, connection] : connections_)
     if (!producer_.attached(number)) also(connection.attach_until);
+  for (const auto& [number, connection] : connections_)
+    if (connection.wire.holds_bytes()) also(connection.moved + options_.stall_max);
   // One that goes off early does no harm.
   if (!next || (alarm_at_ && *alarm_at_ <= *next)) return;
   alarm_at_ = next;

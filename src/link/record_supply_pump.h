@@ -60,11 +60,14 @@ class RecordSupplyPump final : public LoopResident,
     Connection(RecordWire with, TimePoint until) : wire(std::move(with)), attach_until(until) {}
     RecordWire wire;
     TimePoint attach_until;
+    std::uint64_t taken = 0;  // bytes, when it was looked at last
+    TimePoint moved{};        // when that grew, or nothing waited for it
   };
   using Connections = std::map<ConsumerNumber, Connection>;
 
   void turn();
   void look_after(TimePoint now);
+  void look_for_stall(ConsumerNumber number, Connection& connection, TimePoint now);
   bool read_all(TimePoint now);
   bool read(ConsumerNumber number, Connection& connection);
   bool pull();

@@ -126,6 +126,7 @@ std::size_t RecordWire::gather(std::span<std::byte> into) const {
 void RecordWire::taken(std::size_t size) {
   INVARIANT(size <= queued_bytes_);
   queued_bytes_ -= size;
+  taken_bytes_ += size;
   front_taken_ += size;
   while (!queue_.empty() && front_taken_ >= size_of(queue_.front())) {
     front_taken_ -= size_of(queue_.front());

@@ -8,6 +8,7 @@
 // Threading: belongs to the loop.
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <expected>
 #include <span>
@@ -30,6 +31,10 @@ class RecordWire final {
       : port_(seat.executor(), std::move(parts)), encrypted_(port_.socket().encrypted()) {}
 
   bool has_room() const { return queued_bytes_ < kRoom; }
+  /// Something that was put is not sent yet.
+  bool holds_bytes() const { return queued_bytes_ > 0; }
+  /// So much was sent since the beginning.
+  std::uint64_t taken_bytes() const { return taken_bytes_; }
   /// A frame, to be sent behind those before it.
   void put(RecordProducer::Transmit frame);
   void put(std::string frame) { put(RecordProducer::Transmit{.head = std::move(frame), .table = {}, .bytes = {}}); }
@@ -68,6 +73,7 @@ class RecordWire final {
   bool encrypted_;
   std::deque<RecordProducer::Transmit> queue_;
   std::size_t queued_bytes_ = 0;
+  std::uint64_t taken_bytes_ = 0;
   std::size_t front_taken_ = 0;  // of the first frame, head, table and bytes as one
 };
 

@@ -22,14 +22,13 @@ void add(flow::StageSample& stage, const flow::StageSample& worker, bool first) 
 void ClusterProgress::on_moved(const v1::PartMoved& part) {
   const v1::Moved& moved = part.moved();
   for (const v1::StageMoved& stage : moved.stages()) {
-    bool last = &stage == &*moved.stages().rbegin();
     if (stage.stage() >= stages_ || workers_.size() >= kWorkersMax) continue;
     Worker& worker = workers_[{stage.stage(), part.part()}];
     worker.sample = {.running = stage.running(),
                      .read = {stage.io_read_bytes()},
                      .written = {stage.io_write_bytes()},
                      .duration = std::chrono::microseconds(stage.duration_us())};
-    if (last && moved.has_output()) worker.sample.linked = ByteCount{moved.output_bytes()};
+    if (stage.has_link_bytes()) worker.sample.linked = ByteCount{stage.link_bytes()};
     worker.output_fill = stage.output_known() ? std::optional(stage.output_fill()) : std::nullopt;
   }
 }

@@ -15,6 +15,7 @@ namespace sluice::node {
 namespace {
 
 constexpr std::size_t kWorkersMax = 16384;  // more than a cluster has nodes
+constexpr std::size_t kLinksMax = 16384;    // more than a flow has
 
 flow::FlowEnd end_from(const v1::FlowEnded& ended) {
   switch (ended.end()) {
@@ -61,7 +62,11 @@ flow::WorkerSummary& worker_of(flow::StageSummary& stage, const v1::StageStatus&
 
 // The whole of @all: what its workers did is added, and the largest is the largest of all.
 void add(flow::StageSummary& stage, const v1::Exited& exited) {
-  for (std::size_t i = 0; i < std::min<std::size_t>(stage.workers.size(), exited.workers_size()); ++i) {
+  std::size_t workers = std::min(static_cast<std::size_t>(exited.workers_size()), kWorkersMax);
+  if (!stage.workers.empty())
+    for (std::size_t i = stage.workers.size(); i < workers; ++i)
+      stage.workers.push_back({.number = static_cast<std::uint32_t>(i + 1)});
+  for (std::size_t i = 0; i < std::min(stage.workers.size(), workers); ++i) {
     stage.workers[i].records_given = exited.workers(static_cast<int>(i)).given();
     stage.workers[i].records_written = exited.workers(static_cast<int>(i)).written();
   }
@@ -82,7 +87,8 @@ void add(flow::StageSummary& stage, const v1::Exited& exited) {
 ClusterReport::ClusterReport(const ClusterRunRequest& request, TimePoint start) : request_(request), start_(start) {
   summary_.name = request.run.name;
   summary_.rule = request.run.pipefail;
-  for (const flow::Stage& stage : request.graph.stages) summary_.stages.push_back({.command = stage.command});
+  for (const flow::Stage& stage : request.graph.stages)
+    summary_.stages.push_back({.name = stage.name, .command = stage.command});
 }
 
 void ClusterReport::on_plan(const v1::FlowPlan& plan) {
@@ -114,6 +120,25 @@ void ClusterReport::on_stage(const v1::StageStatus& status, TimePoint now) {
   if (status.has_exited()) note_end(status, now);
 }
 
+// A link whose ends are on two hosts may meet others at both, and is counted there and here: once each record.
+void ClusterReport::on_link_counts(const v1::LinkCounts& counts) {
+  for (const v1::LinkCount& message : counts.links()) {
+    flow::LinkSummary counted = link_summary_from(message);
+    auto known = std::ranges::find_if(summary_.links, [&](const flow::LinkSummary& link) {
+      return link.from == counted.from && link.to == counted.to && link.of_errors == counted.of_errors;
+    });
+    if (known == summary_.links.end()) {
+      if (summary_.links.size() < kLinksMax) summary_.links.push_back(std::move(counted));
+      continue;
+    }
+    known->bytes = std::min(known->bytes, counted.bytes);
+    if (!known->records || (counted.records && *counted.records < *known->records)) known->records = counted.records;
+    known->dropped += counted.dropped;
+    known->spilled_most += counted.spilled_most;
+    if (known->slow == flow::SlowPolicy::Kind::block) known->slow = counted.slow;
+  }
+}
+
 void ClusterReport::note_end(const v1::StageStatus& status, TimePoint now) {
   flow::StageSummary& stage = summary_.stages[status.index()];
   flow::StageEnd end = stage_end_from(status.exited());
@@ -139,6 +164,7 @@ RunResult ClusterReport::show_end(const v1::FlowEnded& end, TimePoint now) {
   say_why(end);
   for (const std::string& sentence : flow::dead_letter_sentences(summary_, request_.run.records.dead_letters))
     say(sentence);
+  for (const std::string& sentence : flow::drop_sentences(summary_)) say(sentence);
   if (request_.run.json_summary) write_stderr_line(to_json(summary_));
   bool signalled = summary_.end == flow::FlowEnd::signalled;
   return {.status = summary_.status, .signal = signalled ? summary_.signal : 0};
@@ -162,22 +188,35 @@ void ClusterReport::say_what_stayed() const {
     bool has_failed = summary_.stages[i].end && summary_.stages[i].end->status.shell_status() != 0;
     if (!has_failed || !summary_.stages[i].elsewhere) continue;
     for (const std::string& word : request_.files.stages[i].left_behind)
-      say(fmt::format(
-          "stage {} names {}, which does not travel: only files do that it names one by one, or --ship adds", i + 1,
-          word));
+      say(fmt::format("{} names {}, which does not travel: only files do that it names one by one, or --ship adds",
+                      flow::title_of_stage(summary_.stages[i].name, i), word));
   }
 }
 
 // Links between hosts count what they carry; a kernel pipe between neighbours on one host does not.
 void ClusterReport::say_what_is_not_counted(const v1::FlowPlan& plan) const {
-  for (std::size_t i = 0; i + 1 < summary_.stages.size(); ++i) {
-    auto carries = [&](const v1::PlannedLink& link) { return link.from() == static_cast<std::int32_t>(i); };
-    if (std::ranges::any_of(plan.links(), carries)) continue;
-    say(
-        fmt::format("--exact: what stage {} writes is not counted: stage {} reads it on the same host, and of a flow "
-                    "over several hosts only the links between them are counted",
-                    i + 1, i + 2));
+  for (std::size_t i = 0; i < summary_.stages.size(); ++i) {
+    if (is_counted(i, plan)) continue;
+    if (plan.is_graph())
+      say(fmt::format(
+          "--exact: what {} writes is not counted: of a graph over several hosts only that is which one link "
+          "carries between them",
+          flow::title_of_stage(summary_.stages[i].name, i)));
+    else if (i + 1 < summary_.stages.size())
+      say(fmt::format(
+          "--exact: what {} writes is not counted: {} reads it on the same host, and of a flow "
+          "over several hosts only the links between them are counted",
+          flow::title_of_stage(summary_.stages[i].name, i), flow::title_of_stage(summary_.stages[i + 1].name, i + 1)));
   }
+}
+
+bool ClusterReport::is_counted(std::size_t stage, const v1::FlowPlan& plan) const {
+  auto leaves = [&](const v1::PlannedLink& link) {
+    return link.from() == static_cast<std::int32_t>(stage) && !link.of_errors();
+  };
+  auto carries = [&](const v1::PlannedLink& link) { return leaves(link) && !link.on_one_host(); };
+  if (!plan.is_graph()) return std::ranges::any_of(plan.links(), carries);
+  return std::ranges::count_if(plan.links(), leaves) == 1 && std::ranges::any_of(plan.links(), carries);
 }
 
 }  // namespace sluice::node

@@ -11,6 +11,7 @@
 namespace sluice::v1 {
 class FlowEnded;
 class FlowPlan;
+class LinkCounts;
 class StageStatus;
 }  // namespace sluice::v1
 
@@ -23,6 +24,7 @@ class ClusterReport final {
 
   void on_plan(const v1::FlowPlan& plan);
   void on_stage(const v1::StageStatus& status, TimePoint now);
+  void on_link_counts(const v1::LinkCounts& counts);
 
   /// Empty: the node has not said it.
   const std::string& flow_id() const { return flow_id_; }
@@ -38,6 +40,7 @@ class ClusterReport final {
   void say_why(const v1::FlowEnded& end) const;
   void say_what_stayed() const;
   void say_what_is_not_counted(const v1::FlowPlan& plan) const;
+  bool is_counted(std::size_t stage, const v1::FlowPlan& plan) const;
 
   const ClusterRunRequest& request_;
   TimePoint start_;

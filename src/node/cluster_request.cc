@@ -36,6 +36,7 @@ v1::RunStart to_message(const ClusterRunRequest& request, bool shows_progress) {
   start.set_name(request.run.name);
   start.set_text(request.text);
   for (std::size_t i = 0; i < request.graph.stages.size(); ++i) add_stage(request, i, *start.add_stages());
+  for (const flow::Link& link : request.graph.links) to_message(link, *start.add_links());
   for (const OutgoingFile& file : request.files.files) {
     v1::ShippedFile& message = *start.add_files();
     message.set_path(file.path);
@@ -90,16 +91,19 @@ bool needs_cluster(const flow::FlowGraph& graph, bool node_named) {
 
 std::size_t count_client_parts(const flow::FlowGraph& graph, bool files_here) {
   std::size_t parts = 0;
-  bool here_before = false, all_before = false;
+  std::vector<bool> here;
   for (std::size_t i = 0; i < graph.stages.size(); ++i) {
     const flow::StageWords& words = graph.stages[i].words;
     Kind kind = words.where.kind;
+    auto left = flow::left_neighbour(graph, i);
     bool beside = kind == Kind::beside_neighbour || (kind == Kind::label && words.workers);
-    bool here = kind == Kind::here || (beside && (i == 0 || here_before || all_before)) ||
-                (files_here && (words.map || words.each || words.worker));
-    if (here && !here_before) ++parts;
-    here_before = here;
-    all_before = kind == Kind::every_node;
+    bool left_here = !left || here[*left] || graph.stages[*left].words.where.kind == Kind::every_node;
+    here.push_back(kind == Kind::here || (beside && left_here) ||
+                   (files_here && (words.map || words.each || words.worker)));
+    // Links may join it to others that come before it; of those one is enough.
+    bool continues =
+        std::ranges::any_of(graph.links, [&](const flow::Link& link) { return link.to == i && here[link.from]; });
+    if (here.back() && !continues) ++parts;
   }
   return parts;
 }

@@ -154,6 +154,9 @@ class ClusterRun final : public PartSurroundings {
       case v1::RunOutput::kStage:
         report_.on_stage(output.stage(), Clock::now());
         break;
+      case v1::RunOutput::kLinkCounts:
+        report_.on_link_counts(output.link_counts());
+        break;
       case v1::RunOutput::kMoved:
         samples_.on_moved(output.moved());
         break;

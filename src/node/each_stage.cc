@@ -6,32 +6,26 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <map>
-#include <mutex>
 #include <utility>
+#include <vector>
 
 #include "base/pipe.h"
 #include "base/require.h"
-#include "flow/quoting.h"
 #include "link/local_stream.h"
-#include "link/rate_limit.h"
-#include "node/dead_letters.h"
 #include "node/held_output.h"
 #include "node/job_input.h"
 #include "node/job_log.h"
 #include "node/job_stage_thread.h"
 #include "node/job_stderr.h"
 #include "node/job_trouble.h"
-#include "node/record_tap.h"
 
 namespace sluice::node {
 namespace {
 
-using Kind = JobStageEnd::Kind;
 using flow::AttemptEnd;
 using flow::BatchNumber;
 using flow::EachWork;
@@ -40,16 +34,11 @@ using namespace std::chrono_literals;
 
 // What the records that wait for a process may take of our memory.
 constexpr std::size_t kWaitingBytesMax = std::size_t{1} << 20;
-// After a process has ended, what it has left running may hold its output open for so long.
-constexpr Duration kOutputLinger = 100ms;
 // Processes that run so long keep a worker waiting for the next to be asked for: it is asked for ahead.
 constexpr Duration kShort = 20ms;
 // Each output that is kept in a file is a descriptor, of which a process has 1,024.
 constexpr std::size_t kFilesHeldMax = 128;
 constexpr std::size_t kReadSize = std::size_t{64} << 10;
-// How soon a terminal is looked at again that another process group reads now.
-constexpr Duration kBackgroundWait = 200ms;
-constexpr std::size_t kCommandColumns = 60;  // in a message
 
 struct Batch {
   std::string bytes;     // as the records stood in the stream; until they have been run
@@ -84,133 +73,200 @@ std::string_view without_framing(std::string_view record, link::RecordFraming fr
   return record.substr(0, record.size() - 1);  // its delimiter, or the line end that a JSON value is given
 }
 
-}  // namespace
-
-class EachRunner final {
+class EachStageWork final : public JobStageWork {
  public:
-  EachRunner(LocalStream from, LocalStream into, JobStageStreams streams, EachStageOptions options)
-      : options_(std::move(options)),
-        tap_(std::move(from), options_.stage.cut),
+  EachStageWork(JobStageFrame& frame, LocalStream into, EachStageOptions options)
+      : frame_(frame),
+        options_(std::move(options)),
         into_(std::move(into)),
-        error_(std::move(streams.error)),
-        jobs_(std::move(streams.jobs)),
         null_(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
-        work_(options_.work),
-        workers_(options_.work.workers) {
-    counts_.workers.resize(options_.work.workers);
-    if (options_.stage.rate) rate_.emplace(*options_.stage.rate);
-  }
-
-  JobStageEnd run(int stop, int wake) {
-    while (!end_) {
-      bool moved = step();
-      if (!end_ && !moved && !wait(stop, wake)) end_ = JobStageEnd{.kind = Kind::reader_gone};
-    }
-    if (end_->kind != Kind::broken) into_ = LocalStream();
-    return *end_;
-  }
-
-  /// The program has ended.
-  // Whoever reads their stderr learns the end of it.
-  void close_jobs() {
-    jobs_.close();
-    error_.reset();
-  }
-
-  void stop_starting() { stopped_ = true; }
-  void add_seat(exec::JobClient seat) { jobs_.add(std::move(seat)); }
-
-  JobStageCounts counts() {
-    std::lock_guard lock(counts_mutex_);
-    return counts_;
-  }
-
- private:
-  // True: something was moved.
-  bool step() {
-    if (stopped_) work_.stop();
-    hear_changes();
-    bool moved = read();
-    if (!end_) moved = start_jobs() || moved;
-    if (!end_) moved = pass_on() || moved;
-    if (!end_) moved = bury() || moved;
-    if (!end_) judge();
-    return moved;
-  }
-
-  template <class Change>
-  void count(Change&& change) {
-    std::lock_guard lock(counts_mutex_);
-    change(counts_);
-  }
-
-  void breaks(int status, std::string why) {
-    if (end_) return;
-    end_ = JobStageEnd{.kind = Kind::broken, .status = exec::ProcessStatus::exited(status), .why = std::move(why)};
-  }
-  std::string command() const { return "`" + flow::on_one_line(options_.stage.text, kCommandColumns) + "`"; }
-  bool ending() const { return stopped_ || reader_gone_; }
-
-  // --- workers that come and go -----------------------------------------------------------------------------------
-
-  void hear_changes() {
-    while (auto change = jobs_.poll_change()) {
-      if (change->kind != StageJobs::SeatChange::Kind::joined) {
-        work_.on_leaving(change->worker);
-        continue;
-      }
-      if (change->worker == workers_) {
-        ++workers_;
-        count([](JobStageCounts& counts) { counts.workers.emplace_back(); });
-      }
-      work_.on_joined(change->worker);
-    }
-    for (EachWork::Worker worker = 0; worker < workers_; ++worker) {
-      bool over = jobs_.has_joined(worker) && work_.retired(worker);
-      if (over && !jobs_.is_released(worker)) jobs_.release(worker);
-    }
-  }
+        work_(options_.work) {}
 
   // --- input ------------------------------------------------------------------------------------------------------
 
-  bool has_room() const {
-    return !ending() && work_.wants_batch() && (waiting_bytes_ < kWaitingBytesMax || work_.hungry());
+  bool wants_input() const override {
+    return work_.wants_batch() && (waiting_bytes_ < kWaitingBytesMax || work_.hungry());
   }
 
-  bool read() {
-    if (!has_room() || told_end_) return false;
-    switch (tap_.read()) {
-      case RecordTap::Status::failed:
-        breaks(125, tap_.why());
-        return false;
-      case RecordTap::Status::nothing:
-        return false;
-      case RecordTap::Status::ended:
-        if (gathering_.records > 0) hand_over();
-        work_.on_source_end();
-        return told_end_ = true;
-      case RecordTap::Status::moved:
-        break;
-    }
-    while (!tap_.records().empty() && has_room()) {
-      link::RecordBatch record = tap_.records().take_front(1);
-      link::append_framed(record, tap_.framing(), gathering_.bytes);
+  bool take(link::RecordBatch& records) override {
+    while (!records.empty() && wants_input()) {
+      link::append_framed(records.take_front(1), framing(), gathering_.bytes);
+      ++frame_.counts().records_read;
       if (++gathering_.records == options_.records) hand_over();
     }
     return true;
   }
 
+  void set_workers(std::uint32_t workers) override { work_.set_workers(workers); }
+  void on_joined(std::uint32_t worker) override { work_.on_joined(worker); }
+  void on_leaving(std::uint32_t worker) override { work_.on_leaving(worker); }
+  bool retired(std::uint32_t worker) const override { return work_.retired(worker); }
+  void on_source_end() override {
+    if (gathering_.records > 0) hand_over();
+    work_.on_source_end();
+  }
+
+  // --- output -----------------------------------------------------------------------------------------------------
+
+  bool pass_on() override {
+    bool moved = false;
+    while (!frame_.ended() && !frame_.reader_gone()) {
+      if (!writing_) writing_ = work_.poll_write();
+      if (!writing_) return moved;
+      auto outcome = last_.at(*writing_).held.pass_on(into_);
+      switch (outcome.passed) {
+        case HeldOutput::Passed::all:
+          break;
+        case HeldOutput::Passed::some:
+          return frame_.on_unwritten(outcome.stream) || moved;
+        case HeldOutput::Passed::failed:
+          frame_.breaks(125, fmt::format("record {}: its output can't be read again: {}", *writing_,
+                                         std::strerror(outcome.read_error)));
+          return false;
+      }
+      moved = true;
+      finish(*std::exchange(writing_, std::nullopt));
+    }
+    return moved;
+  }
+
+  int output_descriptor() const override { return into_.descriptor(); }
+  bool output_waits() const override { return writing_.has_value(); }
+  void on_reader_gone() override {
+    for (auto& [number, job] : running_) job.output.reset();
+  }
+  void close_output() override { into_ = LocalStream(); }
+
+  std::optional<Dead> poll_dead() override {
+    auto dead = work_.poll_dead();
+    if (!dead) return std::nullopt;
+    const Batch& batch = batches_.at(dead->batch);
+    return Dead{.number = dead->batch,
+                .records = batch.records,
+                .attempts = dead->attempts,
+                .end = dead->end,
+                .stderr_tail = stderr_tail(dead->batch),
+                .record = batch.bytes};
+  }
+
+  void on_buried(const Dead& dead) override {
+    log(dead.number, dead.end.status);
+    waiting_bytes_ -= batches_.at(dead.number).bytes.size();
+    forget(dead.number);
+    work_.on_buried(dead.number);
+  }
+
+  // --- processes --------------------------------------------------------------------------------------------------
+
+  bool drive() override {
+    bool moved = false;
+    work_.hold_back(files_held_ >= kFilesHeldMax);
+    auto& rate = frame_.rate();
+    const TimePoint now = frame_.now();
+    work_.run_ahead(usual_run_ < kShort && !frame_.options().by && !rate);
+    for (; !frame_.ended() && (!rate || rate->allowed(now) > 0); moved = true) {
+      auto start = work_.poll_start(now);
+      if (!start) break;
+      if (rate) rate->take(now, 1);
+      start_job(*start, now);
+    }
+    return moved;
+  }
+
+  void on_failed(const exec::JobFailed& failed) override {
+    auto place = running_.find(failed.job);
+    INVARIANT(place != running_.end());
+    BatchNumber batch = place->second.batch;
+    take_back(place->second);
+    running_.erase(place);
+    if (failed.error == ECANCELED) return frame_.set_worst(exec::ProcessStatus::ended_by(SIGTERM));
+    // Arguments that are too long are this record's own affair; all else holds for every one.
+    if (failed.error == E2BIG) return work_.on_ended(batch, refused(std::strerror(failed.error)), frame_.now());
+    frame_.on_unstarted(failed);
+  }
+
+  void on_ended(const exec::JobEnded& ended) override {
+    auto place = running_.find(ended.job);
+    INVARIANT(place != running_.end());
+    place->second.status = exec::ProcessStatus::from_wait(ended.wait_status);
+    place->second.ended = frame_.now();
+    Duration ran = std::chrono::microseconds(ended.run_us);
+    place->second.started = place->second.ended - ran;
+    place->second.started_s = seconds_since_1970() - std::chrono::duration<double>(ran).count();
+    usual_run_ = (7 * usual_run_ + ran) / 8;
+    pump(place->second);
+  }
+
+  void stop() override { work_.stop(); }
+
+  // --- waiting ----------------------------------------------------------------------------------------------------
+
+  void add_waits(std::vector<pollfd>& polled) override {
+    for (const auto& [number, job] : running_) {
+      polled.push_back({.fd = job.output.get(), .events = POLLIN, .revents = 0});
+      polled.push_back(job.error.waits(frame_.error_to()));
+    }
+  }
+
+  void on_ready(std::span<const pollfd> polled) override {
+    auto entry = polled.begin();
+    for (auto& [number, job] : running_) {
+      if ((entry++)->revents != 0) pump(job);
+      if ((entry++)->revents != 0) job.error.pump(frame_.error_to());
+    }
+  }
+
+  void after_wait() override { conclude_jobs(frame_.now()); }
+
+  std::optional<TimePoint> deadline() override {
+    std::optional<TimePoint> due = work_.poll_deadline();
+    auto consider = [&](TimePoint point) { due = due ? std::min(*due, point) : point; };
+    const auto& rate = frame_.rate();
+    if (rate && work_.can_start() && rate->allowed(Clock::now()) == 0) consider(rate->next());
+    for (const auto& [number, job] : running_)
+      if (job.status && job.error.passed_on()) consider(job.ended + kOutputLinger);
+    return due;
+  }
+
+  // --- how it stands ----------------------------------------------------------------------------------------------
+
+  std::optional<std::pair<int, std::string>> poll_broken() override {
+    if (!work_.broken()) return std::nullopt;
+    const EachWork::Broken& broken = *work_.broken();
+    log(broken.batch, broken.end.status);
+    return std::pair(broken.end.status.shell_status(), sentence(broken));
+  }
+  bool finished() const override { return work_.finished(); }
+  bool none_runs() const override { return running_.empty(); }
+  // An attempt that failed, where everything is done in the end, is no failure of the stage.
+  exec::ProcessStatus status() const override {
+    return frame_.ending() ? frame_.worst() : exec::ProcessStatus::exited(0);
+  }
+
+  void count() override {
+    frame_.counts().retried = work_.retried();
+    frame_.counts().credit = std::uint64_t{work_.free_workers()} * options_.records;
+  }
+
+  // Its process is never held up: what it has printed is taken. Only the next one waits for the reader.
+  link::WorkerState state_of(std::uint32_t worker) const override {
+    if (frame_.counts().workers[worker].in_flight > 0) return link::WorkerState::busy;
+    bool reader_first = writing_ && (work_.full() || files_held_ >= kFilesHeldMax);
+    return reader_first ? link::WorkerState::held_back : link::WorkerState::idle;
+  }
+
+ private:
+  link::RecordFraming framing() const { return frame_.options().cut.framing; }
+
   void hand_over() {
     BatchNumber number = ++last_number_;
     Batch batch = std::exchange(gathering_, {});
-    count([&](JobStageCounts& counts) { counts.input_bytes = tap_.bytes(); });
-    if (options_.stage.log != nullptr && options_.stage.log->done(number)) {
-      count([&](JobStageCounts& counts) { counts.skipped += batch.records; });
+    if (JobLog* log = frame_.options().log; log != nullptr && log->done(number)) {
+      frame_.counts().skipped += batch.records;
+      frame_.counts().records_settled += batch.records;
       return;
     }
-    std::optional<EachWork::Worker> lane;
-    if (options_.stage.by)
-      lane = options_.stage.by->worker_for(without_framing(batch.bytes, tap_.framing()), options_.work.workers);
+    auto lane = frame_.lane_of(without_framing(batch.bytes, framing()));
     waiting_bytes_ += batch.bytes.size();
     batches_.emplace(number, std::move(batch));
     work_.on_batch(number, lane);
@@ -218,30 +274,18 @@ class EachRunner final {
 
   // --- jobs -------------------------------------------------------------------------------------------------------
 
-  bool start_jobs() {
-    bool moved = false;
-    work_.hold_back(files_held_ >= kFilesHeldMax);
-    work_.run_ahead(usual_run_ < kShort && !options_.stage.by && !rate_);
-    for (TimePoint now = Clock::now(); !end_ && (!rate_ || rate_->allowed(now) > 0); moved = true) {
-      auto start = work_.poll_start(now);
-      if (!start) break;
-      if (rate_) rate_->take(now, 1);
-      start_job(*start, now);
-    }
-    return moved;
-  }
-
   void start_job(const EachWork::Start& start, TimePoint now) {
     const Batch& batch = batches_.at(start.batch);
-    Job job{.batch = start.batch, .worker = start.worker % workers_, .started_s = seconds_since_1970(), .started = now};
+    Job job{.batch = start.batch, .worker = start.worker, .started_s = seconds_since_1970(), .started = now};
     if (options_.command.takes_argument()) {
-      auto arguments = options_.command.arguments_for(without_framing(batch.bytes, tap_.framing()));
+      auto arguments = options_.command.arguments_for(without_framing(batch.bytes, framing()));
       if (!arguments) return work_.on_ended(start.batch, refused(arguments.error()), now);
       job.arguments = *std::move(arguments);
     }
     if (auto started = connect(job, batch); !started)
-      return breaks(125, "no process can be started: " + trouble(started.error()));
-    count([](JobStageCounts& counts) { ++counts.jobs; });
+      return frame_.breaks(125, "no process can be started: " + trouble(started.error()));
+    ++frame_.counts().jobs;
+    frame_.counts().workers[job.worker].in_flight += batch.records;
     running_.emplace(++last_job_, std::move(job));
   }
 
@@ -259,78 +303,36 @@ class EachRunner final {
     auto output = make_pipe();
     if (!output) return std::unexpected(output.error());
     job.output = std::move(output->read_end);
-    if (options_.stage.letters != nullptr) {
+    if (frame_.options().letters != nullptr) {
       auto opened = job.error.open();
       if (!opened) return std::unexpected(opened.error());
       error = *std::move(opened);
     }
-    return jobs_.start(last_job_ + 1, job.worker, job.arguments,
-                       {.input = own_input ? own_input.get() : null_.get(),
-                        .output = output->write_end.get(),
-                        .error = error ? error.get() : error_.get()});
-  }
-
-  void hear_jobs() {
-    bool open = jobs_.receive();
-    while (auto event = jobs_.poll_event()) std::visit([this](const auto& what) { handle(what); }, *event);
-    if (!open && jobs_.all_seats_lost()) return breaks(125, "every host that its processes ran on was lost");
-    // The spawner takes no more: the flow was ended, with every job.
-    if (!open && !end_) end_ = JobStageEnd{.kind = Kind::ended, .status = exec::ProcessStatus::ended_by(SIGKILL)};
-  }
-
-  void handle(const exec::JobStarted&) {}
-  void handle(const exec::JobsRefused&) {}  // poll_change says it
-
-  void handle(const exec::JobFailed& failed) {
-    auto place = running_.find(failed.job);
-    INVARIANT(place != running_.end());
-    BatchNumber batch = place->second.batch;
-    running_.erase(place);
-    if (failed.error == ECANCELED) {  // the flow is being ended
-      worst_ = exec::ProcessStatus::ended_by(SIGTERM);
-      return;
-    }
-    // Arguments that are too long are this record's own affair; all else holds for every one.
-    if (failed.error == E2BIG) return work_.on_ended(batch, refused(std::strerror(failed.error)), Clock::now());
-    int status = failed.action != "execute" ? 125 : failed.error == ENOENT ? 127 : 126;
-    breaks(status, fmt::format("cannot {} {}: {}", failed.action, command(), trouble(failed.error)));
-  }
-
-  void handle(const exec::JobEnded& ended) {
-    auto place = running_.find(ended.job);
-    INVARIANT(place != running_.end());
-    place->second.status = exec::ProcessStatus::from_wait(ended.wait_status);
-    place->second.ended = Clock::now();
-    Duration ran = std::chrono::microseconds(ended.run_us);
-    place->second.started = place->second.ended - ran;
-    place->second.started_s = seconds_since_1970() - std::chrono::duration<double>(ran).count();
-    usual_run_ = (7 * usual_run_ + ran) / 8;
-    count([&](JobStageCounts& counts) {
-      counts.cpu_us += ended.user_us + ended.system_us;
-      counts.peak_memory_bytes = std::max(counts.peak_memory_bytes, ended.peak_memory_bytes);
-    });
-    pump(place->second);
+    return frame_.jobs().start(last_job_ + 1, job.worker, job.arguments,
+                               {.input = own_input ? own_input.get() : null_.get(),
+                                .output = output->write_end.get(),
+                                .error = error ? error.get() : frame_.error()});
   }
 
   // Takes what a job has printed so far.
   void pump(Job& job) {
-    while (job.output && !end_ && readable_now(job.output.get())) {
+    while (job.output && !frame_.ended() && readable_now(job.output.get())) {
       ssize_t got = ::read(job.output.get(), buffer_.get(), kReadSize);
       if (got < 0 && errno == EINTR) continue;
       if (got <= 0) return job.output.reset();
       if (auto held = job.held.append({buffer_.get(), static_cast<std::size_t>(got)}); !held)
-        breaks(125, fmt::format("record {}: {}", job.batch, held.error()));
+        frame_.breaks(125, fmt::format("record {}: {}", job.batch, held.error()));
     }
   }
 
   // Those that have ended, and whose output is whole: or is held open by what they left running.
   void conclude_jobs(TimePoint now) {
-    for (auto next = running_.begin(); next != running_.end() && !end_;) {
+    for (auto next = running_.begin(); next != running_.end() && !frame_.ended();) {
       auto place = next++;
       Job& job = place->second;
       if (!job.status || (job.output && now < job.ended + kOutputLinger)) continue;
-      job.error.pump(error_to());
-      if (!job.error.passed_on() && !ending()) continue;
+      job.error.pump(frame_.error_to());
+      if (!job.error.passed_on() && !frame_.ending()) continue;
       job.output.reset();
       Job over = std::move(job);
       running_.erase(place);
@@ -340,14 +342,15 @@ class EachRunner final {
 
   void conclude(Job job, TimePoint now) {
     const exec::ProcessStatus status = *job.status;
-    if (!status.success()) worst_ = status;
-    if (!status.success() && ending()) return;  // it was ended with the flow: that is no judgement of its record
+    take_back(job);
+    if (!status.success()) frame_.set_worst(status);
+    if (!status.success() && frame_.ending()) return;  // it was ended with the flow: that is no judgement of its record
     BatchNumber number = job.batch;
     Batch& batch = batches_.at(number);
     if (status.success()) {
       release(batch);
-      count([&](JobStageCounts& counts) { counts.workers[job.worker].records_given += batch.records; });
-      if (options_.stage.log == nullptr) job.arguments = {};
+      frame_.counts().workers[job.worker].records_given += batch.records;
+      if (frame_.options().log == nullptr) job.arguments = {};
     }
     bool in_file = job.held.in_file();
     if (status.success() && in_file) ++files_held_;
@@ -356,8 +359,10 @@ class EachRunner final {
                             : status.by_signal() ? AttemptEnd::Kind::lost
                                                  : AttemptEnd::Kind::failed;
     work_.on_ended(number, {.kind = kind, .status = status, .why = {}}, now);
-    count([&](JobStageCounts& counts) { counts.retried = work_.retried(); });
   }
+
+  // It is in no hand any more.
+  void take_back(const Job& job) { frame_.counts().workers[job.worker].in_flight -= batches_.at(job.batch).records; }
 
   // It will not be run again: what is held until its output has gone on is the output alone.
   void release(Batch& batch) {
@@ -366,86 +371,19 @@ class EachRunner final {
     (void)std::exchange(batch.bytes, {});  // plain assignment would keep the memory
   }
 
-  int error_to() const { return error_ ? error_.get() : STDERR_FILENO; }
-
-  // --- output -----------------------------------------------------------------------------------------------------
-
-  bool pass_on() {
-    bool moved = false;
-    while (!end_ && !reader_gone_) {
-      if (!writing_) writing_ = work_.poll_write();
-      if (!writing_) return moved;
-      auto outcome = last_.at(*writing_).held.pass_on(into_);
-      switch (outcome.passed) {
-        case HeldOutput::Passed::all:
-          break;
-        case HeldOutput::Passed::some:
-          return on_blocked(outcome.stream) || moved;
-        case HeldOutput::Passed::failed:
-          breaks(125, fmt::format("record {}: its output can't be read again: {}", *writing_,
-                                  std::strerror(outcome.read_error)));
-          return false;
-      }
-      moved = true;
-      finish(*std::exchange(writing_, std::nullopt));
-    }
-    return moved;
-  }
-
-  bool on_blocked(const LocalStream::Outcome& stream) {
-    if (stream.status == LocalStream::Status::would_block) return false;
-    if (stream.status == LocalStream::Status::failed)
-      breaks(125, fmt::format("writing the output failed: {}", std::strerror(stream.error)));
-    else
-      lose_reader();
-    return true;
-  }
-
-  // As in a shell, who writes for nobody gets SIGPIPE, and nothing new is begun.
-  void lose_reader() {
-    reader_gone_ = true;
-    work_.stop();
-    tap_.close();
-    for (auto& [number, job] : running_) job.output.reset();
-  }
+  // --- what is done -----------------------------------------------------------------------------------------------
 
   void finish(BatchNumber number) {
     const Job& job = last_.at(number);
-    count([&](JobStageCounts& counts) {
-      counts.output_bytes += job.held.size();
-      counts.workers[job.worker].records_written += batches_.at(number).records;
-    });
+    JobStageCounts& counts = frame_.counts();
+    counts.output_bytes += job.held.size();
+    counts.workers[job.worker].records_written += batches_.at(number).records;
+    counts.records_settled += batches_.at(number).records;
     log(number, *job.status);
-    if (end_) return;
+    if (frame_.ended()) return;
     if (job.held.in_file()) --files_held_;
     forget(number);
     work_.on_written(number);
-  }
-
-  bool bury() {
-    bool moved = false;
-    while (auto dead = work_.poll_dead()) {
-      moved = true;
-      const Batch& batch = batches_.at(dead->batch);
-      DeadLetter letter{.flow = options_.stage.flow,
-                        .stage = options_.stage.stage,
-                        .command = options_.stage.text,
-                        .number = dead->batch,
-                        .attempts = dead->attempts,
-                        .end = dead->end,
-                        .stderr_tail = stderr_tail(dead->batch),
-                        .record = batch.bytes};
-      if (auto buried = options_.stage.letters->bury(letter); !buried) {
-        breaks(125, buried.error());
-        return true;
-      }
-      log(dead->batch, dead->end.status);
-      waiting_bytes_ -= batch.bytes.size();
-      count([&](JobStageCounts& counts) { counts.dead += batch.records; });
-      forget(dead->batch);
-      work_.on_buried(dead->batch);
-    }
-    return moved;
   }
 
   std::string stderr_tail(BatchNumber number) const {
@@ -459,8 +397,8 @@ class EachRunner final {
   }
 
   void log(BatchNumber number, exec::ProcessStatus status) {
-    if (options_.stage.log == nullptr) return;
-    JobLogLine line{.number = number, .status = status, .command = options_.stage.text};
+    if (frame_.options().log == nullptr) return;
+    JobLogLine line{.number = number, .status = status, .command = frame_.options().text};
     if (auto last = last_.find(number); last != last_.end()) {
       const Job& job = last->second;
       line.started_s = job.started_s;
@@ -470,98 +408,28 @@ class EachRunner final {
       const Batch& batch = batches_.at(number);
       line.sent_bytes = job.arguments.empty() ? std::max(batch.size, batch.bytes.size()) : 0;
     }
-    if (auto written = options_.stage.log->append(line); !written) breaks(125, written.error());
-  }
-
-  // --- the end ----------------------------------------------------------------------------------------------------
-
-  void judge() {
-    if (work_.broken() && !ending()) {
-      const EachWork::Broken& broken = *work_.broken();
-      log(broken.batch, broken.end.status);
-      return breaks(broken.end.status.shell_status(), sentence(broken));
-    }
-    if (ending() && running_.empty())
-      end_ = JobStageEnd{.kind = reader_gone_ ? Kind::reader_gone : Kind::ended,
-                         .status = reader_gone_ ? exec::ProcessStatus::ended_by(SIGPIPE) : worst_};
-    else if (work_.finished())
-      end_ = JobStageEnd{};
+    if (auto written = frame_.options().log->append(line); !written) frame_.breaks(125, written.error());
   }
 
   std::string sentence(const EachWork::Broken& broken) const {
     std::string what = options_.records == 1 ? "record" : "batch";
     std::string how;
     if (broken.end.kind == AttemptEnd::Kind::refused)
-      return fmt::format("{} {} can't be given to {}: {}", what, broken.batch, command(), broken.end.why);
+      return fmt::format("{} {} can't be given to {}: {}", what, broken.batch, frame_.command(), broken.end.why);
     if (broken.end.kind == AttemptEnd::Kind::lost)
       how = fmt::format("was ended by signal {}", broken.end.status.signal());
     else
       how = fmt::format("exited with status {}", broken.end.status.exit_code());
     if (broken.attempts > 1) how += fmt::format(", at attempt {}", broken.attempts);
     return fmt::format("{} {} failed: {} {}; --retries tries again, --dead-letter FILE lets the rest go on", what,
-                       broken.batch, command(), how);
+                       broken.batch, frame_.command(), how);
   }
 
-  // --- waiting ----------------------------------------------------------------------------------------------------
-
-  // False: told to stop.
-  bool wait(int stop, int wake) {
-    bool reads = has_room() && !told_end_ && tap_.records().empty();
-    short into_events = writing_ ? POLLOUT : 0;  // without events: only that nobody reads any more
-    polled_.clear();
-    polled_.push_back({.fd = stop, .events = POLLIN, .revents = 0});
-    polled_.push_back({.fd = wake, .events = POLLIN, .revents = 0});
-    polled_.push_back({.fd = jobs_.descriptor(), .events = jobs_.events(), .revents = 0});
-    polled_.push_back({.fd = reader_gone_ ? -1 : into_.descriptor(), .events = into_events, .revents = 0});
-    polled_.push_back({.fd = reads && !tap_.in_background() ? tap_.descriptor() : -1, .events = POLLIN, .revents = 0});
-    std::size_t first_job = polled_.size();
-    for (const auto& [number, job] : running_) {
-      polled_.push_back({.fd = job.output.get(), .events = POLLIN, .revents = 0});
-      polled_.push_back(job.error.waits(error_to()));
-    }
-    ::poll(polled_.data(), polled_.size(), timeout_ms(reads && tap_.in_background()));
-    if (polled_[0].revents != 0) return false;
-    if (polled_[1].revents != 0) drain(wake);
-    if ((polled_[3].revents & POLLERR) != 0) lose_reader();
-    std::size_t at = first_job;
-    for (auto& [number, job] : running_) {
-      if (polled_[at++].revents != 0) pump(job);
-      if (polled_[at++].revents != 0) job.error.pump(error_to());
-    }
-    if (polled_[2].revents != 0) {
-      jobs_.flush();
-      hear_jobs();
-    }
-    conclude_jobs(Clock::now());
-    return true;
-  }
-
-  static void drain(int wake) {
-    std::uint64_t count = 0;
-    (void)!::read(wake, &count, sizeof count);
-  }
-
-  int timeout_ms(bool in_background) const {
-    std::optional<TimePoint> due = work_.poll_deadline();
-    auto consider = [&](TimePoint point) { due = due ? std::min(*due, point) : point; };
-    if (rate_ && work_.can_start() && rate_->allowed(Clock::now()) == 0) consider(rate_->next());
-    if (in_background) consider(Clock::now() + kBackgroundWait);
-    for (const auto& [number, job] : running_)
-      if (job.status && job.error.passed_on()) consider(job.ended + kOutputLinger);
-    if (!due) return -1;
-    auto left = std::chrono::ceil<std::chrono::milliseconds>(*due - Clock::now()).count();
-    return static_cast<int>(std::clamp<decltype(left)>(left, 0, 60'000));
-  }
-
+  JobStageFrame& frame_;
   EachStageOptions options_;
-  RecordTap tap_;
   LocalStream into_;
-  UniqueFd error_;
-  StageJobs jobs_;
   UniqueFd null_;
   EachWork work_;
-  std::uint32_t workers_;
-  std::optional<link::RateLimit> rate_;
   Batch gathering_;
   BatchNumber last_number_ = 0;
   exec::JobNumber last_job_ = 0;
@@ -573,19 +441,16 @@ class EachRunner final {
   std::map<BatchNumber, Job> last_;  // the last attempt of those that are held
   std::optional<BatchNumber> writing_;
   std::unique_ptr<char[]> buffer_ = std::make_unique_for_overwrite<char[]>(kReadSize);
-  std::vector<pollfd> polled_;
-  std::atomic<bool> stopped_ = false;
-  bool reader_gone_ = false;
-  bool told_end_ = false;
-  exec::ProcessStatus worst_ = exec::ProcessStatus::exited(0);
-  std::optional<JobStageEnd> end_;
-  std::mutex counts_mutex_;
-  JobStageCounts counts_;
 };
+
+}  // namespace
 
 std::expected<std::unique_ptr<JobStage>, int> start_each_stage(JobStageStreams streams, EachStageOptions options,
                                                                std::function<void(JobStageEnd)> on_end) {
-  return JobStageThread<EachRunner>::start(std::move(streams), std::move(options), std::move(on_end));
+  auto make_work = [&](JobStageFrame& frame, LocalStream into) -> std::unique_ptr<JobStageWork> {
+    return std::make_unique<EachStageWork>(frame, std::move(into), options);
+  };
+  return start_job_stage(std::move(streams), options.stage, options.work.workers, make_work, std::move(on_end));
 }
 
 }  // namespace sluice::node

@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <deque>
 #include <map>
@@ -44,7 +46,7 @@ struct EmbeddedStreams::Impl {
         records(plan, options.records, options.flow),
         junctions(plan, options.records) {
     for (std::size_t stage = 0; stage < plan.stages.size(); ++stage) {
-      if (far.contains(stage)) {
+      if (far.contains(stage) || plan.stages[stage].elsewhere) {
         first_program.push_back(static_cast<exec::ProgramIndex>(seats.size()));
         continue;
       }
@@ -97,6 +99,7 @@ struct EmbeddedStreams::Impl {
     std::size_t from = planned.link.from, to = planned.link.to;
     if (planned.carrier == flow::LinkCarrier::junction) return {};
     if (planned.carrier == flow::LinkCarrier::kernel_pipe) return connect_pipe(from, to);
+    if (planned.carrier == flow::LinkCarrier::byte_link) return connect_byte_link(from, to);
     if (planned.carrier == flow::LinkCarrier::records) return connect_records(from, to);
     auto sources = make_sources(from, outputs);
     if (!sources) return std::unexpected(sources.error());
@@ -118,10 +121,25 @@ struct EmbeddedStreams::Impl {
     return {};
   }
 
+  // To another host, or from one: what is there is a pipe that a link fills, or empties.
+  std::expected<void, int> connect_byte_link(std::size_t from, std::size_t to) {
+    if (plan.stages[to].elsewhere) {
+      if (!is_one_program(from)) return lead_out_of(from, {.stream = std::move(around.outputs[to])}, std::nullopt);
+      outputs[from].push_back(std::move(around.outputs[to]));
+      return {};
+    }
+    StreamSurroundings::Input input = std::move(around.inputs[from]);
+    if (!is_one_program(to)) return lead_into(to, {.stream = std::move(input.from)});
+    inputs[to].ends.push_back(std::move(input.from));
+    inputs[to].guards.push_back(std::move(input.guard));
+    return {};
+  }
+
   std::expected<void, int> connect_junction(const flow::Junction& junction) {
     std::vector<std::vector<UniqueFd>> from;
     for (const flow::Junction::Input& input : junction.inputs) {
-      auto sources = input.of_errors ? make_sources(input.stage, errors) : lead_to_junction(input.stage);
+      bool of_program = input.of_errors && !plan.stages[input.stage].elsewhere;
+      auto sources = of_program ? make_sources(input.stage, errors) : lead_to_junction(input.stage);
       if (!sources) return std::unexpected(sources.error());
       from.push_back(*std::move(sources));
     }
@@ -136,6 +154,12 @@ struct EmbeddedStreams::Impl {
   }
 
   std::expected<std::vector<UniqueFd>, int> lead_to_junction(std::size_t stage) {
+    if (plan.stages[stage].elsewhere) {
+      std::vector<UniqueFd> from;
+      from.push_back(std::move(around.inputs[stage].from));
+      around.inputs[stage].guard.reset();
+      return from;
+    }
     if (is_one_program(stage)) return make_sources(stage, outputs);
     auto pipe = make_pipe();
     if (!pipe) return std::unexpected(pipe.error());
@@ -147,6 +171,8 @@ struct EmbeddedStreams::Impl {
   }
 
   std::expected<JunctionStreams::Output, int> lead_from_junction(std::size_t stage) {
+    if (plan.stages[stage].elsewhere)
+      return JunctionStreams::Output{.into = {.stream = std::move(around.outputs[stage])}, .reader = std::nullopt};
     if (is_one_program(stage)) {
       auto sinks = make_inputs(stage);
       if (!sinks) return std::unexpected(sinks.error());
@@ -165,8 +191,7 @@ struct EmbeddedStreams::Impl {
   }
 
   std::expected<JunctionStreams::Output, int> flow_output() {
-    if (around.output) return JunctionStreams::Output{.into = {.stream = std::move(around.output)}, .reader = {}};
-    UniqueFd output = duplicate(STDOUT_FILENO);
+    UniqueFd output = duplicate(around.own_output ? around.own_output.get() : STDOUT_FILENO);
     if (!output) return std::unexpected(errno);
     return JunctionStreams::Output{.into = {.stream = std::move(output), .ours = false}, .reader = std::nullopt};
   }
@@ -228,29 +253,38 @@ struct EmbeddedStreams::Impl {
     std::vector<bool> follows(plan.stages.size());
     for (const flow::PlannedLink& planned : plan.links) follows[planned.link.to] = true;
     for (std::size_t stage = 0; stage < plan.stages.size(); ++stage)
-      if (!follows[stage])
+      if (!follows[stage] && !plan.stages[stage].elsewhere)
         if (auto connected = connect_source(stage); !connected) return connected;
-    if (auto stage = plan.wiring.writes_stdout; stage && !is_one_program(*stage)) {
-      auto output = flow_output();
-      if (!output) return std::unexpected(output.error());
-      return lead_out_of(*stage, std::move(output->into), std::nullopt);
-    }
-    if (around.output) outputs[plan.stages.size() - 1].push_back(std::move(around.output));
+    for (std::size_t stage = 0; stage < plan.stages.size(); ++stage)
+      if (!is_one_program(stage) && !leads_on(stage))
+        if (auto connected = connect_last(stage); !connected) return connected;
     return {};
   }
 
-  // Which of the ends of a stage of one program lead elsewhere than the plan says.
-  void set_ends(std::size_t stage, exec::Program& program) const {
-    if (inputs_given && stage == 0) {
-      program.input = exec::Stream::passed;
-      program.guarded_input = true;
+  bool leads_on(std::size_t stage) const {
+    return plan.wiring.output_at_junction(stage) ||
+           std::ranges::any_of(plan.links, [stage](const flow::PlannedLink& planned) {
+             return planned.link.from == stage && !planned.link.of_errors;
+           });
+  }
+
+  // What nobody takes, of a flow without an output, goes where that of a program would.
+  std::expected<void, int> connect_last(std::size_t stage) {
+    if (plan.wiring.writes_stdout == stage) {
+      auto output = flow_output();
+      if (!output) return std::unexpected(output.error());
+      return lead_out_of(stage, std::move(output->into), std::nullopt);
     }
-    if (outputs_given && stage + 1 == plan.stages.size()) program.output = exec::Stream::passed;
+    UniqueFd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+    if (!null) return std::unexpected(errno);
+    return lead_out_of(stage, {.stream = std::move(null), .ours = false}, std::nullopt);
   }
 
   std::expected<void, int> connect_far(std::size_t stage) {
     JobEnds& ends = job_ends[stage];
-    return records.add_far(stage, std::move(ends.from), std::move(ends.into), UniqueFd(), ends.reader,
+    UniqueFd error;
+    if (auto linked = errors.find(stage); linked != errors.end()) error = std::move(linked->second.front());
+    return records.add_far(stage, std::move(ends.from), std::move(ends.into), std::move(error), ends.reader,
                            std::move(around.seats[stage]));
   }
 
@@ -258,22 +292,11 @@ struct EmbeddedStreams::Impl {
     return far.contains(stage) || flow::runs_by_job(plan.stages[stage]);
   }
 
-  // A part of a flow over hosts: what its first stage reads comes from elsewhere.
-  std::expected<void, int> connect_given_source(std::size_t stage) {
-    if (is_one_program(stage)) {
-      inputs[stage].ends.push_back(std::move(around.input));
-      inputs[stage].guards.push_back(std::move(around.input_guard));
-      return {};
-    }
-    around.input_guard.reset();
-    return lead_into(stage, {.stream = std::move(around.input)});
-  }
-
   std::expected<void, int> connect_source(std::size_t stage) {
     bool reads_stdin = plan.wiring.reads_stdin == stage;
-    if (reads_stdin && around.input) return connect_given_source(stage);
     if (reads_stdin && is_one_program(stage)) return {};
-    UniqueFd input = reads_stdin ? duplicate(STDIN_FILENO) : UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    int own = around.own_input ? around.own_input.get() : STDIN_FILENO;
+    UniqueFd input = reads_stdin ? duplicate(own) : UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     if (!input) return std::unexpected(errno);
     if (!is_one_program(stage)) return lead_into(stage, {.stream = std::move(input), .ours = false});
     inputs[stage].ends.push_back(std::move(input));
@@ -325,7 +348,6 @@ struct EmbeddedStreams::Impl {
   std::expected<exec::Program, int> program_for(const ProgramSeat& seat, std::vector<UniqueFd>& passed) {
     if (flow::runs_by_job(plan.stages[seat.stage])) return program_of_jobs(seat, passed);
     exec::Program program = plan.stages[seat.stage].program;
-    set_ends(seat.stage, program);
     std::size_t index = seat.worker == 0 ? 0 : seat.worker - 1;
     Inputs& into = inputs[seat.stage];
     if (program.input == exec::Stream::passed) passed.push_back(std::move(into.ends[index]));
@@ -355,7 +377,6 @@ struct EmbeddedStreams::Impl {
   StderrMarks& marks;
   std::set<std::size_t> far;
   StreamSurroundings around;
-  bool inputs_given = false, outputs_given = false;  // by those around us
   std::vector<ProgramSeat> seats;
   std::vector<exec::ProgramIndex> first_program;  // of each stage
   std::map<std::size_t, Inputs> inputs;           // by stage, until they are passed
@@ -385,13 +406,13 @@ std::vector<std::pair<std::size_t, link::PipeObserver>> EmbeddedStreams::take_in
 std::expected<std::vector<exec::Program>, int> EmbeddedStreams::connect(std::vector<UniqueFd>& passed,
                                                                         StreamSurroundings surroundings) {
   impl_->around = std::move(surroundings);
-  impl_->inputs_given = impl_->around.input && impl_->is_one_program(0);
-  impl_->outputs_given = impl_->around.output && impl_->is_one_program(impl_->plan.stages.size() - 1);
   for (const flow::PlannedLink& link : impl_->plan.links)
     if (auto connected = impl_->connect_link(link); !connected) return std::unexpected(connected.error());
   for (const flow::Junction& junction : impl_->plan.wiring.junctions)
     if (auto connected = impl_->connect_junction(junction); !connected) return std::unexpected(connected.error());
   if (auto connected = impl_->connect_ends(); !connected) return std::unexpected(connected.error());
+  impl_->around.own_input.reset();
+  impl_->around.own_output.reset();  // who reads it is to see the stages' ends alone
   std::vector<exec::Program> programs;
   for (const ProgramSeat& seat : impl_->seats) {
     auto program = impl_->program_for(seat, passed);
@@ -419,9 +440,39 @@ std::expected<void, int> EmbeddedStreams::add_seat(std::size_t stage, SeatPipes 
   return impl_->records.add_seat(stage, std::move(pipes));
 }
 
-int EmbeddedStreams::records_descriptor() const { return impl_->records.descriptor(); }
+std::expected<UniqueFd, int> EmbeddedStreams::notices_descriptor() const {
+  UniqueFd both(::epoll_create1(EPOLL_CLOEXEC));
+  if (!both) return std::unexpected(errno);
+  for (int each : {impl_->records.descriptor(), impl_->junctions.descriptor()}) {
+    epoll_event readable{.events = EPOLLIN, .data = {}};
+    if (each >= 0 && ::epoll_ctl(both.get(), EPOLL_CTL_ADD, each, &readable) != 0) return std::unexpected(errno);
+  }
+  return both;
+}
 
-void EmbeddedStreams::stop() { impl_->records.stop(); }
+bool EmbeddedStreams::output_over(std::size_t elsewhere) const {
+  for (const flow::PlannedLink& planned : impl_->plan.links)
+    if (planned.link.to == elsewhere && planned.carrier == flow::LinkCarrier::byte_link)
+      return impl_->is_one_program(planned.link.from) || impl_->records.output_over(planned.link.from);
+  return impl_->junctions.output_over(elsewhere);
+}
+
+std::optional<exec::ProgramIndex> EmbeddedStreams::reader_of(std::size_t elsewhere) const {
+  for (const flow::PlannedLink& planned : impl_->plan.links)
+    if (planned.link.from == elsewhere && planned.carrier == flow::LinkCarrier::byte_link &&
+        impl_->is_one_program(planned.link.to))
+      return impl_->first_program[planned.link.to];
+  return std::nullopt;
+}
+
+void EmbeddedStreams::stop() {
+  impl_->records.stop();
+  impl_->junctions.stop();
+}
+
+std::expected<std::uint32_t, std::string> EmbeddedStreams::set_workers(std::size_t stage, std::uint32_t workers) {
+  return impl_->records.set_workers(stage, workers);
+}
 
 void EmbeddedStreams::stop_jobs() { impl_->records.stop_jobs(); }
 
@@ -461,6 +512,8 @@ void EmbeddedStreams::add_waits_for_records(std::vector<pollfd>& polled) const {
   polled.push_back({.fd = impl_->records.descriptor(), .events = POLLIN, .revents = 0});
   polled.push_back({.fd = impl_->junctions.descriptor(), .events = POLLIN, .revents = 0});
 }
+
+std::map<std::size_t, JobStageCounts> EmbeddedStreams::stage_counts() const { return impl_->records.stage_counts(); }
 
 void EmbeddedStreams::count(flow::FlowSummary& summary, bool exact) const {
   for (const Relay& each : impl_->relays) summary.stages[each.stage].output_bytes = each.relay.moved().value;

@@ -42,9 +42,13 @@ struct EmbeddedStreamsOptions {
 /// What surrounds the stages of a plan that is a part of a flow over hosts. Of a whole flow: our own stdin and stdout,
 /// and nothing else.
 struct StreamSurroundings {
-  UniqueFd input;        // what the first stage reads; empty: our stdin
-  UniqueFd input_guard;  // the write end of it, if it is a pipe that is filled from elsewhere
-  UniqueFd output;       // what the last stage writes; empty: our stdout
+  struct Input {
+    UniqueFd from;   // the pipe that comes from elsewhere
+    UniqueFd guard;  // its write end
+  };
+  std::map<std::size_t, Input> inputs;                  // by the stage elsewhere that they stand for
+  std::map<std::size_t, UniqueFd> outputs;              // likewise: the pipes that lead there
+  UniqueFd own_input, own_output;                       // empty: our stdin and stdout
   std::map<std::size_t, std::vector<SeatPipes>> seats;  // of stages whose workers are on other hosts
   /// Where the stderr of a stage's processes is to go. Not set: where ours goes, with marks if they are wanted.
   std::function<std::expected<UniqueFd, int>(std::size_t stage)> error_end;
@@ -87,9 +91,15 @@ class EmbeddedStreams final {
   /// See RecordStreams.
   std::expected<void, int> add_seat(std::size_t stage, SeatPipes pipes);
 
-  /// Readable when a stage that takes records has something to say.
-  int records_descriptor() const;
+  /// Readable when a stage that takes records, or a junction, has something to say. Errors: errno.
+  std::expected<UniqueFd, int> notices_descriptor() const;
+  /// What leads to the stage elsewhere has ended well, or is not wanted there any more. Of one program it is not known.
+  bool output_over(std::size_t elsewhere) const;
+  /// The program that reads what comes from there as it is.
+  std::optional<exec::ProgramIndex> reader_of(std::size_t elsewhere) const;
   void add_waits(std::vector<pollfd>& polled) const;
+  /// As RecordStreams has it.
+  std::expected<std::uint32_t, std::string> set_workers(std::size_t stage, std::uint32_t workers);
   /// The flow ends: no job is started any more.
   void stop_jobs();
   /// Every thread ends at once; what was under way is lost.
@@ -107,6 +117,8 @@ class EmbeddedStreams final {
 
   /// What was counted so far.
   void count(flow::FlowSummary& summary, bool exact) const;
+  /// As RecordStreams has them.
+  std::map<std::size_t, JobStageCounts> stage_counts() const;
 
  private:
   struct Impl;

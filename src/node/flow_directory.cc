@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "exec/spawn_protocol.h"
+#include "flow/stage_words.h"
 #include "sluice/v1/flows.pb.h"
 
 namespace sluice::node {
@@ -217,6 +218,26 @@ Answer<v1::Flow> stop_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, 
     co_await stop_spawners(node, *flow, std::chrono::milliseconds(request.grace_ms()));
   }
   co_return co_await wait_here(node, flow->id());
+}
+
+Answer<v1::ScaleStageResponse> scale_stage(std::shared_ptr<NodeFlows> node, rpc::CallInfo info,
+                                           v1::ScaleStageRequest request) {
+  if (request.workers() == 0 || request.workers() > flow::kWorkersMax)
+    co_return std::unexpected(
+        rpc::Status{rpc::Code::invalid_argument, fmt::format("a stage has 1 to {} workers", flow::kWorkersMax)});
+  auto flow = co_await find_flow(node, request.flow());
+  if (!flow) co_return std::unexpected(flow.error());
+  auto passed =
+      co_await pass_on<v1::ScaleStageResponse>(node, *flow, request, on_behalf(info), "sluice.v1.Flows/ScaleStage");
+  if (passed) co_return *std::move(passed);
+  auto orchestrated = node->orchestrated.find(*FlowId::parse(flow->id()));
+  if (orchestrated == node->orchestrated.end())
+    co_return std::unexpected(rpc::Status{rpc::Code::failed_precondition,
+                                          flow->state() == v1::FLOW_STATE_ENDED
+                                              ? fmt::format("the flow {} has ended", flow->id())
+                                              : fmt::format("the flow {} has no stage of many workers", flow->id())});
+  std::shared_ptr<FlowOrchestrator> orchestrator = orchestrated->second;  // outlives the question
+  co_return co_await orchestrator->scale(request.stage(), request.workers());
 }
 
 namespace {

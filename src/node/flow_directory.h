@@ -18,6 +18,8 @@ class ListFlowsRequest;
 class ListFlowsResponse;
 class RemoveFlowRequest;
 class RemoveFlowResponse;
+class ScaleStageRequest;
+class ScaleStageResponse;
 class StopFlowRequest;
 class WaitFlowRequest;
 }  // namespace sluice::v1
@@ -36,6 +38,8 @@ Answer<v1::Flow> find_flow(std::shared_ptr<NodeFlows> node, std::string wanted);
 /// Flows/WaitFlow. Ends when its caller has gone.
 net::Awaitable<rpc::Status> wait_for_flow(std::shared_ptr<NodeFlows> node, rpc::ServerCall& call);
 Answer<v1::Flow> stop_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, v1::StopFlowRequest request);
+Answer<v1::ScaleStageResponse> scale_stage(std::shared_ptr<NodeFlows> node, rpc::CallInfo info,
+                                           v1::ScaleStageRequest request);
 Answer<v1::RemoveFlowResponse> remove_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info,
                                            v1::RemoveFlowRequest request);
 

@@ -7,7 +7,9 @@
 
 #include "base/require.h"
 #include "flow/distributed_run.h"
+#include "flow/graph_wiring.h"
 #include "flow/plan.h"
+#include "flow/plan_links.h"
 #include "node/flow_messages.h"
 #include "sluice/v1/flows.pb.h"
 
@@ -32,14 +34,17 @@ std::expected<void, std::string> check_request(const v1::RunStart& start) {
   if (start.stages().empty()) return std::unexpected("a flow without a stage");
   if (start.stages_size() > kStagesMax)
     return std::unexpected(fmt::format("a flow of {} stages; at most {} are allowed", start.stages_size(), kStagesMax));
-  for (const v1::StageRequest& stage : start.stages())
-    if (!stage_from(stage.text())) return std::unexpected("a stage without a command");
+  if (start.links_size() > kStagesMax)
+    return std::unexpected(fmt::format("a flow of {} links; at most {} are allowed", start.links_size(), kStagesMax));
+  if (auto graph = graph_from(start); !graph) return std::unexpected(graph.error());
   if (!pipefail_from(start.pipefail()))
     return std::unexpected(fmt::format("pipefail '{}' is unknown", start.pipefail()));
   return {};
 }
 
-FlowLayout::FlowLayout(const v1::RunStart& start, FlowWorld world) : start_(start), world_(std::move(world)) {}
+FlowLayout::FlowLayout(const v1::RunStart& start, FlowWorld world) : start_(start), world_(std::move(world)) {
+  if (auto graph = graph_from(start)) flow_ = *std::move(graph);
+}
 
 FlowLayout::~FlowLayout() = default;
 
@@ -56,13 +61,25 @@ void FlowLayout::place_stages() {
   std::vector<flow::StageNeeds> wanted;
   for (const v1::StageRequest& stage : start_.stages()) wanted.push_back(needs_from(stage, start_.records()));
   places_ = flow::place_stages(
-      wanted, {.nodes = world_.nodes, .gone = world_.gone, .home = world_.self, .client_name = start_.client_name()});
+      flow_, wanted,
+      {.nodes = world_.nodes, .gone = world_.gone, .home = world_.self, .client_name = start_.client_name()});
   if (!world_.has_client || here_on_node_) put_here_on_node();
+  if (!world_.has_client && !flow::is_row(flow_.links, places_.size()) && places_[0].problem.empty())
+    places_[0].problem =
+        "its flow is more than one row of stages, which this version does not run in the background yet; run it in the "
+        "foreground";
   for (std::size_t i = 0; i < places_.size(); ++i) {
     const auto& problems = start_.stages(static_cast<int>(i)).ship_problems();
     bool elsewhere = std::ranges::any_of(places_[i].hosts, [](const flow::Host& host) { return host.has_value(); });
     elsewhere = elsewhere || !places_[i].seats.empty();
     if (elsewhere && !problems.empty() && places_[i].problem.empty()) places_[i].problem = problems[0];
+    bool links_errors =
+        std::ranges::any_of(flow_.links, [i](const flow::Link& link) { return link.from == i && link.of_errors; });
+    bool spreads = !places_[i].seats.empty() && !wanted[i].runs_again;
+    if (spreads && links_errors && places_[i].problem.empty())
+      places_[i].problem =
+          "its workers go over several nodes, and a link from the stderr of such a stage is not there yet; place it on "
+          "one node with 'on', or make it 'map' or 'each'";
     if (!world_.has_client && (wanted[i].workers > 0 || wanted[i].joins) && places_[i].problem.empty())
       places_[i].problem =
           "a stage that takes records, in a flow in the background, which this version does not have yet; run it in "
@@ -92,13 +109,24 @@ bool FlowLayout::placed() const {
 
 std::string FlowLayout::first_problem() const {
   for (std::size_t i = 0; i < places_.size(); ++i)
-    if (!places_[i].problem.empty()) return fmt::format("stage {}: {}", i + 1, places_[i].problem);
+    if (!places_[i].problem.empty()) return fmt::format("{}: {}", title_of(i), places_[i].problem);
   return {};
 }
 
+std::string FlowLayout::title_of(std::size_t stage) const {
+  return flow::title_of_stage(flow_.stages[stage].name, stage);
+}
+
+std::vector<std::string> FlowLayout::stage_names() const {
+  std::vector<std::string> names;
+  for (const flow::Stage& stage : flow_.stages) names.push_back(stage.name);
+  return names;
+}
+
 void FlowLayout::make_parts() {
-  graph_ = flow::make_parts(places_, {.client_input = world_.has_client && !start_.no_input(),
-                                      .client_output = world_.has_client && !start_.no_output()});
+  graph_ = flow::make_parts(flow_, places_,
+                            {.client_input = world_.has_client && !start_.no_input(),
+                             .client_output = world_.has_client && !start_.no_output()});
   std::string client = start_.client_name().empty() ? "the client" : start_.client_name();
   for (const flow::Part& part : graph_.parts) host_names_.push_back(part.host ? name_of(*part.host) : client);
 }
@@ -134,6 +162,22 @@ bool FlowLayout::needs_relay(const flow::PartLink& link) const {
   return on_client(link.from) != on_client(link.to) && !is_at_home(link);
 }
 
+const flow::PartStream& FlowLayout::stream_with(std::size_t link) const {
+  const flow::Part& from = graph_.parts[graph_.links[link].from];
+  auto stream = std::ranges::find_if(from.outputs, [link](const flow::PartStream& output) {
+    return std::ranges::find(output.links, link) != output.links.end();
+  });
+  REQUIRE(stream != from.outputs.end());
+  return *stream;
+}
+
+bool FlowLayout::carries_all_of(std::size_t link, std::size_t stage) const {
+  const flow::PartStream& stream = stream_with(link);
+  if (stream.from != stage || (stream.link && flow_.links[*stream.link].of_errors)) return false;
+  return std::ranges::count_if(flow_.links,
+                               [stage](const flow::Link& each) { return each.from == stage && !each.of_errors; }) <= 1;
+}
+
 bool FlowLayout::needs_only_this_host() const {
   return graph_.links.empty() && graph_.parts.size() == 1 && graph_.parts[0].host == flow::Host(world_.self);
 }
@@ -146,6 +190,7 @@ v1::FlowPlan FlowLayout::plan(const FlowId& id) const {
   v1::FlowPlan plan;
   plan.set_flow_id(id.text());
   for (std::size_t i = 0; i < places_.size(); ++i) plan_stage(i, plan);
+  plan.set_is_graph(!flow::is_row(flow_.links, places_.size()));
   plan_links(plan);
   plan.set_promise(promise());
   for (const v1::ShippedFile& file : start_.files())
@@ -160,6 +205,7 @@ void FlowLayout::plan_stage(std::size_t index, v1::FlowPlan& plan) const {
   const flow::StagePlace& place = places_[index];
   stage.set_index(static_cast<std::uint32_t>(index));
   stage.set_command(request.text().command());
+  stage.set_name(request.text().name());
   for (const std::string& word : request.at_words()) stage.add_at_words(word);
   stage.set_place(place.place);
   stage.set_place_reason(place.reason);
@@ -168,7 +214,7 @@ void FlowLayout::plan_stage(std::size_t index, v1::FlowPlan& plan) const {
   for (const flow::SeatChoice& seat : place.seats)
     if (seat.host) stage.add_node_ids(seat.host->text());
   if (!place.problem.empty())
-    add_problem(plan, index, kRefusedStatus, fmt::format("stage {}: {}", index + 1, place.problem));
+    add_problem(plan, index, kRefusedStatus, fmt::format("{}: {}", title_of(index), place.problem));
   auto needs = needs_from(request, start_.records());
   stage.set_workers(needs.workers);
   for (const flow::SeatChoice& seat : place.seats) {
@@ -192,19 +238,51 @@ std::string FlowLayout::promise() const {
   }
   return flow::promise_of(stages, {.losses_allowed = start_.records().losses_allowed(),
                                    .has_dead_letters = start_.records().has_dead_letters(),
-                                   .over_hosts = true});
+                                   .over_hosts = true}) +
+         flow::describe_exceptions(flow_);
 }
 
+// Of a row only what goes between hosts is told: the rest is known.
 void FlowLayout::plan_links(v1::FlowPlan& plan) const {
-  for (const flow::PartLink& link : graph_.links) {
-    if (link.of_seat) continue;
-    v1::PlannedLink& planned = *plan.add_links();
-    const flow::Part& from = graph_.parts[link.from];
-    const flow::Part& to = graph_.parts[link.to];
-    planned.set_from(from.stages.empty() ? -1 : static_cast<int>(from.stages.back()));
-    planned.set_to(to.stages.empty() ? -1 : static_cast<int>(to.stages.front()));
-    planned.set_carrier(carrier_of(link));
-  }
+  if (plan.is_graph())
+    for (std::size_t i = 0; i < flow_.links.size(); ++i) plan_inner_link(i, plan);
+  for (std::size_t i = 0; i < graph_.links.size(); ++i)
+    if (!graph_.links[i].of_seat) *plan.add_links() = planned_link(i);
+  std::stable_sort(plan.mutable_links()->begin(), plan.mutable_links()->end(),
+                   [](const v1::PlannedLink& a, const v1::PlannedLink& b) { return a.from() < b.from(); });
+}
+
+v1::PlannedLink FlowLayout::planned_link(std::size_t link) const {
+  const flow::PartStream& stream = stream_with(link);
+  v1::PlannedLink planned;
+  planned.set_from(stream.from ? static_cast<int>(*stream.from) : -1);
+  planned.set_to(stream.to ? static_cast<int>(*stream.to) : -1);
+  planned.set_carrier(carrier_of(graph_.links[link]));
+  if (stream.link) planned.set_of_errors(flow_.links[*stream.link].of_errors);
+  if (stream.link) add_rules(*stream.link, planned);
+  return planned;
+}
+
+void FlowLayout::plan_inner_link(std::size_t index, v1::FlowPlan& plan) const {
+  bool is_inner = std::ranges::any_of(graph_.parts, [index](const flow::Part& part) {
+    return std::ranges::find(part.inner_links, index) != part.inner_links.end();
+  });
+  if (!is_inner) return;
+  const flow::Link& link = flow_.links[index];
+  bool bytes = flow::wire(flow_).plain[index] && !flow::takes_records(flow_.stages[link.from].words) &&
+               !flow::takes_records(flow_.stages[link.to].words);
+  v1::PlannedLink& planned = *plan.add_links();
+  planned.set_from(static_cast<int>(link.from));
+  planned.set_to(static_cast<int>(link.to));
+  planned.set_carrier(bytes ? "kernel pipe" : "records");
+  planned.set_on_one_host(true);
+  planned.set_of_errors(link.of_errors);
+  add_rules(index, planned);
+}
+
+void FlowLayout::add_rules(std::size_t link, v1::PlannedLink& planned) const {
+  auto rules = flow::rules_of_links(flow_);
+  for (const std::string& rule : rules[link]) planned.add_rules(rule);
 }
 
 // Whether two nodes reach each other is known when they have tried, and each flow tries anew: a plan can say in which order.
@@ -227,13 +305,18 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
   prepare.set_flow_id(id.text());
   prepare.set_flow_name(start_.name());
   prepare.set_part(static_cast<std::uint32_t>(index));
-  for (std::size_t stage : part.stages) *prepare.add_stages() = start_.stages(static_cast<int>(stage)).text();
+  for (std::size_t stage : part.stages) {
+    v1::StageText& text = *prepare.add_stages();
+    text = start_.stages(static_cast<int>(stage)).text();
+    text.set_index(static_cast<std::uint32_t>(stage));
+    if (start_.records().has_rate() && is_tap(stage) && !text.has_records_per_second())
+      text.set_records_per_second(start_.records().rate());
+  }
   if (part.seats_of) *prepare.add_stages() = start_.stages(static_cast<int>(*part.seats_of)).text();
   prepare.set_hosts_seats(part.seats_of.has_value());
   *prepare.mutable_records() = start_.records();
-  if (!has_first_records(part)) prepare.mutable_records()->clear_rate();
-  for (std::size_t link : part.inputs)
-    prepare.add_input_marks(marks_input(part) ? host_names_[graph_.links[link].from] + ": " : "");
+  prepare.mutable_records()->clear_rate();
+  add_streams(part, prepare);
   for (const v1::ShippedFile& file : start_.files())
     if (needs_file(part, file.path())) *prepare.add_files() = file;
   prepare.set_files_node_id(start_.files_node_id().empty() ? world_.self.text() : start_.files_node_id());
@@ -249,12 +332,45 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
   return prepare;
 }
 
-// The tap of the flow, whose rate is limited.
-bool FlowLayout::has_first_records(const flow::Part& part) const {
-  for (int stage = 0; stage < start_.stages_size(); ++stage)
-    if (takes_records(start_.stages(stage).text()))
-      return std::ranges::find(part.stages, static_cast<std::size_t>(stage)) != part.stages.end();
-  return false;
+void FlowLayout::add_streams(const flow::Part& part, v1::Prepare& prepare) const {
+  for (const flow::PartStream& stream : part.inputs) *prepare.add_inputs() = stream_of(stream, true);
+  for (const flow::PartStream& stream : part.outputs) *prepare.add_outputs() = stream_of(stream, false);
+  for (std::size_t link : part.inner_links) to_message(flow_.links[link], *prepare.add_links());
+  if (part.reads_stdin) prepare.set_reads_stdin(static_cast<std::uint32_t>(*part.reads_stdin));
+  for (std::size_t stage : part.write_stdout) prepare.add_write_stdout(static_cast<std::uint32_t>(stage));
+}
+
+v1::PartStream FlowLayout::stream_of(const flow::PartStream& stream, bool is_input) const {
+  v1::PartStream message;
+  if (stream.from) message.set_from(static_cast<std::uint32_t>(*stream.from));
+  if (stream.to) message.set_to(static_cast<std::uint32_t>(*stream.to));
+  if (auto far = is_input ? stream.from : stream.to) message.set_far_name(flow_.stages[*far].name);
+  if (stream.link) {
+    v1::StageLink link;
+    to_message(flow_.links[*stream.link], link);
+    message.set_of_errors(link.of_errors());
+    if (!is_input) *message.mutable_slow() = link.slow();
+  }
+  if (!is_input) return message;
+  if (stream.from && !message.of_errors()) set_framing(flow_.stages[*stream.from], message);
+  for (std::size_t link : stream.links)
+    message.add_marks(stream.from == 0 && marks_lines_of_all() ? host_names_[graph_.links[link].from] + ": " : "");
+  return message;
+}
+
+// A stage that takes records, and follows none that does: its rate is that of the flow.
+bool FlowLayout::is_tap(std::size_t stage) const {
+  auto takes = [this](std::size_t each) { return flow::takes_records(flow_.stages[each].words); };
+  if (!takes(stage)) return false;
+  std::vector<bool> leads_here(stage + 1);
+  leads_here[stage] = true;
+  for (std::size_t before = stage + 1; before-- > 0;) {
+    if (!leads_here[before]) continue;
+    if (before != stage && takes(before)) return false;
+    for (const flow::Link& link : flow_.links)
+      if (link.to == before) leads_here[link.from] = true;
+  }
+  return true;
 }
 
 // The client has its own files; a stage needs them where its processes are.
@@ -273,13 +389,6 @@ bool FlowLayout::needs_file(const flow::Part& part, const std::string& path) con
 bool FlowLayout::marks_lines_of_all() const {
   if (start_.marks() == v1::RunStart::MARKS_NEVER || !places_.front().everywhere) return false;
   return start_.marks() == v1::RunStart::MARKS_ALWAYS || places_.size() == 1;
-}
-
-bool FlowLayout::marks_input(const flow::Part& part) const {
-  return marks_lines_of_all() && std::ranges::any_of(part.inputs, [&](std::size_t link) {
-           const flow::Part& from = graph_.parts[graph_.links[link].from];
-           return !from.stages.empty() && from.stages.front() == 0;
-         });
 }
 
 bool FlowLayout::merges_errors(std::size_t part) const {

@@ -15,6 +15,8 @@
 
 namespace sluice::v1 {
 class FlowPlan;
+class PartStream;
+class PlannedLink;
 class Prepare;
 class RunStart;
 class StageHow;
@@ -81,6 +83,14 @@ class FlowLayout final {
   /// The whole flow: a part elsewhere must not go on without us, nor ours without one elsewhere.
   bool needs_only_this_host() const;
 
+  /// "stage 3", or "stage 'merger'".
+  std::string title_of(std::size_t stage) const;
+  std::vector<std::string> stage_names() const;
+  /// The stream of the part that writes it, which `link` of the parts carries. Not of a seat's.
+  const flow::PartStream& stream_with(std::size_t link) const;
+  /// What is counted at the link is what the stage writes: it has no other.
+  bool carries_all_of(std::size_t link, std::size_t stage) const;
+
   /// What a part's host has said of a stage.
   void set_how(const v1::StageHow& how);
   /// The part is one of several that run the same stage, whose stderr is told by whole lines.
@@ -95,12 +105,16 @@ class FlowLayout final {
 
  private:
   void put_here_on_node();
-  bool has_first_records(const flow::Part& part) const;
+  bool is_tap(std::size_t stage) const;
+  void add_streams(const flow::Part& part, v1::Prepare& prepare) const;
+  v1::PartStream stream_of(const flow::PartStream& stream, bool is_input) const;
   bool needs_file(const flow::Part& part, const std::string& path) const;
   bool marks_lines_of_all() const;
-  bool marks_input(const flow::Part& part) const;
   void plan_stage(std::size_t index, v1::FlowPlan& plan) const;
   void plan_links(v1::FlowPlan& plan) const;
+  v1::PlannedLink planned_link(std::size_t link) const;
+  void plan_inner_link(std::size_t link, v1::FlowPlan& plan) const;
+  void add_rules(std::size_t link, v1::PlannedLink& planned) const;
   std::string promise() const;
   std::string carrier_of(const flow::PartLink& link) const;
   std::string dials(std::size_t from, std::size_t to) const;
@@ -108,6 +122,7 @@ class FlowLayout final {
   const v1::RunStart& start_;
   FlowWorld world_;
   bool here_on_node_ = false;
+  flow::FlowGraph flow_;
   std::vector<flow::StagePlace> places_;
   flow::PartGraph graph_;
   std::vector<std::string> host_names_;  // of each part

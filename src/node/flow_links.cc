@@ -62,9 +62,12 @@ void FlowLinks::start_relays() {
 
 void FlowLinks::add_ends(std::size_t part, v1::Prepare& prepare) const {
   const flow::Part& ends = layout_.graph().parts[part];
-  for (std::size_t link : ends.inputs) *prepare.add_inputs() = end_of(link, false);
-  if (ends.output) *prepare.mutable_output() = end_of(*ends.output, true);
-  for (std::size_t link : ends.copies) *prepare.add_copies() = end_of(link, true);
+  for (std::size_t i = 0; i < ends.inputs.size(); ++i)
+    for (std::size_t link : ends.inputs[i].links)
+      *prepare.mutable_inputs(static_cast<int>(i))->add_ends() = end_of(link, false);
+  for (std::size_t i = 0; i < ends.outputs.size(); ++i)
+    for (std::size_t link : ends.outputs[i].links)
+      *prepare.mutable_outputs(static_cast<int>(i))->add_ends() = end_of(link, true);
   bool asks = !ends.seats_of;
   for (const flow::Seat& seat : ends.seats) {
     v1::SeatEnds& message = *prepare.add_seats();

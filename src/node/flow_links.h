@@ -48,6 +48,7 @@ class FlowLinks final {
   std::expected<void, std::string> set_up_relays();
   /// Every end is up: relays begin to pass on.
   void start_relays();
+  /// To its streams, and those of its seats.
   void add_ends(std::size_t part, v1::Prepare& prepare) const;
   /// The layout has more links than before. Errors: a sentence.
   std::expected<void, std::string> add_new();

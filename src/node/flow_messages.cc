@@ -1,5 +1,7 @@
 #include "node/flow_messages.h"
 
+#include <algorithm>
+
 #include "sluice/v1/flows.pb.h"
 #include "sluice/v1/host.pb.h"
 
@@ -25,6 +27,43 @@ flow::Restart restart_from(v1::StageText::Restart restart) {
 
 }  // namespace
 
+namespace {
+
+constexpr std::pair<std::string_view, flow::RecordFraming> kFramings[] = {{"@lines", flow::RecordFraming::lines},
+                                                                          {"@null", flow::RecordFraming::null},
+                                                                          {"@json", flow::RecordFraming::json},
+                                                                          {"@len", flow::RecordFraming::len}};
+
+std::string framing_word(const std::optional<flow::RecordFraming>& framing) {
+  for (const auto& [word, known] : kFramings)
+    if (framing == known) return std::string(word);
+  return {};
+}
+
+// Nothing: lines, or a word that is none.
+std::optional<flow::RecordFraming> framing_from(std::string_view word) {
+  for (const auto& [known, framing] : kFramings)
+    if (word == known) return framing;
+  return std::nullopt;
+}
+
+v1::Slow slow_message(const flow::SlowPolicy& slow) {
+  v1::Slow message;
+  if (slow.kind == flow::SlowPolicy::Kind::drop) message.set_policy(v1::Slow::POLICY_DROP);
+  if (slow.kind == flow::SlowPolicy::Kind::spill) message.set_policy(v1::Slow::POLICY_SPILL);
+  message.set_spill_bytes_max(slow.spill_max.value);
+  return message;
+}
+
+}  // namespace
+
+flow::SlowPolicy slow_from(const v1::Slow& message) {
+  flow::SlowPolicy slow{.spill_max = {message.spill_bytes_max()}};
+  if (message.policy() == v1::Slow::POLICY_DROP) slow.kind = flow::SlowPolicy::Kind::drop;
+  if (message.policy() == v1::Slow::POLICY_SPILL) slow.kind = flow::SlowPolicy::Kind::spill;
+  return slow;
+}
+
 bool takes_records(const v1::StageText& text) { return text.worker() || !text.record_words().empty(); }
 
 void to_message(const flow::Stage& stage, std::size_t index, v1::StageText& text) {
@@ -36,7 +75,10 @@ void to_message(const flow::Stage& stage, std::size_t index, v1::StageText& text
   text.set_shell_text(stage.shell_text);
   text.set_error_joins_output(stage.error_joins_output);
   text.set_index(static_cast<std::uint32_t>(index));
-  if (!flow::takes_records(stage.words)) return;
+  text.set_name(stage.name);
+  text.set_share(stage.share);
+  text.set_reads_stdin(stage.reads_stdin);
+  if (!flow::takes_records(stage.words)) return text.set_framing(framing_word(stage.words.framing));
   text.set_worker(stage.words.worker);
   text.set_role(stage.words.role);
   text.set_concurrency(stage.concurrency);
@@ -50,11 +92,15 @@ void to_message(const flow::Stage& stage, std::size_t index, v1::StageText& text
 std::optional<flow::Stage> stage_from(const v1::StageText& text) {
   bool by_hand_alone = text.plain_words().empty() && text.shell_text().empty();
   if (by_hand_alone && text.role().empty()) return std::nullopt;
-  flow::Stage stage{.command = text.command(),
+  flow::Stage stage{.name = text.name(),
+                    .command = text.command(),
                     .first_word_quoted = text.first_word_quoted(),
                     .without_shell = text.without_shell(),
                     .shell_text = text.shell_text(),
-                    .error_joins_output = text.error_joins_output()};
+                    .error_joins_output = text.error_joins_output(),
+                    .share = text.share(),
+                    .reads_stdin = text.reads_stdin(),
+                    .number = text.index()};
   if (!text.plain_words().empty()) stage.plain_words.emplace(text.plain_words().begin(), text.plain_words().end());
   if (stage.without_shell && !stage.plain_words) return std::nullopt;
   std::vector<std::string> words(text.record_words().begin(), text.record_words().end());
@@ -72,6 +118,77 @@ std::optional<flow::Stage> stage_from(const v1::StageText& text) {
   if (!words.empty() && !flow::takes_records(stage.words)) return std::nullopt;
   if (text.has_retries()) stage.retries = text.retries();
   if (text.has_records_per_second()) stage.records_per_second = text.records_per_second();
+  if (!text.framing().empty()) stage.words.framing = framing_from(text.framing());
+  return stage;
+}
+
+std::string title_of(const v1::StageText& text) { return flow::title_of_stage(text.name(), text.index()); }
+
+void to_message(const flow::Link& link, v1::StageLink& message) {
+  message.set_from(static_cast<std::uint32_t>(link.from));
+  message.set_to(static_cast<std::uint32_t>(link.to));
+  message.set_of_errors(link.of_errors);
+  if (link.slow.kind != flow::SlowPolicy::Kind::block) *message.mutable_slow() = slow_message(link.slow);
+}
+
+flow::Link link_from(const v1::StageLink& message) {
+  return {
+      .from = message.from(), .to = message.to(), .of_errors = message.of_errors(), .slow = slow_from(message.slow())};
+}
+
+std::expected<flow::FlowGraph, std::string> graph_from(const v1::RunStart& start) {
+  flow::FlowGraph graph;
+  for (const v1::StageRequest& request : start.stages()) {
+    auto stage = stage_from(request.text());
+    if (!stage) return std::unexpected("a stage without a command");
+    stage->number.reset();
+    graph.stages.push_back(*std::move(stage));
+  }
+  if (start.links().empty()) graph.links = flow::links_of_row(graph.stages.size());
+  for (const v1::StageLink& message : start.links()) {
+    flow::Link link = link_from(message);
+    bool same = std::ranges::any_of(graph.links, [&](const flow::Link& other) {
+      return other.from == link.from && other.to == link.to && other.of_errors == link.of_errors;
+    });
+    if (link.from >= link.to || link.to >= graph.stages.size() || same)
+      return std::unexpected("a link that does not lead on to a later stage, or stands there twice");
+    graph.links.push_back(link);
+  }
+  return graph;
+}
+
+void set_framing(const flow::Stage& from, v1::PartStream& stream) {
+  stream.set_framing(framing_word(from.words.framing));
+}
+
+void to_message(const flow::LinkSummary& link, v1::LinkCount& message) {
+  message.set_from(link.from);
+  message.set_to(link.to);
+  message.set_of_errors(link.of_errors);
+  *message.mutable_slow() = slow_message({.kind = link.slow, .spill_max = {}});
+  message.set_bytes(link.bytes);
+  if (link.records) message.set_records(*link.records);
+  message.set_dropped(link.dropped);
+  message.set_spilled_bytes_max(link.spilled_most);
+}
+
+flow::LinkSummary link_summary_from(const v1::LinkCount& message) {
+  flow::LinkSummary link{.from = message.from(),
+                         .to = message.to(),
+                         .of_errors = message.of_errors(),
+                         .slow = slow_from(message.slow()).kind,
+                         .bytes = message.bytes(),
+                         .dropped = message.dropped(),
+                         .spilled_most = message.spilled_bytes_max()};
+  if (message.has_records()) link.records = message.records();
+  return link;
+}
+
+flow::Stage stage_elsewhere(const v1::PartStream& stream, bool is_input) {
+  flow::Stage stage{.name = stream.far_name(), .elsewhere = true};
+  if (is_input && stream.has_from()) stage.number = stream.from();
+  if (!is_input && stream.has_to()) stage.number = stream.to();
+  if (is_input) stage.words.framing = framing_from(stream.framing());
   return stage;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <map>
@@ -51,8 +52,14 @@ struct Offered {
   NodeId node;
   v1::RoleOffer offer;
 };
+struct Scaling {
+  std::size_t stage = 0;
+  std::uint32_t workers = 0;
+  std::optional<v1::WorkersSet> answer;
+};
 struct LetGo {};
-using Event = std::variant<PartEvent, PartLost, Input, ClientLost, NodeLost, StopRequest, Offered, LetGo>;
+using Event = std::variant<PartEvent, PartLost, Input, ClientLost, NodeLost, StopRequest, Offered,
+                           std::shared_ptr<Scaling>, LetGo>;
 
 // After the grace. A client that is stopped (Ctrl-Z), or that nobody reads, must not keep a node from ending.
 constexpr std::chrono::seconds kClientTime{5};
@@ -107,6 +114,8 @@ struct FlowOrchestrator::Impl final : HostListener {
   std::optional<TimePoint> tell_at;  // then the user is told which stages wait for workers
   std::map<StageOfPart, int> pids;
   std::map<StageOfPart, int> wait_statuses;
+  std::map<std::uint64_t, std::shared_ptr<Scaling>> scalings;  // whose answer is awaited
+  std::uint64_t last_scaling = 0;
   std::map<std::size_t, link::LineMarker> error_lines;  // of the parts of @all
   std::optional<flow::DistributedRun> machine;
   bool client_gone = false;
@@ -212,6 +221,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     flow::DistributedRunOptions options{.graph = layout.graph(),
                                         .host_names = layout.host_names(),
                                         .stages = layout.stage_count(),
+                                        .stage_names = layout.stage_names(),
                                         .grace = std::chrono::milliseconds(start.grace_ms()),
                                         .keep = start.keep_stragglers(),
                                         .rule = *pipefail_from(start.pipefail()),
@@ -291,9 +301,12 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   void tell_awaiting() {
     for (const FlowRoles::Awaiting& waits : roles.awaiting())
-      note(fmt::format("stage {} waits for workers: sluice worker --role {} --join sluice://{}/{} -- CMD",
-                       waits.stage + 1, waits.role, surroundings.address_of(layout.self()),
-                       layout.name_of(layout.self())));
+      note(fmt::format("{} waits for workers: sluice worker --role {} --join sluice://{}/{} -- CMD", title(waits.stage),
+                       waits.role, surroundings.address_of(layout.self()), layout.name_of(layout.self())));
+  }
+
+  std::string title(std::size_t stage) const {
+    return flow::title_of_stage(start.stages(static_cast<int>(stage)).text().name(), stage);
   }
 
   void admit(const RoleJoin& join) {
@@ -308,7 +321,7 @@ struct FlowOrchestrator::Impl final : HostListener {
       parts.back().over = true;
       return machine->on_part_failed(seat.part, 125, relays.error(), Clock::now());
     }
-    note(fmt::format("a worker on {} joins stage {}", join.host, join.stage + 1));
+    note(fmt::format("a worker on {} joins {}", join.host, title(join.stage)));
     PartState& state = parts.back();
     state.prepared = true;
     state.session = surroundings.open_host(join.node, seat.part, *this);
@@ -343,6 +356,76 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (client != nullptr && !client_due) client_due = Clock::now() + grace + kClientTime;
     machine->on_signal(SIGTERM, flow::SignalSource::process, false, Clock::now());
   }
+  // --- another number of workers ------------------------------------------------------------------------------------
+
+  std::optional<std::size_t> stage_named(const std::string& name) const {
+    std::vector<std::string> names = layout.stage_names();
+    if (auto named = std::ranges::find(names, name); !name.empty() && named != names.end())
+      return static_cast<std::size_t>(named - names.begin());
+    std::size_t number = 0;
+    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+    bool is_number = error == std::errc() && end == name.data() + name.size();
+    if (is_number && number >= 1 && number <= layout.stage_count()) return number - 1;
+    return std::nullopt;
+  }
+
+  std::string list_of_stages() const {
+    std::vector<std::string> names = layout.stage_names();
+    bool named = std::ranges::none_of(names, &std::string::empty);
+    return named ? fmt::format("{}", fmt::join(names, ", ")) : fmt::format("1 to {}", layout.stage_count());
+  }
+
+  Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> scale(std::string name, std::uint32_t workers) {
+    auto stage = stage_named(name);
+    if (!stage)
+      co_return std::unexpected(rpc::Status{
+          rpc::Code::not_found, fmt::format("the flow has no stage '{}'; its stages are {}", name, list_of_stages())});
+    auto scaling = std::make_shared<Scaling>();
+    scaling->stage = *stage;
+    scaling->workers = workers;
+    events.put(scaling);
+    while (!scaling->answer && !ended) co_await changed.wait();
+    if (!scaling->answer) co_return std::unexpected(rpc::Status{rpc::Code::failed_precondition, "the flow has ended"});
+    if (!scaling->answer->problem().empty())
+      co_return std::unexpected(rpc::Status{
+          rpc::Code::failed_precondition,
+          fmt::format("{} can't have {} workers: {}", layout.title_of(*stage), workers, scaling->answer->problem())});
+    v1::ScaleStageResponse response;
+    response.set_index(static_cast<std::uint32_t>(*stage));
+    response.set_before(scaling->answer->before());
+    co_return response;
+  }
+
+  void handle(std::shared_ptr<Scaling>& scaling) {
+    auto has_it = [&](const flow::Part& part) {
+      return std::ranges::find(part.stages, scaling->stage) != part.stages.end();
+    };
+    const std::vector<flow::Part>& all = layout.graph().parts;
+    auto part = std::ranges::find_if(all, has_it);
+    if (!machine->started() || part == all.end() || parts[static_cast<std::size_t>(part - all.begin())].over)
+      return refuse_scaling(*scaling, "it does not run");
+    if (std::find_if(part + 1, all.end(), has_it) != all.end())
+      return refuse_scaling(*scaling, "it has one worker on each node (@all)");
+    v1::HostCommand command;
+    command.mutable_set_workers()->set_stage(static_cast<std::uint32_t>(scaling->stage));
+    command.mutable_set_workers()->set_workers(scaling->workers);
+    command.mutable_set_workers()->set_request(++last_scaling);
+    scalings.emplace(last_scaling, scaling);
+    send(static_cast<std::size_t>(part - all.begin()), command);
+  }
+
+  void refuse_scaling(Scaling& scaling, const std::string& why) {
+    scaling.answer.emplace().set_problem(why);
+    changed.notify();
+  }
+
+  void on_workers_set(v1::WorkersSet answer) {
+    auto scaling = scalings.extract(answer.request());
+    if (scaling.empty()) return;
+    scaling.mapped()->answer = std::move(answer);
+    changed.notify();
+  }
+
   void handle(Input& input) {
     if (input.input.has_signal()) {
       const v1::UserSignal& signal = input.input.signal();
@@ -403,6 +486,10 @@ struct FlowOrchestrator::Impl final : HostListener {
                                 layout.host_names()[part]));
       case v1::HostEvent::kRemark:
         return note(event.remark().text());
+      case v1::HostEvent::kWorkersSet:
+        return on_workers_set(std::move(*event.mutable_workers_set()));
+      case v1::HostEvent::kLinkCounts:
+        return tell_link_counts(std::move(*event.mutable_link_counts()));
       case v1::HostEvent::kMoved:
         return on_moved(part, std::move(*event.mutable_moved()));
       case v1::HostEvent::EVENT_NOT_SET:
@@ -478,12 +565,12 @@ struct FlowOrchestrator::Impl final : HostListener {
     bool whole =
         link_ended.kind() == v1::LinkEnded::KIND_ENDED || link_ended.kind() == v1::LinkEnded::KIND_READER_CLOSED;
     auto link = links->find(link_ended.link_id());
-    if (!whole || link_ended.is_input() || !link) return;
-    const flow::Part& from = layout.graph().parts[layout.graph().links[*link].from];
-    if (from.stages.empty() || layout.graph().links[*link].of_seat) return;
+    if (!whole || link_ended.is_input() || !link || layout.graph().links[*link].of_seat) return;
+    auto stage = layout.stream_with(*link).from;
+    if (!stage || !layout.carries_all_of(*link, *stage)) return;
     v1::RunOutput output;
     v1::StageStatus& status = *output.mutable_stage();
-    status.set_index(static_cast<std::uint32_t>(from.stages.back()));
+    status.set_index(static_cast<std::uint32_t>(*stage));
     status.set_output_known(true);
     status.set_output_bytes(link_ended.bytes_moved());
     tell(std::move(output));
@@ -496,6 +583,12 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (!remedy.note.empty()) note(remedy.note);
     for (const LinkRemedy::Dial& dial : remedy.dials) send(dial.part, links->redial_command(*link, dial.to));
     if (remedy.dials.empty()) machine->on_link_lost(*link, unreached.message(), now);
+  }
+
+  void tell_link_counts(v1::LinkCounts counts) {
+    v1::RunOutput output;
+    *output.mutable_link_counts() = std::move(counts);
+    tell(std::move(output));
   }
 
   void on_moved(std::size_t part, v1::Moved moved) {
@@ -550,6 +643,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     std::size_t index = layout.graph().parts[part].stages[program];
     stage.set_index(static_cast<std::uint32_t>(index));
     stage.set_command(start.stages(static_cast<int>(index)).text().command());
+    stage.set_name(start.stages(static_cast<int>(index)).text().name());
     stage.set_node(layout.host_names()[part]);
     if (layout.graph().parts[part].host) stage.set_node_id(layout.graph().parts[part].host->text());
     stage.set_part(static_cast<std::uint32_t>(part));
@@ -605,6 +699,11 @@ void FlowOrchestrator::stop(std::optional<std::uint64_t> grace_ms, const std::st
 
 void FlowOrchestrator::on_offered(const NodeId& node, const std::vector<v1::RoleOffer>& offers) {
   for (const v1::RoleOffer& offer : offers) impl_->events.put(Offered{node, offer});
+}
+
+Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> FlowOrchestrator::scale(std::string stage,
+                                                                                      std::uint32_t workers) {
+  return impl_->scale(std::move(stage), workers);
 }
 
 bool FlowOrchestrator::survives_daemon() const {

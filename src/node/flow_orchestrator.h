@@ -7,6 +7,7 @@
 // node relays.
 // Threading: belongs to the control loop. One coroutine, `run`, owns the machine; everybody else puts events in its mailbox.
 #include <cstdint>
+#include <expected>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,12 +17,14 @@
 #include "base/log.h"
 #include "net/async.h"
 #include "node/flow_surroundings.h"
+#include "rpc/status.h"
 
 namespace sluice::v1 {
 class Flow;
 class RoleOffer;
 class RunInput;
 class RunStart;
+class ScaleStageResponse;
 }  // namespace sluice::v1
 
 namespace sluice::node {
@@ -46,6 +49,10 @@ class FlowOrchestrator final {
   /// Workers that were started by hand wait on `node`, for whatever role.
   void on_offered(const NodeId& node, const std::vector<v1::RoleOffer>& offers);
   void stop(std::optional<std::uint64_t> grace_ms, const std::string& reason);
+
+  /// Another number of workers for a stage: its number from 1, or its name. Returns when its host has answered. Errors:
+  /// no such stage, or it has to keep those that it has.
+  net::Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> scale(std::string stage, std::uint32_t workers);
 
   /// A flow in the background, all of which runs on this node: it goes on when its daemon is gone.
   bool survives_daemon() const;

@@ -168,9 +168,11 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
 
   // A flow whose stages are all on one other node is orchestrated there: then it needs nobody but that node's spawner.
   std::optional<NodeId> only_host(const v1::RunStart& start) const {
+    auto graph = graph_from(start);
+    if (!graph) return std::nullopt;
     std::vector<flow::StageNeeds> wanted;
     for (const v1::StageRequest& stage : start.stages()) wanted.push_back(needs_from(stage, start.records()));
-    auto places = flow::place_stages(wanted, {.nodes = nodes(), .gone = {}, .home = self(), .client_name = {}});
+    auto places = flow::place_stages(*graph, wanted, {.nodes = nodes(), .gone = {}, .home = self(), .client_name = {}});
     std::optional<NodeId> only;
     for (const flow::StagePlace& place : places) {
       if (!place.problem.empty() || place.hosts.size() != 1 || !place.seats.empty()) return std::nullopt;
@@ -323,6 +325,14 @@ void FlowService::register_methods(rpc::DispatchTable& table) {
   table.add({.name = "sluice.v1.Flows/WaitFlow",
              .roles = {Role::read, Role::run, Role::operate, Role::node, Role::admin},
              .handler = [node](rpc::ServerCall& call) { return wait_for_flow(node, call); }});
+  table.add({.name = "sluice.v1.Flows/ScaleStage",
+             .roles = {Role::run, Role::operate, Role::node, Role::admin},
+             .mutating = true,
+             .object = flow_named_by<v1::ScaleStageRequest>(),
+             .handler = rpc::unary_of<v1::ScaleStageRequest, v1::ScaleStageResponse>(
+                 [node](const rpc::CallInfo& info, v1::ScaleStageRequest request) {
+                   return scale_stage(node, info, std::move(request));
+                 })});
   table.add({.name = "sluice.v1.Flows/StopFlow",
              .roles = {Role::run, Role::operate, Role::node, Role::admin},
              .mutating = true,

@@ -1,6 +1,6 @@
 #pragma once
-// What `@each` and `@map` stages have in common: a program that is started by job, records that come in from one
-// stream and go out to another, and what is counted of it.
+// What stages whose program is started by job have in common for those who start and watch them: records that come in
+// from one stream and go out to another, and what is counted of them.
 // Threading: values, and an interface whose every call is for the thread that made the object.
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include "exec/process_status.h"
 #include "flow/record_key.h"
 #include "link/record_framing.h"
+#include "link/worker_times.h"
 #include "node/stage_jobs.h"
 
 namespace sluice::node {
@@ -49,19 +50,27 @@ struct JobStageEnd {
   std::string why;                                              // it is broken
 };
 
+// All of one moment: records_read is records_settled + dead + those in flight + waiting.
 struct JobStageCounts {
   struct Worker {
     std::uint64_t records_given = 0;
     std::uint64_t records_written = 0;
-    bool lost = false;  // with what it had been given
+    std::uint64_t in_flight = 0;  // records that it was given, and that are not settled
+    link::WorkerDurations times;  // since the stage has begun
+    bool lost = false;            // with what it had been given
   };
   std::vector<Worker> workers;
   std::uint64_t input_bytes = 0;
   std::uint64_t output_bytes = 0;
-  std::uint64_t jobs = 0;     // processes that were started
-  std::uint64_t retried = 0;  // attempts that were made again
-  std::uint64_t dead = 0;     // records that went to the dead letters
-  std::uint64_t skipped = 0;  // that an earlier run had done
+  std::uint64_t records_read = 0;     // taken from the input
+  std::uint64_t records_settled = 0;  // of these: done, or skipped
+  std::uint64_t records_out = 0;      // that the workers wrote, and that went on
+  std::uint64_t waiting = 0;          // read, and with no worker: for one, for their next attempt, for the reader
+  std::uint64_t credit = 0;           // records that could be given to workers at once
+  std::uint64_t jobs = 0;             // processes that were started
+  std::uint64_t retried = 0;          // attempts that were made again
+  std::uint64_t dead = 0;             // records that went to the dead letters
+  std::uint64_t skipped = 0;          // that an earlier run had done
   std::uint64_t cpu_us = 0;
   std::uint64_t peak_memory_bytes = 0;
 };
@@ -73,6 +82,8 @@ class JobStage {
   virtual void stop_starting() = 0;
   /// One more seat, of a stage that others may join (stage_jobs.h).
   virtual void add_seat(exec::JobClient seat) = 0;
+  /// So many workers from now on: those above finish what they have. Requires: at least one, and no keys.
+  virtual void set_workers(std::uint32_t workers) = 0;
   virtual JobStageCounts counts() const = 0;
 };
 

@@ -45,6 +45,7 @@ struct RunningJunction {
   std::vector<std::vector<UniqueFd>> inputs;  // until it is started, as `outputs`
   std::vector<JunctionStreams::Output> outputs;
   std::vector<std::optional<exec::ProgramIndex>> readers;  // by output
+  std::vector<bool> outputs_over;                          // likewise
   std::vector<PathOfProgram> paths;                        // by link of the pump
   std::optional<link::JunctionPump> pump;
   bool over = false;
@@ -152,6 +153,7 @@ struct JunctionStreams::Impl {
   }
 
   void handle(RunningJunction& junction, const OutputOver& over) {
+    junction.outputs_over[over.output] = true;
     if (auto reader = junction.readers[over.output]) events.push_back(InputOver{*reader});
   }
   void handle(RunningJunction& junction, link::RecordStreamEnd& end) {
@@ -211,6 +213,7 @@ void JunctionStreams::add(std::vector<std::vector<UniqueFd>> inputs, std::vector
   for (const auto& programs : inputs) impl_->pipes += programs.size();
   impl_->pipes += outputs.size();
   for (const Output& output : outputs) junction.readers.push_back(output.reader);
+  junction.outputs_over.resize(outputs.size());
   junction.inputs = std::move(inputs);
   junction.outputs = std::move(outputs);
 }
@@ -247,6 +250,17 @@ std::optional<std::variant<InputOver, JunctionFailed>> JunctionStreams::poll_eve
 }
 
 bool JunctionStreams::over() const { return std::ranges::all_of(impl_->junctions, &RunningJunction::over); }
+
+void JunctionStreams::stop() {
+  for (RunningJunction& junction : impl_->junctions) junction.pump.reset();
+}
+
+bool JunctionStreams::output_over(std::size_t stage) const {
+  for (const RunningJunction& junction : impl_->junctions)
+    for (std::size_t i = 0; i < junction.shape->outputs.size(); ++i)
+      if (junction.shape->outputs[i].stage == stage) return junction.outputs_over[i];
+  return false;
+}
 
 int JunctionStreams::descriptor() const { return impl_->wake.get(); }
 

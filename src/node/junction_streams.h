@@ -49,6 +49,10 @@ class JunctionStreams final {
   std::optional<std::variant<InputOver, JunctionFailed>> poll_event();
   /// No record is on its way any more.
   bool over() const;
+  /// Every thread ends at once, and its outputs close; what was under way is lost.
+  void stop();
+  /// What leads to the stage has ended well, or is not wanted there any more.
+  bool output_over(std::size_t stage) const;
   /// Readable when there are notices; -1: there is no junction.
   int descriptor() const;
 

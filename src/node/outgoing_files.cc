@@ -31,15 +31,17 @@ constexpr std::size_t kPieceSize = std::size_t{256} << 10;
 
 // Only the words say where: the names of nodes are the cluster's business.
 std::vector<bool> stages_elsewhere(const flow::FlowGraph& graph, bool nothing_here) {
-  std::vector<bool> elsewhere;
-  bool records_elsewhere = false;  // of the stage before
-  for (const flow::Stage& stage : graph.stages) {
-    Kind kind = stage.words.where.kind;
-    // Its records stay beside those of the stage before; its workers may be anywhere.
-    bool shares = stage.words.workers && (kind == Kind::beside_neighbour || kind == Kind::label);
+  std::vector<bool> elsewhere, records_elsewhere;
+  for (std::size_t i = 0; i < graph.stages.size(); ++i) {
+    const flow::StageWords& words = graph.stages[i].words;
+    Kind kind = words.where.kind;
+    // Its records stay beside those of its left neighbour; its workers may be anywhere.
+    bool shares = words.workers && (kind == Kind::beside_neighbour || kind == Kind::label);
     bool beside = kind == Kind::beside_neighbour || shares;
-    records_elsewhere = nothing_here || (beside ? records_elsewhere : kind != Kind::here);
-    elsewhere.push_back(records_elsewhere || shares);
+    auto left = flow::left_neighbour(graph, i);
+    bool left_elsewhere = left && records_elsewhere[*left];
+    records_elsewhere.push_back(nothing_here || (beside ? left_elsewhere : kind != Kind::here));
+    elsewhere.push_back(records_elsewhere.back() || shares);
   }
   return elsewhere;
 }

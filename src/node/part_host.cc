@@ -66,9 +66,10 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   std::unique_ptr<JoinedSeat> joined;    // if it is the one seat of a worker that was started by hand
   std::shared_ptr<PartLinks> links;
   PartPrograms programs;
-  PartStreams streams;    // until the programs have started
-  std::string folder;     // to be removed in the end
-  std::string directory;  // where the stages work: `folder`, or below it
+  PartStreams streams;             // until the programs have started
+  UniqueFd own_input, own_output;  // the client's, until then: another part of it may let go of them
+  std::string folder;              // to be removed in the end
+  std::string directory;           // where the stages work: `folder`, or below it
   bool abandoned = false;
   bool detached = false;  // some process may go on
   bool failed = false;
@@ -105,13 +106,13 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   void pass_to_joined(int signal) {
     if (joined) joined->signal(signal);
   }
-  bool has_stages() const { return !prepare_message.stages().empty(); }
 
   // --- preparing --------------------------------------------------------------------------------------------------
 
   void prepare(const v1::Prepare& prepare) {
     if (state != State::idle) return;
     prepare_message = prepare;
+    if (surroundings.is_client()) take_own_streams();
     state = State::prepared;
     if (!prepare.offer_id().empty()) return prepare_joined();
     if (prepare.files().empty() || prepare.look_only()) return finish_preparing();
@@ -127,6 +128,14 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     event.mutable_prepared();
     emit(std::move(event));
     connect();
+  }
+
+  void take_own_streams() {
+    auto of_client = [](const v1::PartStream& stream) { return !stream.has_from() || !stream.has_to(); };
+    bool reads = prepare_message.has_reads_stdin() || std::ranges::any_of(prepare_message.outputs(), of_client);
+    bool writes = !prepare_message.write_stdout().empty() || std::ranges::any_of(prepare_message.inputs(), of_client);
+    if (reads) own_input = duplicate(surroundings.own_input());
+    if (writes) own_output = duplicate(surroundings.own_output());
   }
 
   Awaitable<void> take_files() {
@@ -186,7 +195,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     // The other end has it already, and we are about to read its answer.
     if (links->redialling()) return spawn(start_when_redialled());
     if (!links->all_connected()) return fail(kRefusedStatus, links->missing());
-    auto started = joined ? serve_joined() : has_stages() ? launch() : pump_own_streams();
+    auto started = joined ? serve_joined() : is_end_of_client(prepare_message) ? pump_own_streams() : launch();
     if (!started) fail(kRefusedStatus, started.error());
   }
 
@@ -227,9 +236,9 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   // A part without a stage is the client's stdin or stdout.
   std::expected<void, std::string> pump_own_streams() {
     state = State::started;
-    if (links->has_output()) links->start_output(duplicate(surroundings.own_input()), false);
+    if (links->output_count() > 0) links->start_output(0, std::move(own_input), false);
     if (links->input_count() > 0)
-      if (auto pumping = links->start_inputs(duplicate(surroundings.own_output()), false); !pumping) return pumping;
+      if (auto pumping = links->start_input(0, std::move(own_output), false); !pumping) return pumping;
     emit_started({});
     check_over();
     return {};
@@ -243,9 +252,11 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   }
 
   std::expected<PartStreams, int> make_streams(exec::Launch& launch) {
-    bool reads_errors = surroundings.reads_errors();
-    if (records) return records->connect(*links, reads_errors, launch);
-    if (!prepare_message.hosts_seats()) return make_part_streams(prepare_message, resolved, reads_errors, launch);
+    if (records)
+      return records->connect(*links, surroundings.reads_errors(), std::move(own_input), std::move(own_output), launch);
+    own_input.reset();  // its programs have them from their spawner
+    own_output.reset();
+    if (!prepare_message.hosts_seats()) return make_part_streams(prepare_message, resolved, surroundings, launch);
     return seats.emplace(prepare_message, surroundings).connect(resolved.front(), launch);
   }
 
@@ -259,7 +270,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   // The processes of all its stages run elsewhere.
   std::expected<void, std::string> start_records_alone() {
     exec::Launch none;
-    auto made = records->connect(*links, false, none);
+    auto made = make_streams(none);
     if (!made) return std::unexpected(no_pipes("make", made.error()));
     state = State::started;
     streams = std::move(*made);
@@ -283,7 +294,8 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     state = State::started;
     streams = std::move(*made);
     streams.passed.clear();
-    auto output = launch.observe_links ? link::PipeObserver::watch(streams.output.get()) : link::PipeObserver();
+    bool observes = launch.observe_links && streams.outputs.size() == 1;
+    auto output = observes ? link::PipeObserver::watch(streams.outputs.front().get()) : link::PipeObserver();
     programs.watch(std::move(*use), launch.programs, stages_of_programs(), std::move(streams.errors),
                    std::move(output));
     return {};
@@ -324,11 +336,11 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   // --- running ----------------------------------------------------------------------------------------------------
 
   void on_programs_started(const std::vector<std::int32_t>& pids) override {
-    if (streams.input) {
-      if (auto pumping = links->start_inputs(std::move(streams.input), true); !pumping)
+    for (std::size_t i = 0; i < streams.inputs.size(); ++i)
+      if (auto pumping = links->start_input(i, std::move(streams.inputs[i]), true); !pumping)
         return fail(kRefusedStatus, pumping.error());
-    }
-    if (streams.output) links->start_output(std::move(streams.output), true);
+    for (std::size_t i = 0; i < streams.outputs.size(); ++i)
+      links->start_output(i, std::move(streams.outputs[i]), true);
     programs.read_errors();
     if (seats)
       if (auto serving = seats->start(*links); !serving) return fail(kRefusedStatus, no_pipes("make", serving.error()));
@@ -362,8 +374,12 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     v1::HostEvent event;
     v1::Moved& moved = *event.mutable_moved();
     programs.fill(moved);
-    moved.set_has_output(links->has_output());
-    moved.set_output_bytes(links->output_bytes());
+    for (int i = 0; i < prepare_message.outputs_size(); ++i) {
+      const v1::PartStream& output = prepare_message.outputs(i);
+      auto stage = std::ranges::find(*moved.mutable_stages(), output.from(), &v1::StageMoved::stage);
+      if (stage != moved.mutable_stages()->end() && !output.of_errors())
+        stage->set_link_bytes(stage->link_bytes() + links->output_bytes(static_cast<std::size_t>(i)));
+    }
     emit(std::move(event));
   }
 
@@ -371,7 +387,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   void release_standard_streams() {
     UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
     if (null && links->input_count() == 0) ::dup3(null.get(), STDIN_FILENO, O_CLOEXEC);
-    if (null && !links->has_output()) ::dup3(null.get(), STDOUT_FILENO, O_CLOEXEC);
+    if (null && links->output_count() == 0) ::dup3(null.get(), STDOUT_FILENO, O_CLOEXEC);
   }
 
   // Who reads what we write is misled by no end of it: the output stays open.
@@ -379,7 +395,10 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     programs.kill();
     if (records) records->stop();
   }
-  void on_input_delivered() override { programs.release_input(0); }
+  void on_input_delivered(std::size_t input) override {
+    if (records) return records->on_input_delivered(input);
+    programs.release_input(0);
+  }
   void release_input(exec::ProgramIndex program) override { programs.release_input(program); }
 
   // Of a seat that is here, what was asked for is not whole any more; of one elsewhere, its stage learns it by itself.
@@ -412,6 +431,14 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     programs.signal(signal);
   }
 
+  void set_workers(const v1::SetWorkers& wanted) {
+    if (records) return records->set_workers(wanted);
+    v1::HostEvent event;
+    event.mutable_workers_set()->set_request(wanted.request());
+    event.mutable_workers_set()->set_problem("it takes no records, and has one process");
+    emit(std::move(event));
+  }
+
   void detach() {
     detached = true;
     programs.detach();
@@ -425,6 +452,8 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     if (links_too && !links->given_up()) {
       links->give_up(why);
       streams = PartStreams();
+      own_input.reset();
+      own_output.reset();
       programs.drop_errors();
       if (records) records->stop();
       if (joined) joined->cut(why);
@@ -487,6 +516,8 @@ void PartHost::on_command(const v1::HostCommand& command) {
       return impl_->links->drop(command.drop_links());
     case v1::HostCommand::kAddSeat:
       return impl_->add_seat(command.add_seat());
+    case v1::HostCommand::kSetWorkers:
+      return impl_->set_workers(command.set_workers());
     case v1::HostCommand::kRedial:
       return impl_->redial(command.redial());
     case v1::HostCommand::kFinish:

@@ -24,8 +24,15 @@ namespace sluice::node {
 struct ResolvedPart {
   std::vector<exec::Program> programs;
   std::vector<v1::StageHow> hows;
-  std::optional<flow::Plan> plan;  // if some take records: of them all
+  std::optional<flow::Plan> plan;  // of a part that is no plain row
 };
+
+/// Its stages take bytes and are joined by kernel pipes, from its one input, if any, to its one output.
+bool is_plain_row(const v1::Prepare& prepare);
+/// It has no stage, and its one stream is the client's stdin or stdout.
+bool is_end_of_client(const v1::Prepare& prepare);
+/// Its stages are linked each to the next.
+bool is_row(const v1::Prepare& prepare);
 
 /// What the programs of a part get.
 exec::Environment part_environment(const v1::Prepare& prepare, PartSurroundings& surroundings);
@@ -40,16 +47,15 @@ struct PartStreams {
     UniqueFd read_end;
     std::uint32_t stage = 0;  // in the flow
   };
-  std::vector<UniqueFd> passed;  // in the order in which the spawner takes them
-  UniqueFd input;                // our write end of the first stage's stdin
-  UniqueFd output;               // our read end of the last stage's stdout
-  std::vector<ErrorEnd> errors;  // our read ends
+  std::vector<UniqueFd> passed;   // in the order in which the spawner takes them
+  std::vector<UniqueFd> inputs;   // our write ends, of each input of the part
+  std::vector<UniqueFd> outputs;  // our read ends, of each output
+  std::vector<ErrorEnd> errors;   // our read ends
 };
 
-/// Says in `launch` what each program reads and writes, and makes the pipes for it. Errors: errno.
-/// `reads_errors`: they do not share our stderr, as a client's stages may.
+/// Says in `launch` what each program of a plain row reads and writes, and makes the pipes for it. Errors: errno.
 std::expected<PartStreams, int> make_part_streams(const v1::Prepare& prepare,
-                                                  const std::vector<exec::Program>& programs, bool reads_errors,
-                                                  exec::Launch& launch);
+                                                  const std::vector<exec::Program>& programs,
+                                                  const PartSurroundings& surroundings, exec::Launch& launch);
 
 }  // namespace sluice::node

@@ -36,6 +36,7 @@ struct PartLinks::Link {
   bool is_input = false;
   bool of_seat = false;
   bool joining = false;                         // while all others move
+  std::size_t stream = 0;                       // of the inputs, or of the outputs
   bool expected = false;                        // it may be the other end that dials
   std::optional<net::Connection::Parts> parts;  // connected, and not pumping yet
   std::optional<link::ByteLink> pump;
@@ -88,24 +89,14 @@ bool PartLinks::empty() const { return links_.empty(); }
 // --- waiting and dialling -----------------------------------------------------------------------------------------
 
 std::expected<void, std::string> PartLinks::take(const v1::Prepare& prepare) {
-  for (const v1::LinkEnd& end : prepare.inputs()) add(end, true);
-  if (prepare.has_output()) {
-    outputs_.push_back(links_.size());
-    add(prepare.output(), false);
-  }
-  for (const v1::LinkEnd& end : prepare.copies()) {
-    outputs_.push_back(links_.size());
-    add(end, false);
-  }
+  for (const v1::PartStream& stream : prepare.inputs()) add(stream, true);
+  for (const v1::PartStream& stream : prepare.outputs()) add(stream, false);
   for (const v1::SeatEnds& seat : prepare.seats()) {
     add(seat.requests(), prepare.hosts_seats(), true);
     add(seat.replies(), !prepare.hosts_seats(), true);
   }
   hosts_seats_ = prepare.hosts_seats();
   seat_count_ = static_cast<std::size_t>(prepare.seats_size());
-  input_count_ = static_cast<std::size_t>(prepare.inputs_size());
-  marks_.assign(prepare.input_marks().begin(), prepare.input_marks().end());
-  marks_.resize(input_count_);
   for (std::size_t i = 0; i < links_.size(); ++i) {
     links_[i].expected = expect(i);
     if (links_[i].end.how() == v1::LinkEnd::HOW_LISTEN && !links_[i].expected)
@@ -116,6 +107,18 @@ std::expected<void, std::string> PartLinks::take(const v1::Prepare& prepare) {
 
 void PartLinks::add(const v1::LinkEnd& end, bool is_input, bool of_seat) {
   links_.push_back({.end = end, .is_input = is_input, .of_seat = of_seat});
+}
+
+void PartLinks::add(const v1::PartStream& stream, bool is_input) {
+  std::vector<Stream>& streams = is_input ? inputs_ : outputs_;
+  Stream& added = streams.emplace_back();
+  for (const v1::LinkEnd& end : stream.ends()) {
+    added.links.push_back(links_.size());
+    add(end, is_input);
+    links_.back().stream = streams.size() - 1;
+  }
+  added.marks.assign(stream.marks().begin(), stream.marks().end());
+  added.marks.resize(added.links.size());
 }
 
 bool PartLinks::expect(std::size_t index) {
@@ -263,36 +266,36 @@ link::LinkOptions PartLinks::pump_options(bool own_pipe) {
   return {.owner = surroundings_.executor(), .descriptor_is_ours = own_pipe};
 }
 
-void PartLinks::start_output(UniqueFd from, bool own_pipe) {
-  if (outputs_.size() > 1) return start_copies(std::move(from));
-  start_source(outputs_.front(), std::move(from), own_pipe);
+void PartLinks::start_output(std::size_t output, UniqueFd from, bool own_pipe) {
+  if (outputs_[output].links.size() > 1) return start_copies(output, std::move(from));
+  start_source(outputs_[output].links.front(), std::move(from), own_pipe);
 }
 
 // The slowest of them closes the tap; one that wants no more leaves the others in peace.
-void PartLinks::start_copies(UniqueFd from) {
+void PartLinks::start_copies(std::size_t output, UniqueFd from) {
   link::PumpPlan plan;
   plan.inputs.push_back({.from = std::move(from), .name = "the output", .cut = {}});
-  for (std::size_t index : outputs_) {
+  for (std::size_t index : outputs_[output].links) {
     auto pipe = make_pipe();
-    if (!pipe) return fail_output(fmt::format("cannot make a pipe: {}", std::strerror(pipe.error())));
+    if (!pipe) return fail_output(output, fmt::format("cannot make a pipe: {}", std::strerror(pipe.error())));
     plan.links.push_back({.link = {.input = 0, .output = plan.outputs.size()}, .name = links_[index].end.peer_name()});
     plan.outputs.push_back({.into = std::move(pipe->write_end), .name = links_[index].end.peer_name()});
     start_source(index, std::move(pipe->read_end), true);
   }
-  auto on_end = [weak = weak_from_this(), executor = surroundings_.executor()](link::RecordStreamEnd end) {
+  auto on_end = [weak = weak_from_this(), executor = surroundings_.executor(), output](link::RecordStreamEnd end) {
     if (end.kind != link::RecordStreamEnd::Kind::failed) return;
-    asio::post(executor, [weak, why = std::move(end.why)] {
-      if (auto self = weak.lock()) self->fail_output(why);
+    asio::post(executor, [weak, output, why = std::move(end.why)] {
+      if (auto self = weak.lock()) self->fail_output(output, why);
     });
   };
   auto copies = link::JunctionPump::start(
       std::move(plan), [](std::size_t) {}, std::move(on_end));
-  if (!copies) return fail_output(fmt::format("cannot copy the output: {}", std::strerror(copies.error())));
-  copies_.emplace(*std::move(copies));
+  if (!copies) return fail_output(output, fmt::format("cannot copy the output: {}", std::strerror(copies.error())));
+  outputs_[output].copies.emplace(*std::move(copies));
 }
 
-void PartLinks::fail_output(const std::string& why) {
-  owner_.emit(ended_event(links_[outputs_.front()].end, false, v1::LinkEnded::KIND_FAILED, 0, why));
+void PartLinks::fail_output(std::size_t output, const std::string& why) {
+  owner_.emit(ended_event(links_[outputs_[output].links.front()].end, false, v1::LinkEnded::KIND_FAILED, 0, why));
 }
 
 void PartLinks::start_seat(std::size_t seat, UniqueFd from, UniqueFd into) {
@@ -310,27 +313,28 @@ void PartLinks::start_source(std::size_t index, UniqueFd from, bool own_pipe) {
   link.parts.reset();
 }
 
-std::expected<void, std::string> PartLinks::start_inputs(UniqueFd into, bool own_pipe) {
-  bool merging = input_count_ > 1 || !marks_[0].empty();
+std::expected<void, std::string> PartLinks::start_input(std::size_t index, UniqueFd into, bool own_pipe) {
+  Stream& input = inputs_[index];
+  bool merging = input.links.size() > 1 || !input.marks[0].empty();
   if (!merging) {
-    start_sink(0, std::move(into), own_pipe);
+    start_sink(input.links.front(), std::move(into), own_pipe);
     return {};
   }
   std::vector<UniqueFd> merged;
-  for (std::size_t i = 0; i < input_count_; ++i) {
+  for (std::size_t link : input.links) {
     auto pipe = make_pipe();
     if (!pipe) return std::unexpected(fmt::format("cannot make a pipe: {}", std::strerror(pipe.error())));
     merged.push_back(std::move(pipe->read_end));
-    start_sink(i, std::move(pipe->write_end), true);
+    start_sink(link, std::move(pipe->write_end), true);
   }
-  auto on_end = [weak = weak_from_this(), executor = surroundings_.executor()](link::MergeEnd end) {
-    asio::post(executor, [weak, end] {
-      if (auto self = weak.lock()) self->on_merge_end(end);
+  auto on_end = [weak = weak_from_this(), executor = surroundings_.executor(), index](link::MergeEnd end) {
+    asio::post(executor, [weak, index, end] {
+      if (auto self = weak.lock()) self->on_merge_end(index, end);
     });
   };
-  auto merge = link::LineMerge::start(std::move(merged), marks_, std::move(into), std::move(on_end));
+  auto merge = link::LineMerge::start(std::move(merged), input.marks, std::move(into), std::move(on_end));
   if (!merge) return std::unexpected(fmt::format("cannot merge the workers' lines: {}", std::strerror(merge.error())));
-  merge_.emplace(*std::move(merge));
+  input.merge.emplace(*std::move(merge));
   return {};
 }
 
@@ -368,23 +372,23 @@ void PartLinks::on_link_end(std::size_t index, const link::LinkEnd& end) {
     cut_ = true;
     owner_.on_input_lost();  // before its stdin closes: what was read is not all there was
   }
-  if (link.is_input && end.kind == Kind::ended && !merge_) deliver_end();
+  if (link.is_input && end.kind == Kind::ended && !inputs_[link.stream].merge) deliver_end(link.stream);
   if (link.is_input) link.pump->release();
   if (end.kind != Kind::cancelled)
     owner_.emit(ended_event(link.end, link.is_input, kind_of(end.kind), end.bytes, end.message));
   owner_.check_over();
 }
 
-void PartLinks::on_merge_end(link::MergeEnd end) {
-  merge_over_ = true;
+void PartLinks::on_merge_end(std::size_t input, link::MergeEnd end) {
+  inputs_[input].merge_over = true;
   if (end == link::MergeEnd::failed)
-    owner_.emit(ended_event(links_[0].end, true, v1::LinkEnded::KIND_FAILED, 0, "cannot write"));
-  if (end == link::MergeEnd::ended) deliver_end();
+    owner_.emit(ended_event(links_[inputs_[input].links[0]].end, true, v1::LinkEnded::KIND_FAILED, 0, "cannot write"));
+  if (end == link::MergeEnd::ended) deliver_end(input);
   owner_.check_over();
 }
 
-void PartLinks::deliver_end() {
-  if (!cut_) owner_.on_input_delivered();
+void PartLinks::deliver_end(std::size_t input) {
+  if (!cut_) owner_.on_input_delivered(input);
 }
 
 void PartLinks::drop(const v1::DropLinks& links) {
@@ -409,12 +413,14 @@ void PartLinks::give_up(const std::string& why) {
   changed_.notify();
 }
 
-std::uint64_t PartLinks::output_bytes() const {
-  return has_output() && links_[outputs_.front()].pump ? links_[outputs_.front()].pump->moved() : 0;
+std::uint64_t PartLinks::output_bytes(std::size_t output) const {
+  const Link& link = links_[outputs_[output].links.front()];
+  return link.pump ? link.pump->moved() : 0;
 }
 
 bool PartLinks::over() const {
-  return std::ranges::all_of(links_, &Link::over) && (!merge_ || merge_over_ || given_up_);
+  bool merged = std::ranges::all_of(inputs_, [](const Stream& input) { return !input.merge || input.merge_over; });
+  return std::ranges::all_of(links_, &Link::over) && (merged || given_up_);
 }
 
 }  // namespace sluice::node

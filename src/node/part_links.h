@@ -1,12 +1,13 @@
 #pragma once
-// The links of one part of a flow, on its host: the inputs in order, the output, and those of its seats.
+// The links of one part of a flow, on its host: those of its streams, and those of its seats.
 //
 //   take:    those that others dial wait on this host
 //   connect: the others are dialled; on_links_connected when all of them are up
 //   start_*: they move what the part reads and writes, until each has ended
 //
-// Several inputs are merged into one, line by line; several outputs get the same. After a bad end of an input its descriptor stays open until whoever reads
-// it was killed (link/byte_link.h).
+// A stream has several links if the stage at its other end is one of @all: those of an input are merged into one, line by
+// line; those of an output get the same. After a bad end of an input its descriptor stays open until whoever reads it was
+// killed (link/byte_link.h).
 // Threading: belongs to the control loop; the pumps run on the data loops.
 #include <cstddef>
 #include <cstdint>
@@ -28,6 +29,7 @@
 namespace sluice::v1 {
 class DropLinks;
 class LinkEnd;
+class PartStream;
 class Prepare;
 class Redial;
 class SeatEnds;
@@ -53,15 +55,15 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   /// Of which link there is no connection, for people.
   std::string missing() const;
   bool empty() const;
-  std::size_t input_count() const { return input_count_; }
-  bool has_output() const { return !outputs_.empty(); }
+  std::size_t input_count() const { return inputs_.size(); }
+  std::size_t output_count() const { return outputs_.size(); }
   std::size_t seat_count() const { return seat_count_; }
 
-  /// Requires that all are connected. `own_pipe`: nobody else has its open file description; true if there are several
-  /// outputs, which all get the same.
-  void start_output(UniqueFd from, bool own_pipe);
-  /// The same, for all inputs. Errors: a sentence.
-  std::expected<void, std::string> start_inputs(UniqueFd into, bool own_pipe);
+  /// Requires that all are connected. `own_pipe`: nobody else has its open file description; true if the output has
+  /// several links, which all get the same.
+  void start_output(std::size_t output, UniqueFd from, bool own_pipe);
+  /// The same, for an input. Errors: a sentence.
+  std::expected<void, std::string> start_input(std::size_t input, UniqueFd into, bool own_pipe);
   /// Both links of a seat, with pipes of ours: what is to be sent, and what comes. A link of a seat that breaks ends
   /// nothing but this: its pipe closes.
   void start_seat(std::size_t seat, UniqueFd from, UniqueFd into);
@@ -78,12 +80,19 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   void give_up(const std::string& why);
   bool given_up() const { return given_up_; }
   /// What the output has carried so far.
-  std::uint64_t output_bytes() const;
+  std::uint64_t output_bytes(std::size_t output) const;
   /// Each has ended.
   bool over() const;
 
  private:
   struct Link;
+  struct Stream {
+    std::vector<std::size_t> links;
+    std::vector<std::string> marks;            // of an input
+    std::optional<link::LineMerge> merge;      // likewise, of several links
+    std::optional<link::JunctionPump> copies;  // of an output that has several
+    bool merge_over = false;
+  };
 
   bool expect(std::size_t index);
   void forget_expected(Link& link);
@@ -95,30 +104,26 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   void on_unreached(Link& link, const std::string& why);
   net::Awaitable<void> connect_seat(std::uint32_t stage, std::size_t seat, std::size_t first);
   void add(const v1::LinkEnd& end, bool is_input, bool of_seat = false);
+  void add(const v1::PartStream& stream, bool is_input);
   void start_source(std::size_t index, UniqueFd from, bool own_pipe);
   void start_sink(std::size_t index, UniqueFd into, bool own_pipe);
   link::LinkOptions pump_options(bool own_pipe);
   link::OnEnd on_pump_end(std::size_t index);
   void on_link_end(std::size_t index, const link::LinkEnd& end);
-  void on_merge_end(link::MergeEnd end);
-  void start_copies(UniqueFd from);
-  void fail_output(const std::string& why);
-  void deliver_end();
+  void on_merge_end(std::size_t input, link::MergeEnd end);
+  void start_copies(std::size_t output, UniqueFd from);
+  void fail_output(std::size_t output, const std::string& why);
+  void deliver_end(std::size_t input);
 
   PartSurroundings& surroundings_;
   PartOwner& owner_;
   Condition changed_;
-  // The inputs in order, the output, then two for each seat. Who is dialling keeps a reference: it grows without moving.
+  // Of the inputs, of the outputs, then two for each seat. Who is dialling keeps a reference: it grows without moving.
   std::deque<Link> links_;
-  std::vector<std::string> marks_;
-  std::size_t input_count_ = 0;
-  std::vector<std::size_t> outputs_;  // where they are
-  std::optional<link::JunctionPump> copies_;
+  std::vector<Stream> inputs_, outputs_;
   std::size_t seat_count_ = 0;
   bool hosts_seats_ = false;
   std::size_t redials_ = 0;  // under way
-  std::optional<link::LineMerge> merge_;
-  bool merge_over_ = false;
   bool cut_ = false;
   bool given_up_ = false;
 };

@@ -1,6 +1,7 @@
 #pragma once
 // What the links and the programs of a part tell their owner, the part's host.
 // Threading: belongs to the control loop.
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -33,8 +34,8 @@ class PartOwner {
   virtual void on_links_connected() = 0;
   /// An input was cut. Who reads it must be killed before this returns: its descriptor is closed then.
   virtual void on_input_lost() = 0;
-  /// Every byte of the input, and its end, were delivered.
-  virtual void on_input_delivered() = 0;
+  /// Every byte of that input of the part, and its end, were delivered.
+  virtual void on_input_delivered(std::size_t input) = 0;
   /// The input of that program was delivered to its end.
   virtual void release_input(exec::ProgramIndex program) = 0;
   /// Both links of a seat that has joined are up (PartLinks::join_seat), and are to be started. False: they can't.

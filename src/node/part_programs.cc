@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "flow/quoting.h"
+#include "node/flow_messages.h"
 #include "sluice/v1/host.pb.h"
 
 namespace sluice::node {
@@ -94,6 +95,7 @@ void PartPrograms::handle(const exec::Started& started) {
   for (std::uint32_t i = 0; i < started.observers; ++i) pipes.emplace_back(spawner_->client().take_descriptor());
   pipes.resize(programs_.size() - 1);  // out of descriptors, some are missing
   pipes.push_back(std::move(output_));
+  if (!is_row(prepare_)) pipes.clear();  // whose they are is known of a row
   if (one_a_stage()) progress_.on_started(started, std::move(pipes));
   owner_.on_programs_started(started.pids);
 }
@@ -116,7 +118,7 @@ void PartPrograms::handle(const exec::LaunchFailed& failure) {
   const std::string& what = executing ? program.path : stage.command();
   int status = !executing ? kRefusedStatus : failure.error == ENOENT ? 127 : 126;
   owner_.fail(status,
-              fmt::format("stage {}: cannot {} {}: {}; nothing is left running", stage.index() + 1, failure.action,
+              fmt::format("{}: cannot {} {}: {}; nothing is left running", title_of(stage), failure.action,
                           flow::on_one_line(what, 60), why),
               static_cast<int>(stage.index()));
 }

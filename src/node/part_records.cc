@@ -9,6 +9,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "base/pipe.h"
@@ -27,9 +28,17 @@ constexpr std::size_t kCommandColumns = 60;  // in a message
 
 UniqueFd duplicate(int descriptor) { return UniqueFd(::fcntl(descriptor, F_DUPFD_CLOEXEC, 3)); }
 
+// Its position among the stages of the part.
+std::size_t place_of(std::uint32_t stage, const v1::Prepare& prepare) {
+  auto found = std::ranges::find(prepare.stages(), stage, &v1::StageText::index);
+  return static_cast<std::size_t>(found - prepare.stages().begin());
+}
+
 std::set<std::size_t> far_stages(const v1::Prepare& prepare) {
   std::set<std::size_t> far;
-  for (const v1::SeatEnds& seat : prepare.seats()) far.insert(seat.stage() - prepare.stages(0).index());
+  for (const v1::SeatEnds& seat : prepare.seats())
+    if (std::size_t place = place_of(seat.stage(), prepare); place < static_cast<std::size_t>(prepare.stages_size()))
+      far.insert(place);
   for (int i = 0; i < prepare.stages_size(); ++i)
     if (!prepare.stages(i).role().empty()) far.insert(static_cast<std::size_t>(i));
   return far;
@@ -49,7 +58,6 @@ RecordSettings record_settings_of(const v1::Prepare& prepare, PartSurroundings& 
   settings.rate.reset();
   if (rules.has_rate()) settings.rate = rules.rate();
   settings.retries = rules.retries();
-  settings.first_stage = prepare.stages(0).index();
   return settings;
 }
 
@@ -63,55 +71,73 @@ PartRecords::PartRecords(const v1::Prepare& prepare, flow::Plan plan, PartSurrou
                far_),
       tallies_(plan_.stages.size()) {
   for (const ProgramSeat& seat : streams_.seats()) ++tallies_[seat.stage].left;
+  for (std::size_t i = own_stages(); i < tallies_.size(); ++i) tallies_[i].told = true;
+}
+
+std::size_t PartRecords::own_stages() const { return static_cast<std::size_t>(prepare_.stages_size()); }
+
+std::size_t PartRecords::stage_of_output(std::size_t output) const {
+  return own_stages() + static_cast<std::size_t>(prepare_.inputs_size()) + output;
 }
 
 std::expected<void, std::string> PartRecords::open_files() { return streams_.open_files(); }
 
 // --- pipes --------------------------------------------------------------------------------------------------------
 
-std::expected<PartStreams, int> PartRecords::connect(PartLinks& links, bool reads_errors, exec::Launch& launch) {
+std::expected<PartStreams, int> PartRecords::connect(PartLinks& links, bool reads_errors, UniqueFd own_input,
+                                                     UniqueFd own_output, exec::Launch& launch) {
   PartStreams streams;
   auto around = surround(links, reads_errors, streams);
   if (!around) return std::unexpected(around.error());
+  around->own_input = std::move(own_input);
+  around->own_output = std::move(own_output);
   auto programs = streams_.connect(streams.passed, *std::move(around));
   if (!programs) return std::unexpected(programs.error());
   launch.programs = *std::move(programs);
   return streams;
 }
 
-std::expected<StreamSurroundings, int> PartRecords::surround(PartLinks& links, bool reads_errors,
-                                                             PartStreams& streams) {
-  StreamSurroundings around;
-  if (!prepare_.inputs().empty()) {
+std::expected<void, int> PartRecords::surround_inputs(StreamSurroundings& around, PartStreams& streams) {
+  for (std::size_t i = 0; i < static_cast<std::size_t>(prepare_.inputs_size()); ++i) {
     auto pipe = make_pipe();
     if (!pipe) return std::unexpected(pipe.error());
-    around.input_guard = duplicate(pipe->write_end.get());
-    if (!around.input_guard) return std::unexpected(errno);
-    around.input = std::move(pipe->read_end);
-    streams.input = std::move(pipe->write_end);
-  } else if (!surroundings_.is_client() && plan_.stages.front().workers > 0) {
-    around.input.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    if (!around.input) return std::unexpected(errno);
+    UniqueFd guard = duplicate(pipe->write_end.get());
+    if (!guard) return std::unexpected(errno);
+    around.inputs[stage_of_input(i)] = {.from = std::move(pipe->read_end), .guard = std::move(guard)};
+    streams.inputs.push_back(std::move(pipe->write_end));
   }
-  if (prepare_.has_output()) {
+  return {};
+}
+
+std::expected<void, int> PartRecords::surround_outputs(StreamSurroundings& around, PartStreams& streams) {
+  for (std::size_t i = 0; i < static_cast<std::size_t>(prepare_.outputs_size()); ++i) {
     auto pipe = make_pipe();
     if (!pipe) return std::unexpected(pipe.error());
-    output_guard_ = duplicate(pipe->write_end.get());
-    if (!output_guard_) return std::unexpected(errno);
-    around.output = std::move(pipe->write_end);
-    streams.output = std::move(pipe->read_end);
-  } else if (!surroundings_.is_client() && plan_.stages.back().workers > 0) {
-    around.output.reset(::open("/dev/null", O_WRONLY | O_CLOEXEC));
-    if (!around.output) return std::unexpected(errno);
+    output_guards_.push_back(duplicate(pipe->write_end.get()));
+    if (!output_guards_.back()) return std::unexpected(errno);
+    around.outputs[stage_of_output(i)] = std::move(pipe->write_end);
+    streams.outputs.push_back(std::move(pipe->read_end));
   }
+  return {};
+}
+
+std::expected<void, int> PartRecords::surround_seats(StreamSurroundings& around, PartLinks& links) {
   for (int i = 0; i < prepare_.seats_size(); ++i) {
     auto requests = make_pipe(), replies = make_pipe();
     if (!requests || !replies) return std::unexpected(requests ? replies.error() : requests.error());
-    std::size_t stage = prepare_.seats(i).stage() - prepare_.stages(0).index();
-    around.seats[stage].push_back(
+    around.seats[place_of(prepare_.seats(i).stage(), prepare_)].push_back(
         {.requests = std::move(requests->write_end), .replies = std::move(replies->read_end)});
     links.start_seat(static_cast<std::size_t>(i), std::move(requests->read_end), std::move(replies->write_end));
   }
+  return {};
+}
+
+std::expected<StreamSurroundings, int> PartRecords::surround(PartLinks& links, bool reads_errors,
+                                                             PartStreams& streams) {
+  StreamSurroundings around;
+  if (auto made = surround_inputs(around, streams); !made) return std::unexpected(made.error());
+  if (auto made = surround_outputs(around, streams); !made) return std::unexpected(made.error());
+  if (auto made = surround_seats(around, links); !made) return std::unexpected(made.error());
   if (!reads_errors) return around;
   around.error_end = [this, errors = &streams.errors](std::size_t stage) -> std::expected<UniqueFd, int> {
     auto pipe = make_pipe();
@@ -133,7 +159,7 @@ void PartRecords::start() {
 
 std::expected<void, int> PartRecords::add_seat(std::uint32_t stage, SeatPipes pipes) {
   if (stopped_ || !started_) return {};
-  return streams_.add_seat(stage - prepare_.stages(0).index(), std::move(pipes));
+  return streams_.add_seat(place_of(stage, prepare_), std::move(pipes));
 }
 
 struct PartRecords::Watch {
@@ -142,8 +168,11 @@ struct PartRecords::Watch {
 
 Awaitable<void> PartRecords::watch() {
   auto self = shared_from_this();
-  Watch watch{
-      asio::posix::stream_descriptor(surroundings_.executor(), duplicate(streams_.records_descriptor()).release())};
+  auto notices = streams_.notices_descriptor();
+  if (!notices)
+    co_return owner_.fail(kRefusedStatus, fmt::format("records can't be watched: {}; raise the limit (ulimit -n)",
+                                                      std::strerror(notices.error())));
+  Watch watch{asio::posix::stream_descriptor(surroundings_.executor(), notices->release())};
   watch_ = &watch;
   while (!over()) {
     move();
@@ -159,12 +188,13 @@ void PartRecords::move() {
   streams_.move();
   while (auto event = streams_.poll_event()) std::visit([this](const auto& what) { handle(what); }, *event);
   tell_far_ends();
+  release_whole_outputs();
 }
 
 // Whoever notices it: what the part has written is whole then.
 void PartRecords::conclude_if_over() {
   if (stopped_ || !over()) return;
-  release();
+  release_whole_outputs();
   stop();  // what it keeps open of its processes' stderr, too
 }
 
@@ -175,8 +205,59 @@ void PartRecords::end_watch() {
 void PartRecords::handle(const InputOver& over) { owner_.release_input(over.program); }
 
 void PartRecords::handle(const RecordsFailed& failed) {
-  std::uint32_t stage = prepare_.stages(static_cast<int>(failed.stage)).index();
-  owner_.fail(failed.status, fmt::format("stage {}: {}", stage + 1, failed.why), static_cast<int>(stage));
+  owner_.fail(failed.status, fmt::format("{}: {}", title_of(plan_, failed.stage), failed.why),
+              static_cast<int>(plan_.stages[failed.stage].number));
+}
+
+void PartRecords::handle(const JunctionFailed& failed) { owner_.fail(kRefusedStatus, failed.why); }
+
+void PartRecords::on_input_delivered(std::size_t input) {
+  if (auto reader = streams_.reader_of(stage_of_input(input))) owner_.release_input(*reader);
+}
+
+// Not before each stage that wrote there has told how it ended: one may have lost a worker, and records with it.
+bool PartRecords::is_whole(std::size_t output) const {
+  std::size_t there = stage_of_output(output);
+  if (!streams_.output_over(there)) return false;
+  return std::ranges::all_of(plan_.links, [&](const flow::PlannedLink& planned) {
+    bool leads_there = planned.link.to == there;
+    bool waits = planned.carrier == flow::LinkCarrier::byte_link || plan_.stages[planned.link.from].workers > 0;
+    return !leads_there || !waits || tallies_[planned.link.from].told;
+  });
+}
+
+void PartRecords::release_whole_outputs() {
+  for (std::size_t i = 0; i < output_guards_.size(); ++i)
+    if (output_guards_[i] && is_whole(i)) output_guards_[i].reset();
+}
+
+// Of a graph; a row has no link that is counted so.
+void PartRecords::tell_link_counts() {
+  if (plan_.wiring.junctions.empty() || !started_) return;
+  flow::FlowSummary summary;
+  summary.stages.resize(plan_.stages.size());
+  for (std::size_t i = 0; i < plan_.stages.size(); ++i) summary.stages[i].workers.resize(plan_.stages[i].workers);
+  streams_.count(summary, false);
+  v1::HostEvent event;
+  for (const flow::LinkSummary& link : summary.links) to_message(link, *event.mutable_link_counts()->add_links());
+  owner_.emit(std::move(event));
+}
+
+void PartRecords::set_workers(const v1::SetWorkers& wanted) {
+  v1::HostEvent event;
+  v1::WorkersSet& answer = *event.mutable_workers_set();
+  answer.set_request(wanted.request());
+  auto stage = std::ranges::find(prepare_.stages(), wanted.stage(), &v1::StageText::index);
+  if (stage == prepare_.stages().end() || !started_ || stopped_) {
+    answer.set_problem("it does not run");
+    return owner_.emit(std::move(event));
+  }
+  auto set = streams_.set_workers(static_cast<std::size_t>(stage - prepare_.stages().begin()), wanted.workers());
+  if (set)
+    answer.set_before(*set);
+  else
+    answer.set_problem(set.error());
+  owner_.emit(std::move(event));
 }
 
 void PartRecords::stop_jobs() {
@@ -185,6 +266,7 @@ void PartRecords::stop_jobs() {
 
 void PartRecords::stop() {
   if (std::exchange(stopped_, true)) return;
+  tell_link_counts();
   streams_.stop();
   end_watch();
 }
@@ -215,15 +297,13 @@ void PartRecords::on_exited(const exec::Exited& exited) {
   flow::StageEnd how{.status = exec::ProcessStatus::from_wait(end.wait_status),
                      .reader_done = end.output_reader != exec::Reader::open};
   bool lost = seat.worker > 0 && flow::was_lost(how);
-  std::uint32_t number = prepare_.stages(static_cast<int>(seat.stage)).index() + 1;
   if (lost && !plan_.losses_allowed)
-    owner_.fail(
-        how.status.shell_status(),
-        fmt::format("worker {} of stage {} `{}` was ended by signal {}: what it had been given is lost, and the "
-                    "flow is ended (--on-loss=continue goes on)",
-                    seat.worker, number, flow::on_one_line(plan_.stages[seat.stage].command, kCommandColumns),
-                    how.status.signal()),
-        static_cast<int>(number - 1));
+    owner_.fail(how.status.shell_status(),
+                fmt::format("worker {} of {} `{}` was ended by signal {}: what it had been given is lost, and the "
+                            "flow is ended (--on-loss=continue goes on)",
+                            seat.worker, title_of(plan_, seat.stage),
+                            flow::on_one_line(plan_.stages[seat.stage].command, kCommandColumns), how.status.signal()),
+                static_cast<int>(plan_.stages[seat.stage].number));
   if (lost) lost_.insert_or_assign({seat.stage, seat.worker}, how);
   --tally.left;
   bool forgiven = lost && plan_.losses_allowed && (tally.left > 0 || tally.worst);
@@ -238,6 +318,7 @@ void PartRecords::on_exited(const exec::Exited& exited) {
     tally.worst = end;
   }
   if (tally.left == 0) tell_end(seat.stage, *tally.worst);
+  release_whole_outputs();
   conclude_if_over();
 }
 

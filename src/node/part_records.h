@@ -1,10 +1,10 @@
 #pragma once
-// The stages of a part, if some of them take records: their pipes, the threads that move records between them, and how
-// each of them has ended.
+// The stages of a part, if some of them take records, or links meet there: their pipes, the threads that move records
+// between them, and how each of them has ended.
 //
-// Workers run on this host, by the part's spawner, or in seats on others, which the part's links lead to. When the input
-// of the part was cut, `stop` ends the threads at once; the part's output stays open until `release`, so that nobody
-// takes what there was for all.
+// Workers run on this host, by the part's spawner, or in seats on others, which the part's links lead to. When an input
+// of the part was cut, `stop` ends the threads at once; an output of the part stays open until what leads to it has ended
+// well, or `release`, so that nobody takes what there was for all.
 // Threading: belongs to the control loop; records move on threads of their own.
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +27,8 @@
 
 namespace sluice::v1 {
 class Prepare;
-}
+class SetWorkers;
+}  // namespace sluice::v1
 
 namespace sluice::node {
 
@@ -40,21 +41,27 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
 
   /// Opens the files that are written beside the output. Errors: a sentence.
   std::expected<void, std::string> open_files();
-  /// The programs of the launch and their pipes; starts the links of the seats. Errors: errno.
-  std::expected<PartStreams, int> connect(PartLinks& links, bool reads_errors, exec::Launch& launch);
-  /// None of them is on this host: there is nothing to launch.
+  /// The programs of the launch and their pipes; starts the links of the seats. `own_input` and `own_output`: the client's
+  /// streams, if stages of the part have them. Errors: errno.
+  std::expected<PartStreams, int> connect(PartLinks& links, bool reads_errors, UniqueFd own_input, UniqueFd own_output,
+                                          exec::Launch& launch);
+  /// No program of them is on this host: there is nothing to launch.
   bool all_far() const { return streams_.seats().empty(); }
 
   /// The programs run: records begin to move, until they are over or `stop` is called.
   void start();
   /// A seat with a worker that joins a stage of this part. Errors: errno.
   std::expected<void, int> add_seat(std::uint32_t stage, SeatPipes pipes);
+  /// So many workers for a stage of the part, or why not.
+  void set_workers(const v1::SetWorkers& wanted);
   /// The flow ends: nothing new is started.
   void stop_jobs();
   /// At once. What was under way is lost.
   void stop();
   /// What the part has written is whole, or nobody is misled any more.
-  void release() { output_guard_.reset(); }
+  void release() { output_guards_.clear(); }
+  /// Every byte of that input of the part, and its end, were delivered.
+  void on_input_delivered(std::size_t input);
 
   /// Its position among the stages of the part.
   std::size_t stage_of(exec::ProgramIndex program) const { return streams_.seats()[program].stage; }
@@ -82,8 +89,18 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
   void handle(const InputOver& over);
   void handle(const RecordsFailed& failed);
   void handle(const RelayFailed&) {}
-  void handle(const JunctionFailed&) {}  // a part is a row of stages
+  void handle(const JunctionFailed& failed);
   void tell_far_ends();
+  void tell_link_counts();
+  void release_whole_outputs();
+  bool is_whole(std::size_t output) const;
+  /// In the plan, as a stage that is elsewhere.
+  std::size_t stage_of_input(std::size_t input) const { return own_stages() + input; }
+  std::size_t stage_of_output(std::size_t output) const;
+  std::size_t own_stages() const;
+  std::expected<void, int> surround_inputs(StreamSurroundings& around, PartStreams& streams);
+  std::expected<void, int> surround_outputs(StreamSurroundings& around, PartStreams& streams);
+  std::expected<void, int> surround_seats(StreamSurroundings& around, PartLinks& links);
   void tell_end(std::size_t stage, exec::Exited exited);
   void tell_losses(std::size_t stage, flow::StageSummary& counted);
   std::expected<StreamSurroundings, int> surround(PartLinks& links, bool reads_errors, PartStreams& streams);
@@ -97,8 +114,8 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
   EmbeddedStreams streams_;
   std::vector<Tally> tallies_;                                            // of each stage
   std::map<std::pair<std::size_t, std::uint32_t>, flow::StageEnd> lost_;  // workers of a spread stage on this host
-  UniqueFd output_guard_;
-  Watch* watch_ = nullptr;  // while it waits
+  std::vector<UniqueFd> output_guards_;  // of each output of the part, until it is whole
+  Watch* watch_ = nullptr;               // while it waits
   bool started_ = false;
   bool stopped_ = false;
 };

@@ -13,7 +13,6 @@ struct RecordSettings {
   std::uint32_t retries = 0;                       // of a record that failed
   std::string dead_letters, job_log;               // files; empty: none
   bool resume = false;                             // skip what the job log has as done
-  std::size_t first_stage = 0;                     // of the flow, in a plan that is a part of it
 };
 
 }  // namespace sluice::node

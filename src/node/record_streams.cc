@@ -35,7 +35,7 @@ struct WorkerStream {
   std::vector<exec::ProgramIndex> readers;  // programs whose input it is
   std::optional<link::RecordSpread> spread;
   std::optional<link::RecordGather> gather;
-  bool over = false;
+  bool over = false, failed = false;
 };
 
 // The seats of one stage, until they are started.
@@ -51,7 +51,8 @@ struct JobStream {
   std::optional<exec::ProgramIndex> reader;  // whose input it is
   std::unique_ptr<JobStage> running;
   std::optional<exec::ProcessStatus> status;
-  bool over = false;
+  std::uint32_t wanted_workers = 0;
+  bool over = false, failed = false;
 };
 
 // What the threads leave for the loop.
@@ -72,6 +73,33 @@ struct Notices {
 
 std::string cannot_move(int error) {
   return fmt::format("its records can't be moved: {}; raise the limit (ulimit -n, ulimit -u)", std::strerror(error));
+}
+
+void add_spread_counts(const link::RecordSpread& spread, JobStageCounts& counts) {
+  std::vector<link::WorkerDurations> times = spread.times();
+  counts.workers.resize(times.size());
+  counts.input_bytes = spread.bytes();
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    counts.workers[i].times = times[i];
+    counts.workers[i].records_given = spread.given(i);
+    counts.records_read += counts.workers[i].records_given;
+  }
+  counts.records_settled = counts.records_read;
+}
+
+// Where the stage's output takes nothing, a worker whose input is full is held back too.
+void add_gather_counts(const link::RecordGather& gather, JobStageCounts& counts) {
+  std::vector<link::WorkerDurations> times = gather.times();
+  counts.workers.resize(times.size());
+  counts.output_bytes = gather.bytes();
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    JobStageCounts::Worker& worker = counts.workers[i];
+    const Duration total = times[i].total(), held_back = times[i].held_back;
+    const Duration busy = std::min(worker.times.busy, total - held_back);
+    worker.times = {.busy = busy, .idle = total - held_back - busy, .held_back = held_back};
+    worker.records_written = gather.taken(i);
+    counts.records_out += worker.records_written;
+  }
 }
 
 }  // namespace
@@ -137,6 +165,7 @@ struct RecordStreams::Impl {
   void start_jobs(std::size_t index) {
     JobStream& stream = jobs[index];
     const flow::PlannedStage& planned = plan.stages[stream.stage];
+    stream.wanted_workers = planned.workers;
     auto on_end = [this, index](JobStageEnd end) {
       job_ends.put(index, std::move(end));
       tell();
@@ -164,7 +193,7 @@ struct RecordStreams::Impl {
 
   JobStageOptions options_of(std::size_t stage) {
     return {.flow = flow,
-            .stage = settings.first_stage + stage + 1,
+            .stage = plan.stages[stage].number + 1,
             .text = plan.stages[stage].command,
             .cut = cut_of(stage),
             .by = plan.stages[stage].by,
@@ -245,7 +274,8 @@ struct RecordStreams::Impl {
 
   void on_end(WorkerStream& stream, link::RecordStreamEnd end) {
     stream.over = true;
-    if (end.kind == link::RecordStreamEnd::Kind::failed)
+    stream.failed = end.kind == link::RecordStreamEnd::Kind::failed;
+    if (stream.failed)
       return static_cast<void>(events.push_back(RecordsFailed{.stage = stream.stage, .why = std::move(end.why)}));
     for (exec::ProgramIndex reader : stream.readers) events.push_back(InputOver{reader});
   }
@@ -253,7 +283,8 @@ struct RecordStreams::Impl {
   void on_end(JobStream& stream, JobStageEnd end) {
     stream.over = true;
     stream.status = end.status;
-    if (end.kind == JobStageEnd::Kind::broken)
+    stream.failed = end.kind == JobStageEnd::Kind::broken;
+    if (stream.failed)
       return static_cast<void>(events.push_back(
           RecordsFailed{.stage = stream.stage, .status = end.status.shell_status(), .why = std::move(end.why)}));
     if (stream.reader) events.push_back(InputOver{*stream.reader});
@@ -282,7 +313,8 @@ struct RecordStreams::Impl {
           stage.workers[i].end = flow::StageEnd{.status = exec::ProcessStatus::ended_by(SIGKILL)};
       return;
     }
-    if (stage.workers.size() < counts.workers.size()) stage.workers.resize(counts.workers.size());  // some have joined
+    for (std::size_t i = stage.workers.size(); i < counts.workers.size(); ++i)
+      stage.workers.push_back({.number = static_cast<std::uint32_t>(i + 1)});
     for (std::size_t i = 0; i < counts.workers.size(); ++i) {
       stage.workers[i].records_given = counts.workers[i].records_given;
       stage.workers[i].records_written = counts.workers[i].records_written;
@@ -455,6 +487,14 @@ bool RecordStreams::over() const {
   return std::ranges::all_of(impl_->workers, &WorkerStream::over) && std::ranges::all_of(impl_->jobs, &JobStream::over);
 }
 
+bool RecordStreams::output_over(std::size_t stage) const {
+  for (const WorkerStream& stream : impl_->workers)
+    if (stream.stage == stage && !stream.into) return stream.over && !stream.failed;
+  for (const JobStream& stream : impl_->jobs)
+    if (stream.stage == stage) return stream.over && !stream.failed;
+  return false;
+}
+
 int RecordStreams::descriptor() const { return impl_->wake.get(); }
 
 void RecordStreams::stop() {
@@ -466,6 +506,22 @@ void RecordStreams::stop() {
   impl_->far.clear();
 }
 
+std::expected<std::uint32_t, std::string> RecordStreams::set_workers(std::size_t stage, std::uint32_t workers) {
+  const flow::PlannedStage& planned = impl_->plan.stages[stage];
+  if (planned.workers == 0) return std::unexpected("it takes no records, and has one process");
+  if (!flow::runs_by_job(planned))
+    return std::unexpected(
+        "the workers of a plain @xN begin and end with it; those of @map, of @each and of the library can be more or "
+        "fewer");
+  if (!planned.role.empty()) return std::unexpected("workers join it by its role and leave it by themselves");
+  if (planned.by) return std::unexpected("its keys are divided between the workers that it has (@by)");
+  auto stream = std::ranges::find(impl_->jobs, stage, &JobStream::stage);
+  if (stream == impl_->jobs.end() || !stream->running) return std::unexpected("it has not started yet");
+  if (stream->over) return std::unexpected("it has ended");
+  stream->running->set_workers(workers);
+  return std::exchange(stream->wanted_workers, workers);
+}
+
 void RecordStreams::stop_jobs() {
   for (JobStream& stream : impl_->jobs)
     if (stream.running) stream.running->stop_starting();
@@ -475,6 +531,17 @@ std::optional<exec::ProcessStatus> RecordStreams::status_of(std::size_t stage) c
   for (const JobStream& stream : impl_->jobs)
     if (stream.stage == stage) return stream.status;
   return std::nullopt;
+}
+
+std::map<std::size_t, JobStageCounts> RecordStreams::stage_counts() const {
+  std::map<std::size_t, JobStageCounts> stages;
+  for (const JobStream& stream : impl_->jobs)
+    if (stream.running) stages[stream.stage] = stream.running->counts();
+  for (const WorkerStream& stream : impl_->workers)
+    if (stream.spread) add_spread_counts(*stream.spread, stages[stream.stage]);
+  for (const WorkerStream& stream : impl_->workers)
+    if (stream.gather) add_gather_counts(*stream.gather, stages[stream.stage]);
+  return stages;
 }
 
 void RecordStreams::count(flow::FlowSummary& summary, bool exact) const {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <deque>
 #include <expected>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -74,8 +75,13 @@ class RecordStreams final {
   std::optional<std::variant<InputOver, RecordsFailed>> poll_event();
   /// No record is on its way any more.
   bool over() const;
+  /// What the stage writes has come to its end, or is not wanted any more.
+  bool output_over(std::size_t stage) const;
   /// Readable when there are notices; -1: there is no stream.
   int descriptor() const;
+  /// So many workers for a stage that runs. Returns how many it was to have until now. Errors: a sentence; it keeps
+  /// those.
+  std::expected<std::uint32_t, std::string> set_workers(std::size_t stage, std::uint32_t workers);
   /// The flow ends: no job is started any more.
   void stop_jobs();
   /// Every thread ends at once; what was under way is lost.
@@ -85,6 +91,10 @@ class RecordStreams final {
 
   /// What was counted so far.
   void count(flow::FlowSummary& summary, bool exact) const;
+  /// How each stage stands whose records are moved here, by its place in the plan. Of a stage whose programs read and
+  /// write pipes (`@xN`) it is known what these took and gave: a worker counts as busy while its input is full, and no
+  /// record is known to be in flight.
+  std::map<std::size_t, JobStageCounts> stage_counts() const;
 
  private:
   struct Impl;

@@ -39,7 +39,8 @@ class SpreadJobs final : public JobStage {
   }
 
   void stop_starting() override {}
-  void add_seat(exec::JobClient) override {}  // its records would be lost with whoever leaves
+  void add_seat(exec::JobClient) override {}   // its records would be lost with whoever leaves
+  void set_workers(std::uint32_t) override {}  // they are as many as the streams that their records come on
   JobStageCounts counts() const override {
     std::lock_guard lock(mutex_);
     return counts_;

@@ -13,8 +13,10 @@ constexpr std::size_t kMarkColumns = 30;  // of a program's name before each lin
 }  // namespace
 
 StageMarks::StageMarks(const flow::FlowGraph& graph) {
-  for (const flow::Stage& stage : graph.stages)
+  for (const flow::Stage& stage : graph.stages) {
+    names_.push_back(stage.name);
     programs_.push_back(stage.plain_words ? stage.plain_words->front() : "shell");
+  }
 }
 
 void StageMarks::on_plan(const v1::FlowPlan& plan) {
@@ -27,7 +29,9 @@ void StageMarks::on_plan(const v1::FlowPlan& plan) {
 
 std::string StageMarks::on_bytes(std::uint32_t stage, std::string_view bytes) {
   if (stage >= programs_.size()) return {};
-  std::string mark = fmt::format("[{} {}] ", stage + 1, flow::on_one_line(programs_[stage], kMarkColumns));
+  std::string mark = names_[stage].empty()
+                         ? fmt::format("[{} {}] ", stage + 1, flow::on_one_line(programs_[stage], kMarkColumns))
+                         : fmt::format("[{}] ", names_[stage]);
   return lines_.try_emplace(stage, std::move(mark)).first->second.on_bytes(bytes);
 }
 

@@ -28,7 +28,7 @@ class StageMarks final {
   std::string on_end();
 
  private:
-  std::vector<std::string> programs_;
+  std::vector<std::string> names_, programs_;
   std::map<std::uint32_t, link::LineMarker> lines_;
 };
 

@@ -325,7 +325,7 @@ def test_a_worker_waits_while_nobody_reads_what_it_writes(start):
     stage.until_settled(stage.give("echo:a"))
     before = stage.memory_bytes()
     ids = [record for _ in range(8) for record in stage.give(*["many:1000:" + "x" * 100] * 100)]
-    time.sleep(1)  # so that it would write all of its 80 MB, if it did not wait
+    stage.until_it_waits()  # with all of its 80 MB written, if it did not mind
     assert stage.memory_bytes() - before < 40 << 20
     stage.until_settled(ids)
     assert all(len(stage.outputs[record]) == 1000 for record in ids)

@@ -157,6 +157,20 @@ class Stage:
         while self.pump(seconds):
             assert not self.closed
 
+    def until_it_waits(self):
+        """Reads nothing until the worker has not run for a while."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        looks = []
+        while len(looks) < 10 or len(set(looks[-10:])) > 1:
+            assert time.monotonic() < deadline, f"the worker never waits; {self.described()}"
+            select.select([], [], [], 0.02)
+            looks.append(self._processor_time())
+
+    def _processor_time(self):
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as stat:
+            user, system = stat.read().rpartition(")")[2].split()[11:13]
+        return user, system
+
     def _take(self, kind, body):
         assert self.hello or kind == HELLO, "hello comes first"
         assert not self.finished, "something comes behind 'finished'"
@@ -214,9 +228,11 @@ class Stage:
     def exit_status(self):
         """Of the process, which is to end by itself."""
         deadline = time.monotonic() + DEADLINE_SECONDS
+        process = os.pidfd_open(self.process.pid)
         while self.process.poll() is None and time.monotonic() < deadline:
-            if not self.pump(0.02):
-                time.sleep(0.005 if self.closed else 0)
+            select.select([process] if self.closed else [process, self._socket], [], [], DEADLINE_SECONDS)
+            self.pump(0)
+        os.close(process)
         assert self.process.returncode is not None, f"the worker does not end; {self.described()}"
         while self.pump(0) and not self.closed:
             pass

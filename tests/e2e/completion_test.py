@@ -92,7 +92,7 @@ def offered(household, *words, **settings):
 
 # Each verb that takes options, and one of them.
 OPTIONS = [
-    ("run", "--pipefail"), ("ps", "--all"), ("logs", "--follow"), ("wait", "--json"), ("stop", "--grace"), ("rm", "--node"),
+    ("run", "--pipefail"), ("ps", "--all"), ("logs", "--follow"), ("wait", "--json"), ("stop", "--grace"), ("scale", "--node"), ("rm", "--node"),
     ("worker", "--role"),
     ("nodes", "--watch"), ("start", "--run-as"), ("start", "--no-config"), ("leave", "--wait"), ("dev", "--nodes"),
     ("init", "--listen"), ("keygen", "--help"), ("cert issue", "--role"), ("cert revoke", "--key"),

@@ -155,6 +155,51 @@ def test_node_that_is_killed_costs_no_record_and_repeats_none(trio, text):
         trio.start("n3", join=trio.nodes["n1"].url)
 
 
+@pytest.mark.parametrize("text", [SLOW_CAT, SLOW_CAT.replace("@map", "@map @ordered"),
+                                  "@x6 @each sh -c 'read n; sleep 0.002; echo $n'"])
+def test_process_that_is_killed_costs_no_record_and_repeats_none(trio, text):
+    count = 1200 if "@each" in text else 12000
+    for chance in range(KILLS):
+        flow = Answers(trio, text, count)
+        flow.wait_for(count // 10 * (chance % 7) + 1)
+        kill_one(trio, "sh")
+        result = flow.finish()
+        assert (result.returncode, result.stderr) == (0, b"")
+        assert numbers_of(result) == list(range(1, count + 1))
+        if "@ordered" in text:
+            assert result.stdout == flow.input.read_bytes()
+
+
+def kill_one(cluster, name):
+    """Kills one of the programs of this name, which may end by themselves meanwhile."""
+
+    def killed():
+        for pid in cluster.programs(name):
+            try:
+                os.kill(pid, signal.SIGKILL)
+                return True
+            except ProcessLookupError:
+                pass
+        return False
+
+    wait_until(killed, f"a program {name} to kill")
+
+
+@pytest.mark.parametrize("text", [SLOW_CAT, "@x6 @each sh -c 'read n; sleep 0.002; echo $n'"])
+def test_orchestrator_that_is_killed_ends_the_flow_and_repeats_nothing(trio, text):
+    count = 1200 if "@each" in text else 12000
+    for chance in range(KILLS):
+        flow = Answers(trio, text, count)
+        flow.wait_for(count // 10 * (chance % 7) + 1)
+        trio.nodes["n1"].kill()
+        result = flow.finish()
+        assert result.returncode == 125 and b"the node ended the call" in result.stderr, result
+        assert len(set(numbers_of(result))) == len(numbers_of(result)) < count
+        trio.wait_for_no_program()
+        trio.start("n1", join=trio.nodes["n2"].url)
+        trio.wait_until_all_list(trio.nodes)
+
+
 @pytest.mark.parametrize("word", ["@map", "@each"])
 def test_stage_of_which_every_host_is_lost_ends_the_flow(trio, word):
     flow = Answers(trio, f"@n3 @x2 {word} sh -c 'while read n; do echo $n; sleep 0.01; done'", 500, "--dead-letter", "dead")

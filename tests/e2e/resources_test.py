@@ -23,19 +23,47 @@ def test_two_hundred_stages_pass_every_byte(household, stage):
     household.assert_nothing_came_to_us()
 
 
+# Every tenth has several workers, with threads of its own beside it, and answers that have to find their way.
+def stages_of_every_kind(count):
+    kinds = {3: "@x2 cat", 13: "@map cat", 23: "@x2 @map @ordered cat", 33: "@x2 @each=50 cat"}
+    return [kinds.get(number % 40, "cat") for number in range(count)]
+
+
+def test_two_hundred_stages_some_of_many_workers(household):
+    lines = [b"%d\n" % number for number in range(2000)]
+    result = household.run_sluice("run", " | ".join(stages_of_every_kind(200)), input=b"".join(lines), deadline=120)
+    assert result.returncode == 0, result.stderr
+    assert sorted(result.stdout.splitlines(keepends=True)) == sorted(lines)
+    household.assert_nothing_came_to_us()
+
+
+@pytest.mark.parametrize("failing", [23, 123, 150], ids=["of @map", "of @x2", "one program"])
+def test_failure_among_two_hundred_stages_is_the_status(household, failing):
+    stages = stages_of_every_kind(200)
+    words = stages[failing].rsplit("cat", 1)[0]
+    stages[failing] = words + "sh -c 'cat; exit 7'"
+    result = household.run_sluice("run", " | ".join(stages), input=b"1\n2\n3\n", deadline=120)
+    assert result.returncode == 7, result.stderr
+    household.assert_nothing_came_to_us()
+
+
 FLOWS_AT_ONCE = 1000 if SOAK else 100
+SPREAD = "seq 100 | @x2 cat | @map cat | sort -n | tail -1"
+FLOW_KINDS = [("seq 100 | sort -n | tail -1", 0), (SPREAD, 0), (SPREAD + " | { cat; exit 3; }", 3)]
 
 
-def test_many_flows_at_once(household):
+@pytest.mark.parametrize("kinds", [FLOW_KINDS[:1], FLOW_KINDS], ids=["of programs", "some of many workers"])
+def test_many_flows_at_once(household, kinds):
     # Each waits for the gate, a pipe that is closed when all of them are there.
     read_end, write_end = os.pipe()
     gated = ["sh", "-c", 'read line; exec "$@"', "sh"]
-    command = as_user(NOBODY) + gated + [SLUICE, "run", "seq 100 | sort -n | tail -1"]
-    flows = [household.start(command, stdin=read_end) for _ in range(FLOWS_AT_ONCE)]
+    kinds = [kinds[number % len(kinds)] for number in range(FLOWS_AT_ONCE)]
+    flows = [household.start(as_user(NOBODY) + gated + [SLUICE, "run", text], stdin=read_end) for text, _ in kinds]
     os.close(read_end)
     os.close(write_end)
     results = [household.finish(flow, deadline=300) for flow in flows]
-    wrong = [result for result in results if (result.returncode, result.stdout, result.stderr) != (0, b"100\n", b"")]
+    wrong = [result for result, (_, status) in zip(results, kinds, strict=True)
+             if (result.returncode, result.stdout) != (status, b"100\n") or (status == 0 and result.stderr != b"")]
     assert wrong == [], f"{len(wrong)} of {FLOWS_AT_ONCE}; the first: {wrong[:1]}"
     household.assert_nothing_came_to_us()
 

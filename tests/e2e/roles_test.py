@@ -143,10 +143,10 @@ def test_worker_that_waits_joins_a_flow_that_starts(pair, doubler):
 
 def test_stage_waits_for_its_first_worker_and_says_so(pair, doubler):
     flow = Flow(pair, "role: double", 100).feed()
-    flow.wait_until_told(f"stage 2 waits for workers: sluice worker --role double --join {pair['n1'].url} -- CMD")
+    flow.wait_until_told(f"stage 's2' waits for workers: sluice worker --role double --join {pair['n1'].url} -- CMD")
     stranger = Hand(pair, "stranger", role="triple").waits()
     hand = Hand(pair, "anna", "./doubler.py", options=["--once"])
-    flow.wait_until_told("joins stage 2").finish().assert_each_once()
+    flow.wait_until_told("joins stage 's2'").finish().assert_each_once()
     assert flow.errors.read_text().count("waits for workers") == 1
     assert flow.who() == {"anna"}
     assert hand.process.wait(timeout=60) == 0, "--once"

@@ -1,0 +1,135 @@
+#include "flow/flow_rates.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <numeric>
+#include <utility>
+
+#include "base/require.h"
+
+namespace sluice::flow {
+namespace {
+
+constexpr int kHalf = 50;  // percent
+
+double rate(std::uint64_t before, std::uint64_t after, Duration passed) {
+  if (passed <= Duration::zero() || after <= before) return 0;
+  return static_cast<double>(after - before) / std::chrono::duration<double>(passed).count();
+}
+
+const StageCounters* find(const FlowCounters& flow, std::size_t index) {
+  auto found = std::ranges::find(flow.stages, index, &StageCounters::index);
+  return found == flow.stages.end() ? nullptr : &*found;
+}
+
+const LinkCounters* find(const FlowCounters& flow, const LinkCounters& like) {
+  auto found = std::ranges::find_if(
+      flow.links, [&](const LinkCounters& link) { return link.from == like.from && link.to == like.to; });
+  return found == flow.links.end() ? nullptr : &*found;
+}
+
+std::optional<Shares> shares_of(const std::optional<Activity>& before, const std::optional<Activity>& after) {
+  if (!before || !after) return std::nullopt;
+  return shares_between(*before, *after);
+}
+
+// The same worker, or the one that was started in its place.
+const WorkerCounters* find(const StageCounters& stage, const WorkerCounters& like, std::size_t place) {
+  if (place >= stage.each_worker.size()) return nullptr;
+  const WorkerCounters& worker = stage.each_worker[place];
+  return worker.number == like.number && worker.node == like.node ? &worker : nullptr;
+}
+
+WorkerRates rates_between(const WorkerCounters& before, const WorkerCounters& after, Duration passed) {
+  WorkerRates rates;
+  rates.records_in = rate(before.records_in.value_or(0), after.records_in.value_or(0), passed);
+  rates.records_out = rate(before.records_out.value_or(0), after.records_out.value_or(0), passed);
+  if (after.running) rates.shares = shares_of(before.activity, after.activity);
+  return rates;
+}
+
+StageRates rates_between(const StageCounters& before, const StageCounters& after, Duration passed) {
+  StageRates rates;
+  rates.read_bytes = rate(before.read_bytes, after.read_bytes, passed);
+  rates.written_bytes = rate(before.written_bytes, after.written_bytes, passed);
+  StageRecords from = before.records.value_or(StageRecords()), to = after.records.value_or(StageRecords());
+  rates.records_in = rate(from.read, to.read, passed);
+  rates.records_out = rate(from.written, to.written, passed);
+  if (after.running) rates.shares = shares_of(before.activity, after.activity);
+  rates.workers.resize(after.each_worker.size());
+  for (std::size_t i = 0; i < rates.workers.size(); ++i)
+    if (auto* worker = find(before, after.each_worker[i], i))
+      rates.workers[i] = rates_between(*worker, after.each_worker[i], passed);
+  return rates;
+}
+
+LinkRates rates_between(const LinkCounters& before, const LinkCounters& after, Duration passed) {
+  LinkRates rates{.bytes_in = rate(before.bytes.in, after.bytes.in, passed),
+                  .bytes_out = rate(before.bytes.out, after.bytes.out, passed)};
+  LinkCounts from = before.records.value_or(LinkCounts()), to = after.records.value_or(LinkCounts());
+  rates.records_in = rate(from.in, to.in, passed);
+  rates.records_out = rate(from.out, to.out, passed);
+  return rates;
+}
+
+std::optional<Bottleneck> find_bottleneck(const FlowCounters& flow, const std::vector<StageRates>& rates) {
+  std::optional<std::size_t> first, last, busiest;
+  for (std::size_t i = 0; i < rates.size(); ++i) {
+    if (!rates[i].shares) continue;
+    if (!first) first = i;
+    last = i;
+    if (!busiest || rates[i].shares->busy >= rates[*busiest].shares->busy) busiest = i;
+  }
+  if (!first) return std::nullopt;
+  using Kind = Bottleneck::Kind;
+  if (rates[*last].shares->held_back >= kHalf) return Bottleneck{Kind::output, flow.stages[*last].index};
+  if (rates[*first].shares->idle >= kHalf) return Bottleneck{Kind::input, flow.stages[*first].index};
+  return Bottleneck{Kind::stage, flow.stages[*busiest].index};
+}
+
+}  // namespace
+
+// By largest remainders: each share is rounded down, and what is missing to 100 goes to those that lost most.
+std::optional<Shares> shares_between(const Activity& before, const Activity& after) {
+  auto grown = [](Duration from, Duration to) { return std::max<Duration::rep>((to - from).count(), 0); };
+  std::array<Duration::rep, 3> parts = {grown(before.busy, after.busy), grown(before.idle, after.idle),
+                                        grown(before.held_back, after.held_back)};
+  Duration::rep all = std::accumulate(parts.begin(), parts.end(), Duration::rep{0});
+  if (all <= 0) return std::nullopt;
+  std::array<int, 3> percent{};
+  std::array<std::size_t, 3> order = {0, 1, 2};
+  std::array<double, 3> lost{};
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    double exact = 100.0 * static_cast<double>(parts[i]) / static_cast<double>(all);
+    percent[i] = static_cast<int>(exact);
+    lost[i] = exact - percent[i];
+  }
+  std::ranges::stable_sort(order, std::ranges::greater(), [&](std::size_t i) { return lost[i]; });
+  int missing = 100 - std::accumulate(percent.begin(), percent.end(), 0);
+  for (std::size_t i = 0; missing > 0; ++i, --missing) ++percent[order[i % order.size()]];
+  INVARIANT(percent[0] + percent[1] + percent[2] == 100);
+  return Shares{.busy = percent[0], .idle = percent[1], .held_back = percent[2]};
+}
+
+FlowReport FlowMeter::on_counters(FlowCounters counters) {
+  FlowReport report{.stages = std::vector<StageRates>(counters.stages.size()),
+                    .links = std::vector<LinkRates>(counters.links.size())};
+  for (std::size_t i = 0; i < counters.stages.size(); ++i)
+    report.stages[i].workers.resize(counters.stages[i].each_worker.size());
+  if (before_ && counters.at > before_->at) {
+    report.interval = counters.at - before_->at;
+    for (std::size_t i = 0; i < counters.stages.size(); ++i)
+      if (auto* stage = find(*before_, counters.stages[i].index))
+        report.stages[i] = rates_between(*stage, counters.stages[i], report.interval);
+    for (std::size_t i = 0; i < counters.links.size(); ++i)
+      if (auto* link = find(*before_, counters.links[i]))
+        report.links[i] = rates_between(*link, counters.links[i], report.interval);
+    report.bottleneck = find_bottleneck(counters, report.stages);
+  }
+  before_ = counters;
+  report.counters = std::move(counters);
+  return report;
+}
+
+}  // namespace sluice::flow

@@ -1,0 +1,122 @@
+#include "node/job_stage_frame.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "flow/quoting.h"
+#include "node/job_trouble.h"
+
+namespace sluice::node {
+namespace {
+
+using link::LocalStream;
+
+constexpr std::size_t kCommandColumns = 60;  // in a message
+
+}  // namespace
+
+JobStageFrame::JobStageFrame(LocalStream from, JobStageStreams streams, JobStageOptions options, std::uint32_t workers)
+    : options_(std::move(options)),
+      workers_(workers),
+      tap_(std::move(from), options_.cut),
+      error_(std::move(streams.error)),
+      jobs_(std::move(streams.jobs)),
+      times_(workers) {
+  counts_.workers.resize(workers);
+  published_ = counts_;
+  if (options_.rate) rate_.emplace(*options_.rate);
+}
+
+int JobStageFrame::error_to() const { return error_ ? error_.get() : STDERR_FILENO; }
+
+void JobStageFrame::close_jobs() {
+  jobs_.close();
+  error_.reset();
+}
+
+std::optional<std::uint32_t> JobStageFrame::lane_of(std::string_view record) const {
+  if (!options_.by) return std::nullopt;
+  return options_.by->worker_for(record, workers_);
+}
+
+std::optional<TimePoint> JobStageFrame::rate_due() const {
+  if (!rate_ || !tap_.has_records()) return std::nullopt;
+  return rate_->next();
+}
+
+// --- its end ------------------------------------------------------------------------------------------------------
+
+void JobStageFrame::breaks(int status, std::string why) {
+  end({.kind = JobStageEnd::Kind::broken, .status = exec::ProcessStatus::exited(status), .why = std::move(why)});
+}
+
+void JobStageFrame::end(JobStageEnd end) {
+  if (!end_) end_ = std::move(end);
+}
+
+void JobStageFrame::on_unstarted(const exec::JobFailed& failed) {
+  if (failed.error == ECANCELED) return;
+  int status = failed.action != "execute" ? 125 : failed.error == ENOENT ? 127 : 126;
+  breaks(status, fmt::format("cannot {} {}: {}", failed.action, command(), trouble(failed.error)));
+}
+
+bool JobStageFrame::on_unwritten(const LocalStream::Outcome& outcome) {
+  if (outcome.status == LocalStream::Status::would_block) return false;
+  if (outcome.status == LocalStream::Status::failed)
+    breaks(125, fmt::format("writing the output failed: {}", std::strerror(outcome.error)));
+  else
+    lose_reader();
+  return true;
+}
+
+std::string JobStageFrame::command() const { return "`" + flow::on_one_line(options_.text, kCommandColumns) + "`"; }
+
+std::optional<std::uint32_t> JobStageFrame::take_wanted_workers() {
+  std::uint32_t workers = wanted_workers_.exchange(0);
+  if (workers == 0) return std::nullopt;
+  make_room(workers);
+  return workers;
+}
+
+void JobStageFrame::make_room(std::uint32_t workers) {
+  if (workers <= counts_.workers.size()) return;
+  std::lock_guard lock(published_mutex_);
+  counts_.workers.resize(workers);
+  published_.workers.resize(workers);
+  times_.grow(workers);
+}
+
+// --- counting -----------------------------------------------------------------------------------------------------
+
+void JobStageFrame::count_usage(const exec::JobEnded& ended) {
+  counts_.cpu_us += ended.user_us + ended.system_us;
+  counts_.peak_memory_bytes = std::max(counts_.peak_memory_bytes, ended.peak_memory_bytes);
+}
+
+void JobStageFrame::publish(const StateOf& state_of) {
+  counts_.input_bytes = tap_.bytes();
+  counts_.records_out = 0;
+  counts_.waiting = counts_.records_read - counts_.records_settled - counts_.dead;
+  for (const JobStageCounts::Worker& worker : counts_.workers) {
+    counts_.records_out += worker.records_written;
+    counts_.waiting -= worker.in_flight;
+  }
+  std::lock_guard lock(published_mutex_);
+  published_ = counts_;
+  times_.enter([&](std::size_t worker) { return state_of(static_cast<std::uint32_t>(worker)); });
+}
+
+JobStageCounts JobStageFrame::published() const {
+  std::lock_guard lock(published_mutex_);
+  JobStageCounts counts = published_;
+  std::vector<link::WorkerDurations> times = times_.read();
+  for (std::size_t worker = 0; worker < times.size(); ++worker) counts.workers[worker].times = times[worker];
+  return counts;
+}
+
+}  // namespace sluice::node
