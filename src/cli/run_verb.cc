@@ -117,6 +117,17 @@ std::optional<std::string> not_yet_runnable(const flow::FlowGraph& graph) {
   return std::nullopt;
 }
 
+// Workers that are started by hand come by way of a node.
+std::optional<std::string> needs_a_node(const flow::FlowGraph& graph) {
+  for (std::size_t i = 0; i < graph.stages.size(); ++i)
+    if (!graph.stages[i].words.role.empty())
+      return fmt::format(
+          "{} has the role '{}', whose workers join through a node, and none was found; `sluice start` starts one, "
+          "--node names one",
+          flow::title_of_stage(graph.stages[i].name, i), graph.stages[i].words.role);
+  return std::nullopt;
+}
+
 }  // namespace
 
 int run_verb(const Arguments& arguments) {
@@ -165,6 +176,7 @@ int run_verb(const Arguments& arguments) {
     return refuse(refused,
                   "run: --background needs a node that goes on when this command has returned, and none was found; "
                   "`sluice start` starts one");
+  if (auto problem = needs_a_node(*graph); problem && !cluster) return refuse(refused, *problem);
   if (auto idle = without_use(options.records, *graph)) return refuse(refused, *idle);
   if (options.background && !not_in_background.empty()) {
     say_mistakes(file, not_in_background);

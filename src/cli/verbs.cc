@@ -27,6 +27,7 @@ constexpr Verb kVerbs[] = {
     {"scale", "change the number of workers of a stage", scale_verb},
     {"rm", "forget a flow that has ended", rm_verb},
     {"top", "show what flows move, and what holds them back", top_verb},
+    {"worker", "offer a program as a worker to flows", worker_verb},
     {"flow", "check and draw flow files", flow_verb},
     {"nodes", "list the nodes of the cluster", nodes_verb},
     {"start", "run a node", start_verb},

@@ -47,6 +47,7 @@ int stop_verb(const Arguments& arguments);
 int scale_verb(const Arguments& arguments);
 int top_verb(const Arguments& arguments);
 int wait_verb(const Arguments& arguments);
+int worker_verb(const Arguments& arguments);
 int run_verb(const Arguments& arguments);
 int completion_verb(const Arguments& arguments);
 int complete_verb(const Arguments& arguments);

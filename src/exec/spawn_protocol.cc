@@ -115,6 +115,8 @@ void fields(A& a, JobEnded& m) {
   a(m.job, m.wait_status, m.run_us, m.user_us, m.system_us, m.peak_memory_bytes);
 }
 template <class A>
+void fields(A&, JobsRefused&) {}
+template <class A>
 void fields(A& a, ForkSpawner& m) {
   a(m.token, m.cgroup_home);
 }

@@ -233,6 +233,9 @@ struct JobEnded {
   std::uint64_t peak_memory_bytes = 0;
 };
 
+/// It takes no other job: what is there of the program's place is about to go. Those that run go on.
+struct JobsRefused {};
+
 // --- a zygote -----------------------------------------------------------------------------------------------------
 
 /// Asks for a pooled spawner on the next passed descriptor, its end of a socket.
@@ -268,7 +271,7 @@ inline constexpr std::uint32_t kSpawnProtocolVersion = 3;
 using OwnerMessage = std::variant<Launch, SendSignal, ReleaseInput, RequestSurvey, EndAll, Detach, WatchOutput>;
 using SpawnerMessage = std::variant<Hello, Started, LaunchFailed, Exited, Childless, Survey, OutputGrew, OutputDropped>;
 using JobRequest = std::variant<StartJob, ReleaseJobInput, SignalJob>;
-using JobEvent = std::variant<JobStarted, JobFailed, JobEnded>;
+using JobEvent = std::variant<JobStarted, JobFailed, JobEnded, JobsRefused>;
 using ZygoteRequest = std::variant<ForkSpawner, SignalSpawner>;
 using ZygoteEvent = std::variant<SpawnerForked, ForkFailed, SpawnerEnded>;
 

@@ -54,7 +54,8 @@ std::vector<JobRequest> job_requests() {
 
 std::vector<JobEvent> job_events() {
   return {JobStarted{.job = 1, .pid = 2}, JobFailed{.job = 3, .error = 7, .action = "execute"},
-          JobEnded{.job = 4, .wait_status = 256, .run_us = 9, .user_us = 1, .system_us = 2, .peak_memory_bytes = 3}};
+          JobEnded{.job = 4, .wait_status = 256, .run_us = 9, .user_us = 1, .system_us = 2, .peak_memory_bytes = 3},
+          JobsRefused{}};
 }
 
 std::vector<ZygoteRequest> zygote_requests() {

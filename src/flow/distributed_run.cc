@@ -209,6 +209,13 @@ void DistributedRun::on_client_lost(TimePoint now) {
 void DistributedRun::lose_seats(PartIndex part, const std::string& why) {
   StageIndex stage = *options_.graph.parts[part].seats_of;
   if (lost_ || end_of(stage) || !seats_lost_.insert(part).second) return;
+  if (has_joined(part) && why.empty()) return;  // somebody else has it
+  if (has_joined(part)) {
+    actions_.push_back(Tell{
+        fmt::format("lost a worker that had joined stage {} through {}: {}; what it had not done is done elsewhere",
+                    stage + 1, options_.host_names[part], why)});
+    return;
+  }
   std::string_view then = options_.graph.parts[part].runs_again ? "; what they had not done is done elsewhere" : "";
   actions_.push_back(
       Tell{fmt::format("lost the workers of {} on {}: {}{}", title_of(stage), options_.host_names[part], why, then)});
@@ -223,6 +230,15 @@ void DistributedRun::drop_links_of(PartIndex seats) {
     action.links.push_back(link);
   }
   if (!action.links.empty() && !over_.contains(action.part)) actions_.push_back(std::move(action));
+}
+
+PartIndex DistributedRun::add_seat(Part part, PartLink requests, PartLink replies, std::string host_name) {
+  REQUIRE(running() && part.seats_of && part.joined);
+  options_.graph.parts.push_back(std::move(part));
+  options_.graph.links.push_back(requests);
+  options_.graph.links.push_back(replies);
+  options_.host_names.push_back(std::move(host_name));
+  return options_.graph.parts.size() - 1;
 }
 
 // The first loss is the cause; the others follow from it.
@@ -279,7 +295,7 @@ void DistributedRun::check_childless() {
   auto is_gone = [&](const Worker& worker) { return childless_.contains(worker.part); };
   if (phase_ != Phase::running || !std::ranges::all_of(workers_, is_gone)) return;
   for (PartIndex part = 0; part < options_.graph.parts.size(); ++part)
-    if (is_seats(part) && !childless_.contains(part)) return;
+    if (is_seats(part) && !has_joined(part) && !childless_.contains(part)) return;
   run_->on_childless();
   pump();
   phase_ = Phase::draining;
@@ -386,7 +402,7 @@ void DistributedRun::survey_parts() {
   for (const Worker& worker : workers_)
     if (!childless_.contains(worker.part)) surveyed_.insert(worker.part);
   for (PartIndex part = 0; part < options_.graph.parts.size(); ++part)
-    if (is_seats(part) && !childless_.contains(part)) surveyed_.insert(part);
+    if (is_seats(part) && !has_joined(part) && !childless_.contains(part)) surveyed_.insert(part);
   for (PartIndex part : surveyed_) actions_.push_back(SurveyPart{part});
 }
 

@@ -14,6 +14,8 @@
 //
 // The seats of a stage of many workers are parts without a stage: losing one, or a link of it, ends nothing. What was
 // under way there is done again elsewhere by the part that has the stage's records, which says so if nobody is left.
+// While the flow runs, workers may join a stage: each is one more part with one seat (`add_seat`). Such a part connects and
+// starts by itself, and whatever becomes of it costs its own links alone.
 // Order that the shell must respect: poll_action until empty after every input, and carry the actions out in order.
 // Threading: none of its own; no clock, no I/O.
 #include <cstddef>
@@ -110,6 +112,10 @@ class DistributedRun final {
   void on_part_childless(PartIndex part, TimePoint now);
   void on_part_over(PartIndex part, TimePoint now);
   void on_host_lost(PartIndex part, std::string reason, TimePoint now);
+  /// Requires: running(), and as in `PartGraph` one part and its two links, whose numbers are the next.
+  PartIndex add_seat(Part part, PartLink requests, PartLink replies, std::string host_name);
+  /// Workers may join.
+  bool running() const { return phase_ == Phase::running && !lost_; }
   void on_signal(int signal, SignalSource source, bool terminal_raw, TimePoint now);
   /// Of what begins to end from now on.
   void set_grace(Duration grace);
@@ -145,6 +151,8 @@ class DistributedRun final {
   void give_up(int status, std::string message);
   void lose(std::string message, int status = 125);
   bool is_seats(PartIndex part) const { return options_.graph.parts[part].seats_of.has_value(); }
+  /// Its processes are another host's affair.
+  bool has_joined(PartIndex part) const { return options_.graph.parts[part].joined; }
   bool may_be_lost(PartIndex part) const {
     return is_seats(part) && (phase_ == Phase::starting || phase_ == Phase::running || phase_ == Phase::draining);
   }

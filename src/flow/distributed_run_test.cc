@@ -314,5 +314,78 @@ TEST(DistributedRun, SignalsReachTheHostsOfSeats) {
   EXPECT_THAT(told, ElementsAre(2, 1, 0));
 }
 
+// --- workers that join --------------------------------------------------------------------------------------------
+
+// The client has the records of its one stage, and nobody works for it.
+DistributedRun nobody_works() {
+  PartGraph graph{.parts = {{.host = {}, .stages = {0}}}, .links = {}};
+  DistributedRun run({.graph = graph, .host_names = {"laptop"}, .stages = 1}, kStart);
+  run.on_prepared(0, kStart);
+  run.on_connected(0, kStart);
+  run.on_started(0, kStart);
+  drain(run);
+  return run;
+}
+
+PartIndex join(DistributedRun& run, std::size_t part) {
+  std::size_t link = 2 * (part - 1);
+  Part seat{.host = node_id(), .seats = {{0, link, link + 1}}, .seats_of = 0, .runs_again = true, .joined = true};
+  return run.add_seat(seat, {0, part, true}, {part, 0, true}, "n1");
+}
+
+TEST(DistributedRun, WhoeverJoinsIsAPartMoreAndTheFlowEndsWhenItIsOverToo) {
+  DistributedRun run = nobody_works();
+  EXPECT_EQ(join(run, 1), 1u);
+  run.on_prepared(1, kStart);
+  run.on_connected(1, kStart);
+  run.on_started(1, kStart);
+  EXPECT_THAT(drain(run), IsEmpty()) << "it goes on by itself";
+  run.on_worker_ended(0, 0, exited(0), kStart);
+  run.on_part_over(0, kStart);
+  EXPECT_FALSE(run.finished());
+  run.on_part_over(1, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 0);
+}
+
+TEST(DistributedRun, AWorkerThatHasJoinedAndIsLostCostsNothingButItsLinks) {
+  DistributedRun run = nobody_works();
+  join(run, 1);
+  join(run, 2);
+  run.on_host_lost(1, "it has died", kStart);
+  EXPECT_THAT(drain(run),
+              ElementsAre(Tell{"lost a worker that had joined stage 1 through n1: it has died; what it had not "
+                               "done is done elsewhere"},
+                          DropLinks{.part = 0, .links = {0, 1}}));
+  run.on_part_over(2, kStart);  // it has left
+  EXPECT_THAT(drain(run), IsEmpty());
+  EXPECT_TRUE(run.running());
+  EXPECT_EQ(join(run, 3), 3u);
+}
+
+TEST(DistributedRun, AWorkerThatAnotherFlowHasTakenIsNotTold) {
+  DistributedRun run = nobody_works();
+  join(run, 1);
+  run.on_part_failed(1, 125, "", kStart);
+  EXPECT_THAT(drain(run), ElementsAre(DropLinks{.part = 0, .links = {0, 1}}));
+  run.on_worker_ended(0, 0, exited(3), kStart);
+  run.on_part_over(0, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 3);
+}
+
+TEST(DistributedRun, SignalsReachAWorkerThatHasJoinedAndNobodyAsksItForStragglers) {
+  DistributedRun run = nobody_works();
+  join(run, 1);
+  run.on_signal(SIGTERM, SignalSource::process, false, kStart);
+  std::vector<PartIndex> told;
+  for (const DistributedAction& action : drain(run))
+    if (auto* signal = std::get_if<SignalPart>(&action)) told.push_back(signal->part);
+  EXPECT_THAT(told, ElementsAre(1, 0));
+  run.on_worker_ended(0, 0, exited(0), kStart);
+  run.on_deadline(false, kStart + 3s);
+  for (const DistributedAction& action : drain(run)) EXPECT_NE(action, DistributedAction(SurveyPart{1}));
+}
+
 }  // namespace
 }  // namespace sluice::flow

@@ -10,13 +10,13 @@ namespace sluice::flow {
 EachWork::EachWork(const EachWorkOptions& options) : options_(options) { set_workers(options_.workers); }
 
 void EachWork::set_workers(std::uint32_t workers) {
-  REQUIRE(workers >= 1);
+  REQUIRE(workers >= 1 || options_.joins);
   options_.workers = workers;
   options_.held_max = std::max<std::size_t>(options_.held_max, 2 * workers);
   free_.clear();
   for (Worker worker = 0; worker < workers; ++worker) {
     free_.insert({.ahead = false, .worker = worker});
-    free_.insert({.ahead = true, .worker = worker});
+    if (!options_.joins) free_.insert({.ahead = true, .worker = worker});
   }
   for (const auto& [batch, place] : running_) free_.erase(place);
 }
@@ -28,6 +28,23 @@ void EachWork::on_batch(BatchNumber batch, std::optional<Worker> lane) {
   REQUIRE(!lane || *lane < options_.workers);
   held_[batch] = {.lane = lane};
   startable_.insert(batch);
+}
+
+void EachWork::on_joined(Worker worker) {
+  REQUIRE(options_.joins && !free_.contains({.worker = worker}));
+  left_.erase(worker);
+  free_.insert({.worker = worker});
+  options_.workers = std::max(options_.workers, worker + 1);
+}
+
+void EachWork::on_leaving(Worker worker) {
+  left_.insert(worker);
+  free_.erase({.worker = worker});
+}
+
+bool EachWork::retired(Worker worker) const {
+  auto runs = [worker](const auto& each) { return each.second.worker == worker; };
+  return left_.contains(worker) && std::ranges::none_of(running_, runs);
 }
 
 // --- attempts -----------------------------------------------------------------------------------------------------
@@ -57,7 +74,8 @@ std::optional<EachWork::Start> EachWork::poll_start(TimePoint now) {
 void EachWork::on_ended(BatchNumber batch, AttemptEnd end, TimePoint now) {
   auto place = running_.find(batch);
   REQUIRE(place != running_.end());
-  if (place->second.worker < options_.workers) free_.insert(place->second);
+  const Worker worker = place->second.worker;
+  if (worker < options_.workers && !left_.contains(worker)) free_.insert(place->second);
   running_.erase(place);
   Held& held = held_.at(batch);
   switch (end.kind) {

@@ -12,6 +12,7 @@
 //
 // With a lane, only the worker of that number runs the batch, and batches of one lane are run in the order of their
 // numbers: one that rests holds back those behind it. `ordered`: batches are written in the order of their numbers.
+// Workers may join a stage that says so, and leave it; without anybody it waits.
 // Invariants: batches held are at most `held_max`; those that were started and have not ended are at most one for each
 // worker, or two with `run_ahead`, of which the second waits for the first.
 // Order for the shell: after every input ask all poll_* until they are empty.
@@ -35,6 +36,7 @@ using BatchNumber = std::uint64_t;
 
 struct EachWorkOptions {
   std::uint32_t workers = 1;
+  bool joins = false;  // others may join these; without lanes, and none runs ahead. Only then `workers` may be 0
   bool ordered = false;
   std::uint32_t retries = 0;  // after an attempt that failed
   std::uint32_t losses = 3;   // how often a process that a signal ended is run again, whatever `retries` says
@@ -75,6 +77,13 @@ class EachWork final {
   void on_batch(BatchNumber batch, std::optional<Worker> lane);
   void on_source_end() { source_ended_ = true; }
 
+  /// It is to run batches. Requires: no worker that runs has that number.
+  void on_joined(Worker worker);
+  /// It begins no other.
+  void on_leaving(Worker worker);
+  /// It has left, and runs nothing.
+  bool retired(Worker worker) const;
+
   void on_ended(BatchNumber batch, AttemptEnd end, TimePoint now);
   /// Its output has gone on, whole.
   void on_written(BatchNumber batch);
@@ -98,7 +107,7 @@ class EachWork final {
   /// Only the batch that goes first may start: what is held otherwise is much.
   void hold_back(bool holding) { holding_back_ = holding; }
   /// Batches are short: a second one may be started for each worker, to be run when the first has ended. Not with lanes.
-  void run_ahead(bool ahead) { ahead_ = ahead; }
+  void run_ahead(bool ahead) { ahead_ = ahead && !options_.joins; }
   /// So many workers from now on; those above take nothing new. Requires: at least one, and no lanes.
   void set_workers(std::uint32_t workers);
   /// Nothing starts any more: the flow ends.
@@ -145,6 +154,7 @@ class EachWork final {
   std::map<BatchNumber, Held> held_;
   std::map<BatchNumber, Place> running_;
   std::set<Place> free_;
+  std::set<Worker> left_;
   std::set<BatchNumber> startable_;  // waiting and resting, in order
   std::deque<BatchNumber> writable_;
   std::deque<Dead> to_bury_;

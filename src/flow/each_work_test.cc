@@ -219,5 +219,23 @@ TEST_F(EachWorkTest, AWorkerThatIsBusyStillIsNotCountedTwiceWhenItIsWantedAgain)
   EXPECT_EQ(starts(work, now_), Batches{3});
 }
 
+TEST_F(EachWorkTest, WorkersJoinAndLeave) {
+  EachWork& work = with({.workers = 0, .joins = true}, 3);
+  work.run_ahead(true);
+  EXPECT_EQ(starts(work, TimePoint{}), Batches{});
+  work.on_joined(0);
+  EXPECT_EQ(starts(work, TimePoint{}), Batches{1}) << "nobody runs ahead of a worker that may leave";
+  work.on_joined(1);
+  EXPECT_EQ(starts(work, TimePoint{}), Batches{2});
+  work.on_leaving(1);
+  EXPECT_FALSE(work.retired(1));
+  work.on_ended(2, end(Kind::lost), TimePoint{});
+  EXPECT_TRUE(work.retired(1));
+  work.on_ended(1, end(Kind::succeeded), TimePoint{});
+  EXPECT_EQ(starts(work, TimePoint{} + 1h), Batches{2}) << "on the worker that is left";
+  work.on_joined(1);
+  EXPECT_EQ(starts(work, TimePoint{} + 1h), Batches{3});
+}
+
 }  // namespace
 }  // namespace sluice::flow

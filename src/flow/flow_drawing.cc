@@ -27,6 +27,7 @@ std::string properties_of(const FileStage& stage, std::size_t arriving) {
   std::vector<std::string> found;
   if (arriving > 1) found.push_back(fmt::format("of {} links", arriving));
   if (stage.worker) found.emplace_back("worker");
+  if (!stage.stage.words.role.empty()) found.push_back("role " + stage.stage.words.role);
   if (stage.reads_stdin) found.emplace_back("stdin");
   for (const std::string& word : stage.stage.words.written) found.push_back(on_one_line(word, kWordColumns));
   if (stage.concurrency) found.push_back(fmt::format("concurrency {}", *stage.concurrency));

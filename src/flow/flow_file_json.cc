@@ -24,6 +24,7 @@ Json to_json(const FileStage& stage) {
                {"command", stage.stage.command},
                {"worker", stage.worker},
                {"at_words", stage.stage.words.written}};
+  if (!stage.stage.words.role.empty()) json["role"] = stage.stage.words.role;
   if (stage.concurrency) json["concurrency"] = *stage.concurrency;
   if (stage.retries) json["retries"] = *stage.retries;
   if (stage.records_per_second) json["records_per_second"] = *stage.records_per_second;

@@ -7,6 +7,7 @@
 #include "flow/flow_file_command.h"
 #include "flow/flow_file_values.h"
 #include "flow/pipeline_text.h"
+#include "flow/record_command.h"
 #include "flow/record_stage.h"
 
 namespace sluice::flow {
@@ -15,6 +16,7 @@ namespace {
 constexpr std::uint32_t kConcurrencyMax = 65'536;  // each is a record in memory
 constexpr std::uint32_t kRetriesMax = 1000;
 constexpr std::size_t kNameMax = 63;
+constexpr const char* kByHandCommand = "(workers that are started by hand)";  // in the place of a command
 constexpr KnownNodes kAnyNode{.names = {}, .others_too = true};
 
 constexpr std::string_view kFramings[] = {"lines", "null", "json", "len"};
@@ -102,6 +104,14 @@ class StageReader final {
   void worker(const KeyedValue& value) {
     stage().worker = true;
     run(value);
+  }
+
+  void role(const KeyedValue& value) {
+    auto name = values_.text(value, "a name under which workers join it");
+    if (!name) return;
+    if (std::string problem = name_problem(*name); !problem.empty())
+      return mistakes_.add(value.place(), fmt::format("'{}' can't name a role: {}", *name, problem));
+    role_ = *name;
   }
 
   void workers(const KeyedValue& value) {
@@ -206,8 +216,38 @@ class StageReader final {
 
   // --- how they go together ---------------------------------------------------------------------------------------
 
+  bool by_hand_alone() const { return has("role") && !has("run") && !has("worker"); }
+  bool is_worker() const { return has("worker") || (by_hand_alone() && !has("map") && !has("each")); }
+
+  // Workers that join are no fixed number, and run what they were started with.
+  void judge_role() {
+    if (!has("role")) return;
+    if (by_hand_alone())
+      for (const char* key : {"workers", "on", "env", "restart"})
+        if (has(key))
+          mistakes_.add(place_of(key), fmt::format("'{}' is for workers that the flow starts, and stage '{}' names no "
+                                                   "command for them: add 'worker' or 'run'",
+                                                   key, stage().name));
+    if (has("run") && !has("map") && !has("each"))
+      mistakes_.add(place_of("role"),
+                    "'role' is for stages whose records can be given to another worker: a 'worker', "
+                    "or a program with 'map: true' or 'each: true'");
+    if (has("by"))
+      mistakes_.add(place_of("by"),
+                    "'by' chooses between a number of workers that does not change, and those of a "
+                    "'role' come and go");
+  }
+
+  void judge_record_mark() {
+    if (has("role") && stage().stage.shell_text.find(kRecordMark) != std::string::npos)
+      mistakes_.add(place_of("role"),
+                    "'{}' stands for a record in a command of the flow; workers of a 'role' read "
+                    "theirs from stdin, so its own do, too");
+  }
+
   void judge() {
-    if (has("run") == has("worker"))
+    judge_role();
+    if (has("run") == has("worker") && !by_hand_alone())
       mistakes_.add(has("run") ? place_of("worker") : stage().place,
                     fmt::format("stage '{}' has {} a 'run' {} a 'worker'; it takes one of them", stage().name,
                                 has("run") ? "both" : "neither", has("run") ? "and" : "nor"));
@@ -217,25 +257,30 @@ class StageReader final {
                       fmt::format("'{}' is for programs that know nothing of Sluice; a 'worker' answers each "
                                   "record by itself",
                                   key));
-    if (has("concurrency") && has("run"))
+    if (has("concurrency") && !is_worker() && (has("run") || by_hand_alone()))
       mistakes_.add(place_of("concurrency"),
                     "'concurrency' is for a 'worker', which has several records at a time; 'workers' starts several "
                     "programs");
     // A worker says which output belongs to which input, so its order needs no other word.
-    bool in_order = has("worker") && std::erase(words_, "@ordered") > 0;
+    bool in_order = is_worker() && std::erase(words_, "@ordered") > 0;
     auto words = read_stage_words(words_, kAnyNode);
     if (!words)
       mistakes_.add(stage().place, fmt::format("stage '{}': {}", stage().name, words.error()));
     else
       stage().stage.words = *std::move(words);
-    stage().stage.words.worker = has("worker");
+    stage().worker = stage().stage.words.worker = is_worker();
+    stage().stage.words.role = role_;
+    stage().stage.words.by_hand_alone = by_hand_alone();
+    if (by_hand_alone()) stage().stage.command = kByHandCommand;
     if (in_order) {
       stage().stage.words.ordered = true;
       stage().stage.words.written.emplace_back("@ordered");
     }
+    if (by_hand_alone()) return;
     if (auto marked = mark_record(stage().stage, dialect_); !marked)
       mistakes_.add(has("run") ? place_of("run") : stage().place,
                     fmt::format("stage '{}': {}", stage().name, marked.error()));
+    judge_record_mark();
   }
 
   const YamlSource& source_;
@@ -244,12 +289,14 @@ class StageReader final {
   ValueReader values_;
   ReadStage read_;
   std::vector<std::string> words_;  // what the keys are in pipeline text
+  std::string role_;
 };
 
 std::span<const StageReader::Key> StageReader::keys() {
   static constexpr Key kKeys[] = {
       {"run", &StageReader::run},
       {"worker", &StageReader::worker},
+      {"role", &StageReader::role},
       {"workers", &StageReader::workers},
       {"concurrency", &StageReader::concurrency},
       {"map", &StageReader::map},

@@ -265,5 +265,28 @@ TEST(GraphCycles, FindsWhatMustBeCut) {
   EXPECT_THAT(cycles[1].stages, ElementsAre(0, 1, 2, 3));
 }
 
+// --- roles --------------------------------------------------------------------------------------------------------
+
+TEST(FlowFile, AStageWithARoleAndNoCommandHasWorkersThatAreStartedByHand) {
+  FileStage by_hand = stage("{ role: twitter, concurrency: 10 }");
+  EXPECT_TRUE(by_hand.worker);
+  EXPECT_TRUE(by_hand.stage.words.by_hand_alone);
+  EXPECT_EQ(by_hand.stage.words.role, "twitter");
+  EXPECT_FALSE(stage("{ role: resize, map: true }").worker) << "any program that answers each record";
+  FileStage both = stage("{ worker: ./x, workers: 2, role: twitter }");
+  EXPECT_FALSE(both.stage.words.by_hand_alone);
+  EXPECT_EQ(both.stage.words.role, "twitter");
+}
+
+TEST(FlowFile, WhatDoesNotGoWithARoleIsAMistake) {
+  EXPECT_THAT(stage_mistakes("{ role: twitter, workers: 2 }"),
+              HasSubstr("'workers' is for workers that the flow starts"));
+  EXPECT_THAT(stage_mistakes("{ role: twitter, run: cat }"), HasSubstr("'map: true' or 'each: true'"));
+  EXPECT_THAT(stage_mistakes("{ role: twitter, worker: ./x, workers: 2, by: id }"), HasSubstr("'by' chooses"));
+  EXPECT_THAT(stage_mistakes("{ role: r, run: 'resize {}', each: true }"), HasSubstr("from stdin"));
+  EXPECT_THAT(stage_mistakes("{ role: '2 x', worker: ./x }"), HasSubstr("can't name a role"));
+  EXPECT_THAT(stage_mistakes("{ workers: 2 }"), HasSubstr("neither a 'run' nor a 'worker'"));
+}
+
 }  // namespace
 }  // namespace sluice::flow

@@ -26,7 +26,7 @@ MapWork::MapWork(const MapWorkOptions& options) : options_(options) {
 }
 
 void MapWork::set_workers(std::uint32_t workers) {
-  REQUIRE(workers >= 1);
+  REQUIRE(workers >= 1 || options_.joins);
   if (workers > seats_.size()) seats_.resize(workers, Seat{.window = options_.window_records_first});
   for (Worker worker = options_.workers; worker < workers; ++worker)
     if (seats_[worker].state == State::retired) seats_[worker].state = State::none;
@@ -45,6 +45,23 @@ void MapWork::on_batch(RecordBatch batch, Worker lane) {
   if (batch.empty()) return;
   batch.set_attempt(0);
   lanes_[lane].waiting.put(std::move(batch));
+}
+
+void MapWork::on_joined(Worker worker) {
+  REQUIRE(options_.joins && !options_.lanes && worker <= seats_.size());
+  if (worker == seats_.size()) seats_.emplace_back();
+  Seat& seat = seats_[worker];
+  REQUIRE(seat.state == State::none || (seat.joined && seat.state == State::retired));
+  seat = Seat();
+  seat.window = options_.window_records_first;
+  seat.joined = true;
+  options_.workers = static_cast<std::uint32_t>(seats_.size());
+}
+
+void MapWork::on_leaving(Worker worker) {
+  Seat& seat = seats_[worker];
+  if (seat.state == State::none) seat.state = State::retired;
+  seat.leaves = true;
 }
 
 // --- what a worker is to do ---------------------------------------------------------------------------------------
@@ -79,7 +96,7 @@ MapWork::Action MapWork::poll(Worker worker, link::RecordId limit, TimePoint now
     case State::streaming: {
       bool over = source_ended_ && lane.empty();
       bool makes_room = has_suspects && (options_.lanes || !somebody_is_careful());
-      if (over || makes_room || seat.flush || !is_wanted(worker)) {
+      if (over || makes_room || seat.flush || seat.leaves || !is_wanted(worker)) {
         seat.state = State::closing;
         return {.kind = Kind::close};
       }
@@ -221,9 +238,9 @@ void MapWork::on_ended(Worker worker, AttemptEnd end, TimePoint now) {
   seat.unanswered = seat.unanswered_bytes = 0;
   // One that ends by itself with everything answered has said that it is done with its input.
   bool done = !asked && unanswered == 0 && end.kind != AttemptEnd::Kind::lost;
-  seat.state = done ? State::retired : State::none;
+  seat.state = done || seat.leaves ? State::retired : State::none;
   bool nobody = std::ranges::all_of(wanted_seats(), [](const Seat& each) { return each.state == State::retired; });
-  if (done && (nobody || options_.lanes) && !broken_) break_with(worker, end, 0, 1);
+  if (done && (nobody || options_.lanes) && !options_.joins && !broken_) break_with(worker, end, 0, 1);
   if (end.kind == AttemptEnd::Kind::succeeded) return;
   Duration rest = options_.backoff_first;
   for (std::uint32_t i = 0; i < seat.endings && rest < options_.backoff_max; ++i) rest *= 2;

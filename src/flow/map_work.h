@@ -15,6 +15,8 @@
 // or its last records would be waited for while others have none. One that answers in bursts, since it buffers its
 // output, is given two bursts; one that answers nothing, more and more up to `stall_bytes`.
 //
+// Workers may join a stage that says so, and leave it; without anybody it waits.
+//
 // With lanes, each worker has records of its own, and suspects go before newer ones. Ids are those of the stage's input.
 // Invariants: what a process has not answered is within `window_*`, or one batch.
 // Order for the shell: when a worker's input takes something, ask poll() until it says `nothing`.
@@ -37,6 +39,7 @@ namespace sluice::flow {
 
 struct MapWorkOptions {
   std::uint32_t workers = 1;
+  bool joins = false;  // others may join these; not with lanes. Only then `workers` may be 0
   bool lanes = false;
   std::uint32_t retries = 0;  // of a record whose process ended with a status
   std::uint32_t losses = 3;   // of one whose process a signal ended
@@ -61,6 +64,13 @@ class MapWork final {
   /// Requires: ids above all before. `lane`: with lanes only, and then the worker.
   void on_batch(link::RecordBatch batch, Worker lane = 0);
   void on_source_end() { source_ended_ = true; }
+
+  /// It is to be given records. Requires: the next number, or that of one that has joined and is retired.
+  void on_joined(Worker worker);
+  /// It takes no more: what it was given it may answer.
+  void on_leaving(Worker worker);
+  /// Nothing is started for it any more.
+  bool retired(Worker worker) const { return seats_[worker].state == State::retired; }
 
   struct Action {
     enum class Kind {
@@ -144,6 +154,8 @@ class MapWork final {
   };
   struct Seat {
     State state = State::none;
+    bool joined = false;  // from elsewhere
+    bool leaves = false;
     bool alone = false;  // its process was given one suspect
     bool flush = false;
     std::deque<link::RecordBatch> given;  // not answered

@@ -308,5 +308,32 @@ TEST_F(MapWorkTest, SuspectsDoNotWaitForAWorkerTooMany) {
   EXPECT_TRUE(work_->finished());
 }
 
+TEST_F(MapWorkTest, WorkersJoinAndLeave) {
+  with({.workers = 0, .joins = true}, 4);
+  work_->on_joined(0);
+  EXPECT_THAT(start(0), ElementsAre(1, 2, 3, 4));
+  work_->on_leaving(0);
+  EXPECT_EQ(poll(0).kind, ActionKind::close);
+  ASSERT_TRUE(work_->on_answers(0, 2, now_));
+  work_->on_ended(0, end(EndKind::lost), now_);
+  EXPECT_TRUE(work_->retired(0));
+  EXPECT_FALSE(work_->broken());
+  EXPECT_EQ(poll(0).kind, ActionKind::nothing);
+  work_->on_source_end();
+  EXPECT_FALSE(work_->finished()) << "records wait for somebody to come";
+  work_->on_joined(0);
+  EXPECT_THAT(start(0), ElementsAre(3, 4));
+}
+
+TEST_F(MapWorkTest, AJoinedWorkerWhoseProgramEndsWithEverythingAnsweredHasLeft) {
+  with({.workers = 0, .joins = true}, 1);
+  work_->on_joined(0);
+  EXPECT_THAT(start(0), ElementsAre(1));
+  ASSERT_TRUE(work_->on_answers(0, 1, now_));
+  work_->on_ended(0, end(EndKind::succeeded), now_);
+  EXPECT_TRUE(work_->retired(0));
+  EXPECT_FALSE(work_->broken());
+}
+
 }  // namespace
 }  // namespace sluice::flow

@@ -32,12 +32,27 @@ class Placer final {
       place.problem =
           "--dead-letter and --joblog are files of one host, and '@all' has the records of this stage on every one; "
           "leave '@all' out, or the option";
+    if (needs.joins) return place_joined(std::move(place), needs, left, beside);
     bool has_workers = needs.workers > 0 && place.problem.empty() && !place.everywhere;
     if (!has_workers || !(leaves_home || (needs.home_here && elsewhere))) return place;
     return seat(std::move(place), needs, left, beside);
   }
 
  private:
+  // All its workers are in seats, wherever those are.
+  StagePlace place_joined(StagePlace place, const StageNeeds& needs, const StagePlace* left,
+                          const std::string& title) const {
+    if (!place.problem.empty()) return place;
+    if (place.everywhere || needs.where.kind == Whereabouts::Kind::here)
+      place.problem = fmt::format(
+          "'{}': the workers that a flow starts for a stage with a role run on nodes of its choice; leave 'on' out, or "
+          "name a node",
+          place.everywhere ? "on: all" : "on: here");
+    if (!place.problem.empty()) return place;
+    if (needs.workers > 0) return seat(std::move(place), needs, left, title);
+    return needs.home_here ? here("where --dead-letter or --joblog is") : place;
+  }
+
   StagePlace place_itself(const Whereabouts& where, const StagePlace* left, const std::string& title) const {
     switch (where.kind) {
       case Whereabouts::Kind::beside_neighbour:
@@ -56,7 +71,8 @@ class Placer final {
 
   // `place`: where the stage would be with a single worker.
   StagePlace seat(StagePlace place, const StageNeeds& needs, const StagePlace* left, const std::string& title) const {
-    bool chosen = needs.where.kind == Whereabouts::Kind::node || !needs.spreads;
+    bool alone = !needs.spreads && !(needs.joins && needs.where.kind == Whereabouts::Kind::beside_neighbour);
+    bool chosen = needs.where.kind == Whereabouts::Kind::node || alone;
     StagePlace home = needs.home_here ? here("@here") : beside(left, title);
     if (!home.problem.empty()) return home;
     if (chosen) {
@@ -68,6 +84,7 @@ class Placer final {
     }
     place.hosts = home.hosts;
     place.runs_again = needs.runs_again;
+    if (needs.joins) return place;
     if (place.seats.size() == 1 && place.seats.front().host == place.hosts.front()) place.seats.clear();
     return place;
   }

@@ -8,7 +8,8 @@
 // has them.
 //
 // A stage of many workers has its records where its left neighbour is, and its workers on the nodes with the most free
-// cores: each of those has a part with *seats*, one for each worker.
+// cores: each of those has a part with *seats*, one for each worker. A stage that workers may join has all of them in seats:
+// so one that joins is another of the same kind, wherever it runs.
 // Threading: pure functions.
 #include <cstddef>
 #include <cstdint>
@@ -55,6 +56,7 @@ struct StageNeeds {
   bool spreads = false;       // the user said how many workers: they may go over the nodes
   bool runs_again = false;    // what a worker that is lost had not done
   bool home_here = false;     // what it writes beside its output belongs to the client's host
+  bool joins = false;         // workers that are started by hand may join it; without `workers` it has no others
 };
 
 struct StagePlace {
@@ -102,6 +104,7 @@ struct Part {
   std::vector<Seat> seats = {};                 // of its stages, elsewhere; or those that are here
   std::optional<std::size_t> seats_of = {};     // stage: it has seats, and no stage
   bool runs_again = false;                      // elsewhere, what was under way in seats that are lost
+  bool joined = false;                          // a seat of a worker that has come while the flow runs
   bool operator==(const Part&) const = default;
 };
 

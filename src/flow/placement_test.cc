@@ -270,5 +270,29 @@ TEST(Parts, AllInAGraphIsOneStreamOfManyLinks) {
   EXPECT_THAT(links_of(join.inputs), ElementsAre(Numbers{5, 6, 7}, Numbers{8}));
 }
 
+// --- workers that are started by hand -----------------------------------------------------------------------------
+
+StageNeeds with_role(std::uint32_t workers, Whereabouts where = {}) {
+  return {.where = std::move(where), .workers = workers, .spreads = workers > 0, .runs_again = true, .joins = true};
+}
+
+TEST(Placement, AStageWhoseWorkersAreAllStartedByHandHasItsRecordsBesideItsNeighbour) {
+  auto places = place_row({node("n1"), with_role(0), anywhere()}, three_nodes());
+  EXPECT_EQ(places[1].hosts, places[0].hosts);
+  EXPECT_TRUE(places[1].seats.empty());
+  EXPECT_EQ(places[2].place, "n1");
+}
+
+TEST(Placement, TheOwnWorkersOfAStageWithARoleAreInSeatsWhereverTheyRun) {
+  StageNeeds beside_it = with_role(2, {.kind = Whereabouts::Kind::node, .node = "n1"});
+  auto places = place_row({node("n1"), beside_it}, three_nodes());
+  ASSERT_TRUE(places[1].problem.empty()) << places[1].problem;
+  EXPECT_EQ(places[1].seats, (std::vector<SeatChoice>{{.host = places[0].hosts[0], .workers = 2}}));
+  auto one = place_row({anywhere(), with_role(1)}, three_nodes());
+  EXPECT_EQ(one[1].seats.size(), 1u);
+  EXPECT_THAT(place_row({with_role(1, {.kind = Whereabouts::Kind::here})}, three_nodes())[0].problem,
+              HasSubstr("on: here"));
+}
+
 }  // namespace
 }  // namespace sluice::flow

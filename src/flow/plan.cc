@@ -21,6 +21,8 @@ void take_record_words(const StageWords& words, PlannedStage& stage) {
   stage.framing = words.framing.value_or(RecordFraming::lines);
   stage.records_a_process = words.each.value_or(1);
   stage.ordered = words.ordered;
+  stage.role = words.role;
+  stage.by_hand_alone = words.by_hand_alone;
   if (words.by)
     if (auto key = RecordKey::read(*words.by)) stage.by = *std::move(key);  // read_stage_words has judged it
 }
@@ -112,9 +114,19 @@ RecordMode mode_of(const StageWords& words) {
                          : RecordMode::none;
 }
 
-std::string describe_workers(const StageWords& words) {
+namespace {
+
+std::string count_of_workers(const StageWords& words) {
+  if (words.by_hand_alone) return fmt::format("workers of the role '{}'", words.role);
   std::uint32_t count = words.workers.value_or(1);
   std::string workers = fmt::format("{} worker{}", count, count > 1 ? "s" : "");
+  return words.role.empty() ? workers : fmt::format("{} and those of the role '{}'", workers, words.role);
+}
+
+}  // namespace
+
+std::string describe_workers(const StageWords& words) {
+  std::string workers = count_of_workers(words);
   switch (mode_of(words)) {
     case RecordMode::none:
       return "";
@@ -193,7 +205,9 @@ Plan make_plan(const FlowGraph& graph, const PlanContext& context) {
   Resolver resolver(context);
   for (std::size_t i = 0; i < graph.stages.size(); ++i) {
     std::size_t index = plan.stages[i].number;
-    if (plan.stages[i].place == kHere)
+    if (plan.stages[i].by_hand_alone)
+      plan.stages[i].how = describe_workers(graph.stages[i].words) + kByHand;
+    else if (plan.stages[i].place == kHere)
       take(resolver.resolve(graph.stages[i], index), graph.stages[i].words, index, context.shell, plan.stages[i],
            plan.problems);
   }

@@ -64,7 +64,9 @@ struct PlannedStage {
   std::optional<std::uint32_t> retries;  // in place of the flow's, as the next
   std::optional<double> records_per_second;
   RecordFraming framing = RecordFraming::lines;
-  exec::Program program;  // streams are set by the join pass
+  std::string role{};          // workers that are started by hand join it under this name
+  bool by_hand_alone = false;  // it has no others: `workers` is 1, and none of them is its own
+  exec::Program program;       // streams are set by the join pass
 };
 
 struct Plan {
@@ -75,6 +77,9 @@ struct Plan {
   bool losses_allowed = false;  // --on-loss=continue
   bool has_dead_letters = false;
 };
+
+/// Workers that the flow starts.
+inline std::uint32_t own_workers(const PlannedStage& stage) { return stage.by_hand_alone ? 0 : stage.workers; }
 
 /// It is one program of the launch that is started by job.
 inline bool runs_by_job(const PlannedStage& stage) {
@@ -98,6 +103,9 @@ std::string promise_of(const std::vector<PromisedStage>& stages, const PromiseCo
 RecordMode mode_of(const StageWords& words);
 /// "4 workers, a process for each record: ", or nothing.
 std::string describe_workers(const StageWords& words);
+
+/// In place of how a program of the flow's would be started.
+inline constexpr const char* kByHand = "started by hand";
 
 /// Tells a worker that its stdin is the socket of its stage (docs/protocol-workers.md).
 inline constexpr const char* kWorkerVariable = "SLUICE_WORKER_FD=0";

@@ -29,6 +29,8 @@ struct StageWords {
   std::optional<std::uint32_t> workers;  // @x8
   bool map = false;
   bool worker = false;                // of a flow file: it is linked with the library
+  std::string role;                   // likewise: the name under which workers that are started by hand join it
+  bool by_hand_alone = false;         // it has no others
   std::optional<std::uint32_t> each;  // records a process; @each is 1
   std::optional<RecordFraming> framing;
   bool ordered = false;

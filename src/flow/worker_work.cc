@@ -30,7 +30,7 @@ WorkerWork::WorkerWork(const WorkerWorkOptions& options) : options_(options) {
 }
 
 void WorkerWork::set_workers(std::uint32_t workers) {
-  REQUIRE(workers >= 1);
+  REQUIRE(workers >= 1 || options_.joins);
   if (workers > seats_.size()) seats_.resize(workers);
   for (Worker worker = options_.workers; worker < workers; ++worker)
     if (seats_[worker].state == State::retired) seats_[worker] = Seat();
@@ -154,6 +154,23 @@ WorkerWork::Outcome WorkerWork::may_write(Worker worker, RecordId id) const {
   if (id != 0 && !seat.hand.has(id))
     return Refusal(fmt::format("it wrote an output for record {}, which it does not have", id));
   return {};
+}
+
+void WorkerWork::on_joined(Worker worker) {
+  REQUIRE(options_.joins && !options_.lanes && worker <= seats_.size());
+  if (worker == seats_.size()) seats_.emplace_back();
+  Seat& seat = seats_[worker];
+  REQUIRE(seat.state == State::none || (seat.joined && seat.state == State::retired));
+  seat = Seat();
+  seat.joined = true;
+  options_.workers = static_cast<std::uint32_t>(seats_.size());
+}
+
+void WorkerWork::on_leaving(Worker worker) {
+  Seat& seat = seats_[worker];
+  if (seat.state == State::none) seat.state = State::retired;
+  seat.fresh = false;  // nobody waits for it to begin
+  seat.leaves = true;
 }
 
 void WorkerWork::doom(Worker worker, std::string why) {
@@ -484,6 +501,11 @@ void WorkerWork::settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t
   Seat& seat = seats_[worker];
   bool in_order = seat.finished && end.kind == AttemptEnd::Kind::succeeded;
   bool source = source_.value_or(false);
+  bool end_counts = seat.told_end && !seat.finished && in_hand == 0 && !seat.leaves;
+  if (seat.joined && !end_counts && !(source && !in_order)) {
+    seat.state = State::retired;
+    return;
+  }
   Broken broken{.end = end, .worker = worker, .in_hand = in_hand, .said_hello = seat.said_hello};
   // What it writes at its end belongs to no record: no other process could write that.
   if (seat.told_end && !seat.finished && in_hand == 0 && !stopped_) {
@@ -512,7 +534,7 @@ void WorkerWork::settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t
   if (seat.state != State::retired) return;
   bool nobody = std::ranges::all_of(wanted_seats(), [](const Seat& each) { return each.state == State::retired; });
   bool is_over = source_ended() && lane_of(worker).empty() && resting_.empty();
-  if ((nobody || options_.lanes) && !is_over) break_with(std::move(broken));
+  if (((nobody && !options_.joins) || options_.lanes) && !is_over) break_with(std::move(broken));
 }
 
 std::uint32_t WorkerWork::running() const {

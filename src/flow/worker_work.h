@@ -21,6 +21,9 @@
 // finish what it has before it is given suspects, so there are none: what was with too many workers that ended is
 // condemned.
 //
+// Workers may join a stage that says so, and leave it: the process of one that has joined is started once, and how it ends
+// breaks nothing. Without anybody such a stage waits.
+//
 // With lanes, each worker has records of its own; while one of them rests, those behind it wait.
 // A stage whose workers are sources takes no input: what they write belongs to no record.
 // Invariants: of each record there is one: it waits, rests, is suspect, is in one hand, or is being buried.
@@ -48,6 +51,7 @@ namespace sluice::flow {
 
 struct WorkerWorkOptions {
   std::uint32_t workers = 1;
+  bool joins = false;  // others may join these; not with lanes. Only then `workers` may be 0
   bool lanes = false;
   std::uint32_t links = 1;                      // into the stage
   std::uint64_t ahead_max = ~std::uint64_t{0};  // records in hand of one worker, beyond what it works on at a time
@@ -100,6 +104,15 @@ class WorkerWork final {
   Outcome on_finished(Worker worker);
   /// It may write an output for that record; 0: for none.
   Outcome may_write(Worker worker, link::RecordId id) const;
+
+  // --- workers that come and go -----------------------------------------------------------------------------------
+
+  /// It is to be given records. Requires: the next number, or that of one that has joined and is retired.
+  void on_joined(Worker worker);
+  /// It takes no more: what it has in hand it may settle.
+  void on_leaving(Worker worker);
+  /// Nothing is started for it any more.
+  bool retired(Worker worker) const { return seats_[worker].state == State::retired; }
 
   /// Its process is to be killed, since it does not keep to the protocol.
   void doom(Worker worker, std::string why);
@@ -198,7 +211,8 @@ class WorkerWork final {
   };
   struct Seat {
     State state = State::none;
-    bool fresh = true;  // it was never started
+    bool joined = false;  // from elsewhere, and is not the stage's to start again
+    bool fresh = true;    // it was never started
     bool said_hello = false;
     bool granted = false;  // credit, whatever it is
     bool leaves = false;   // it has asked for the end

@@ -936,5 +936,87 @@ TEST_F(WorkerWorkTest, AWorkerThatWasNeverStartedAndIsNotWantedHoldsUpNothing) {
   EXPECT_TRUE(work_->finished());
 }
 
+// --- workers that join and leave ----------------------------------------------------------------------------------
+
+TEST_F(WorkerWorkTest, AStageThatMayBeJoinedWaitsForTheFirst) {
+  with({.workers = 0, .joins = true});
+  EXPECT_FALSE(work_->wants_input());
+  EXPECT_FALSE(work_->finished());
+  work_->on_joined(0);
+  start(0);
+  EXPECT_TRUE(work_->wants_input());
+  work_->on_batch(lines(1, 3));
+  EXPECT_THAT(given(0), ElementsAre(1, 2, 3));
+}
+
+TEST_F(WorkerWorkTest, WhoLeavesFinishesWhatItHasAndIsNotStartedAgain) {
+  with({.workers = 1, .joins = true, .restart = Restart::always});
+  start(0, 1);
+  work_->on_joined(1);
+  start(1, 1);
+  work_->on_batch(lines(1, 2));
+  EXPECT_THAT(given(0), ElementsAre(1));
+  EXPECT_THAT(given(1), ElementsAre(2));
+  work_->on_leaving(1);
+  EXPECT_EQ(poll(1).kind, ActionKind::end);
+  ASSERT_TRUE(done(1, 2));
+  ASSERT_TRUE(work_->on_finished(1));
+  ended(1, EndKind::succeeded);
+  rest();
+  EXPECT_TRUE(work_->retired(1));
+  EXPECT_EQ(poll(1).kind, ActionKind::nothing);
+}
+
+TEST_F(WorkerWorkTest, WhatAWorkerThatHasJoinedHadInHandRunsElsewhereWhenItIsLost) {
+  with({.workers = 0, .joins = true});
+  work_->on_joined(0);
+  start(0);
+  work_->on_batch(lines(1, 2));
+  EXPECT_THAT(given(0), ElementsAre(1, 2));
+  ended(0, EndKind::lost);
+  work_->on_leaving(0);
+  EXPECT_TRUE(work_->retired(0));
+  EXPECT_FALSE(work_->broken()) << "nobody is left, and somebody may come";
+  work_->on_source_end();
+  EXPECT_FALSE(work_->finished());
+  work_->on_joined(0);  // its number is free
+  start(0);
+  EXPECT_THAT(given(0), ElementsAre(1, 2));
+}
+
+TEST_F(WorkerWorkTest, AJoinedWorkerLostAsItLeavesBreaksNothing) {
+  with({.workers = 0, .joins = true});
+  work_->on_joined(0);
+  start(0);
+  work_->on_leaving(0);
+  EXPECT_EQ(poll(0).kind, ActionKind::end);
+  ended(0, EndKind::lost);
+  EXPECT_FALSE(work_->broken());
+  EXPECT_TRUE(work_->retired(0));
+}
+
+TEST_F(WorkerWorkTest, AWorkerThatIsLostBeforeItBeganKeepsNothingOpen) {
+  with({.workers = 0, .joins = true});
+  work_->on_joined(0);
+  start(0);
+  work_->on_joined(1);
+  work_->on_leaving(1);
+  EXPECT_EQ(poll(1).kind, ActionKind::nothing);
+  work_->on_source_end();
+  EXPECT_EQ(poll(0).kind, ActionKind::end);
+  ASSERT_TRUE(work_->on_finished(0));
+  ended(0, EndKind::succeeded);
+  EXPECT_TRUE(work_->finished());
+}
+
+TEST_F(WorkerWorkTest, ASourceThatHasJoinedAndIsLostBreaksTheStage) {
+  with({.workers = 0, .joins = true});
+  work_->on_joined(0);
+  hello_source(0);
+  ended(0, EndKind::lost);
+  ASSERT_TRUE(work_->broken());
+  EXPECT_EQ(work_->broken()->why, Why::source_lost);
+}
+
 }  // namespace
 }  // namespace sluice::flow

@@ -84,7 +84,8 @@ bool needs_cluster(const flow::FlowGraph& graph, bool node_named) {
   return std::ranges::any_of(graph.stages, [&](const flow::Stage& stage) {
     Kind kind = stage.words.where.kind;
     bool spreads = node_named && stage.words.workers && kind == Kind::beside_neighbour;
-    return spreads || kind == Kind::every_node || kind == Kind::node || kind == Kind::label;
+    return spreads || !stage.words.role.empty() || kind == Kind::every_node || kind == Kind::node ||
+           kind == Kind::label;
   });
 }
 

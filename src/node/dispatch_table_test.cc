@@ -15,6 +15,8 @@
 #include "node/identity.h"
 #include "node/node_trust.h"
 #include "node/program_service.h"
+#include "node/role_offers.h"
+#include "node/role_service.h"
 #include "node/trust_service.h"
 #include "node/worker_service.h"
 
@@ -68,6 +70,7 @@ class DispatchTableOfANode : public testing::Test {
     trust_ = std::move(*trust);
     cluster_.register_methods(table_);
     workers_.register_methods(table_);
+    roles_.register_methods(table_);
     ProgramService(core_, parts_).register_methods(table_);
     flows_.register_methods(table_);
     TrustService(core_, *trust_).register_methods(table_);
@@ -90,7 +93,9 @@ class DispatchTableOfANode : public testing::Test {
   rpc::DispatchTable table_;
   ClusterService cluster_{core_, {}};
   WorkerService workers_{core_, parts_};
-  FlowService flows_{core_, workers_, loops_, ""};
+  RoleOffers offers_;
+  RoleService roles_{core_, offers_};
+  FlowService flows_{core_, workers_, roles_, loops_, ""};
 };
 
 TEST_F(DispatchTableOfANode, HasEveryMethodOfEveryServiceAndSomeRoleForEach) {

@@ -97,6 +97,9 @@ class EachStageWork final : public JobStageWork {
   }
 
   void set_workers(std::uint32_t workers) override { work_.set_workers(workers); }
+  void on_joined(std::uint32_t worker) override { work_.on_joined(worker); }
+  void on_leaving(std::uint32_t worker) override { work_.on_leaving(worker); }
+  bool retired(std::uint32_t worker) const override { return work_.retired(worker); }
   void on_source_end(LinkNumber) override {
     if (gathering_.records > 0) hand_over();
     work_.on_source_end();

@@ -444,6 +444,10 @@ void EmbeddedStreams::start() {
   impl_->junctions.start();
 }
 
+std::expected<void, int> EmbeddedStreams::add_seat(std::size_t stage, SeatPipes pipes) {
+  return impl_->records.add_seat(stage, std::move(pipes));
+}
+
 std::expected<UniqueFd, int> EmbeddedStreams::notices_descriptor() const {
   UniqueFd both(::epoll_create1(EPOLL_CLOEXEC));
   if (!both) return std::unexpected(errno);

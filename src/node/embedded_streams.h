@@ -89,6 +89,8 @@ class EmbeddedStreams final {
                                                          StreamSurroundings surroundings = {});
   /// The programs run: records begin to move.
   void start();
+  /// See RecordStreams.
+  std::expected<void, int> add_seat(std::size_t stage, SeatPipes pipes);
 
   /// Readable when a stage that takes records, or a junction, has something to say. Errors: errno.
   std::expected<UniqueFd, int> notices_descriptor() const;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -66,6 +68,9 @@ struct Seat {
 
 struct FarSeats::Running {
   std::vector<Seat> seats;
+  UniqueFd wake;  // if others may come
+  std::mutex comers_mutex;
+  std::vector<FarSeatEnds> comers;  // not taken yet
   std::vector<pollfd> polled;
   std::unique_ptr<char[]> buffer = std::make_unique_for_overwrite<char[]>(kReadSize);
   link::StoppableThread thread;  // goes first
@@ -83,11 +88,23 @@ struct FarSeats::Running {
   }
 
   void run(int stop) {
-    while (std::ranges::any_of(seats, &Seat::open)) {
+    while (wake || std::ranges::any_of(seats, &Seat::open)) {
+      if (wake) take_comers();
       for (Seat& seat : seats)
         if (seat.open()) move(seat);
       if (!wait(stop)) return;
     }
+  }
+
+  // Whose streams can't be opened never came: its socket closes.
+  void take_comers() {
+    std::vector<FarSeatEnds> taken;
+    {
+      std::lock_guard lock(comers_mutex);
+      taken.swap(comers);
+    }
+    std::erase_if(seats, [](const Seat& seat) { return !seat.open(); });
+    for (FarSeatEnds& ends : taken) (void)add(std::move(ends));
   }
 
   // --- one seat -----------------------------------------------------------------------------------------------------
@@ -218,6 +235,7 @@ struct FarSeats::Running {
   void handle(Seat& seat, SeatEnded& ended) {
     if (Job* job = find(seat, ended.how.job)) job->end = exec::JobEvent(ended.how);
   }
+  void handle(Seat& seat, SeatLeaving&) { seat.jobs.send(encode(exec::JobEvent(exec::JobsRefused{}))); }
   void handle(Seat& seat, SeatFailed& failed) {
     if (Job* job = find(seat, failed.how.job)) job->end = exec::JobEvent(std::move(failed.how));
   }
@@ -253,9 +271,12 @@ struct FarSeats::Running {
   bool wait(int stop) {
     polled.clear();
     polled.push_back({.fd = stop, .events = POLLIN, .revents = 0});
+    polled.push_back({.fd = wake.get(), .events = POLLIN, .revents = 0});
     for (const Seat& seat : seats)
       if (seat.open()) add_waits(seat);
     ::poll(polled.data(), polled.size(), -1);
+    std::uint64_t count = 0;
+    if (polled[1].revents != 0) (void)!::read(wake.get(), &count, sizeof count);
     return polled[0].revents == 0;
   }
 
@@ -280,14 +301,28 @@ FarSeats::FarSeats(std::unique_ptr<Running> running) : running_(std::move(runnin
 FarSeats::FarSeats(FarSeats&&) noexcept = default;
 FarSeats::~FarSeats() = default;
 
-std::expected<FarSeats, int> FarSeats::start(std::vector<FarSeatEnds> seats) {
+std::expected<FarSeats, int> FarSeats::start(std::vector<FarSeatEnds> seats, bool joins) {
   auto running = std::make_unique<Running>();
+  if (joins) {
+    running->wake.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!running->wake) return std::unexpected(errno);
+  }
   running->seats.reserve(seats.size());
   for (FarSeatEnds& ends : seats)
     if (auto added = running->add(std::move(ends)); !added) return std::unexpected(added.error());
   auto started = running->thread.start([far = running.get()](int stop) { far->run(stop); });
   if (!started) return std::unexpected(started.error());
   return FarSeats(std::move(running));
+}
+
+void FarSeats::add(FarSeatEnds seat) {
+  REQUIRE(running_->wake);
+  {
+    std::lock_guard lock(running_->comers_mutex);
+    running_->comers.push_back(std::move(seat));
+  }
+  std::uint64_t one = 1;
+  (void)!::write(running_->wake.get(), &one, sizeof one);
 }
 
 }  // namespace sluice::node

@@ -25,8 +25,10 @@ struct FarSeatEnds {
 
 class FarSeats final {
  public:
-  /// Errors: errno; no thread can be started.
-  static std::expected<FarSeats, int> start(std::vector<FarSeatEnds> seats);
+  /// `joins`: others may be added, and there may be none at first. Errors: errno; no thread can be started.
+  static std::expected<FarSeats, int> start(std::vector<FarSeatEnds> seats, bool joins = false);
+  /// One that has come while it runs. Requires: `joins`.
+  void add(FarSeatEnds seat);
   FarSeats(FarSeats&&) noexcept;
   FarSeats& operator=(FarSeats&&) = delete;
   /// Stops it; what still runs is lost.

@@ -18,7 +18,8 @@ namespace {
 
 constexpr std::uint64_t kSlowestShipping = std::uint64_t{256} << 10;  // bytes a second
 constexpr int kRefusedStatus = 125;
-constexpr int kStagesMax = 4096;  // as many as a flow may have links
+constexpr std::size_t kLinksMax = 4096;
+constexpr int kStagesMax = kLinksMax;
 
 void add_problem(v1::FlowPlan& plan, std::size_t stage, int status, const std::string& message) {
   v1::PlanProblem& problem = *plan.add_problems();
@@ -50,8 +51,10 @@ FlowLayout::~FlowLayout() = default;
 // --- placing ------------------------------------------------------------------------------------------------------
 
 bool FlowLayout::shares_workers() const {
-  return std::ranges::any_of(
-      start_.stages(), [this](const v1::StageRequest& stage) { return needs_from(stage, start_.records()).spreads; });
+  return std::ranges::any_of(start_.stages(), [this](const v1::StageRequest& stage) {
+    auto needs = needs_from(stage, start_.records());
+    return needs.spreads || (needs.joins && needs.workers > 0);
+  });
 }
 
 void FlowLayout::place_stages() {
@@ -77,7 +80,7 @@ void FlowLayout::place_stages() {
       places_[i].problem =
           "its workers go over several nodes, and a link from the stderr of such a stage is not there yet; place it on "
           "one node with 'on', or make it 'map' or 'each'";
-    if (!world_.has_client && wanted[i].workers > 0 && places_[i].problem.empty())
+    if (!world_.has_client && (wanted[i].workers > 0 || wanted[i].joins) && places_[i].problem.empty())
       places_[i].problem =
           "a stage that takes records, in a flow in the background, which this version does not have yet; run it in "
           "the "
@@ -93,8 +96,11 @@ void FlowLayout::put_here_on_node() {
         host = world_.self;
         if (place.seats.empty()) place.place = name_of(*host);
       }
-  for (flow::StagePlace& place : places_)
-    if (place.seats.size() == 1 && place.seats.front().host == place.hosts.front()) place.seats.clear();
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    flow::StagePlace& place = places_[i];
+    bool may_join = !start_.stages(static_cast<int>(i)).text().role().empty();
+    if (!may_join && place.seats.size() == 1 && place.seats.front().host == place.hosts.front()) place.seats.clear();
+  }
 }
 
 bool FlowLayout::placed() const {
@@ -123,6 +129,22 @@ void FlowLayout::make_parts() {
                              .client_output = world_.has_client && !start_.no_output()});
   std::string client = start_.client_name().empty() ? "the client" : start_.client_name();
   for (const flow::Part& part : graph_.parts) host_names_.push_back(part.host ? name_of(*part.host) : client);
+}
+
+bool FlowLayout::has_room_for_seat() const { return graph_.links.size() + 2 <= kLinksMax; }
+
+FlowLayout::JoinedSeat FlowLayout::add_seat(std::size_t stage, const NodeId& node) {
+  auto home = std::ranges::find_if(
+      graph_.parts, [&](const flow::Part& part) { return std::ranges::find(part.stages, stage) != part.stages.end(); });
+  REQUIRE(home != graph_.parts.end() && has_room_for_seat());
+  JoinedSeat joined{.part = graph_.parts.size(), .home = static_cast<std::size_t>(home - graph_.parts.begin())};
+  flow::Seat seat{.stage = stage, .requests = graph_.links.size(), .replies = graph_.links.size() + 1};
+  graph_.links.push_back({.from = joined.home, .to = joined.part, .of_seat = true});
+  graph_.links.push_back({.from = joined.part, .to = joined.home, .of_seat = true});
+  graph_.parts.push_back(
+      {.host = node, .stages = {}, .seats = {seat}, .seats_of = stage, .runs_again = true, .joined = true});
+  host_names_.push_back(name_of(node));
+  return joined;
 }
 
 std::string FlowLayout::name_of(const NodeId& node) const {
@@ -201,8 +223,9 @@ void FlowLayout::plan_stage(std::size_t index, v1::FlowPlan& plan) const {
     seats.set_workers(seat.workers);
   }
   auto how = hows_.find(index);
-  if (how == hows_.end()) return;
   auto text = stage_from(request.text());
+  if (text && text->words.by_hand_alone) return stage.set_how(flow::describe_workers(text->words) + flow::kByHand);
+  if (how == hows_.end()) return;
   stage.set_how((place.seats.empty() || !text ? "" : flow::describe_workers(text->words)) + how->second.how());
   if (!how->second.problem().empty()) add_problem(plan, index, how->second.problem_status(), how->second.problem());
 }

@@ -57,6 +57,17 @@ class FlowLayout final {
   void make_parts();
 
   const flow::FlowGraph& flow_graph() const { return flow_; }
+  // --- workers that join while the flow runs ----------------------------------------------------------------------
+
+  struct JoinedSeat {
+    std::size_t part = 0;
+    std::size_t home = 0;  // the part that has the records
+  };
+  /// A flow has so many links at most.
+  bool has_room_for_seat() const;
+  /// One more part with one seat of that stage, and its two links. Requires: has_room_for_seat().
+  JoinedSeat add_seat(std::size_t stage, const NodeId& node);
+
   const flow::PartGraph& graph() const { return graph_; }
   std::size_t stage_count() const { return places_.size(); }
   const std::vector<std::string>& host_names() const { return host_names_; }

@@ -18,7 +18,11 @@ std::string bytes_text(std::span<const std::uint8_t> bytes) {
 
 FlowLinks::FlowLinks(FlowSurroundings& surroundings, const FlowLayout& layout)
     : surroundings_(surroundings), layout_(layout) {
-  for (std::size_t i = 0; i < layout.graph().links.size(); ++i)
+  make_links();
+}
+
+void FlowLinks::make_links() {
+  while (links_.size() < layout_.graph().links.size())
     links_.push_back({.id = LinkId::random(), .token = link::random_token()});
 }
 
@@ -27,8 +31,16 @@ FlowLinks::~FlowLinks() {
     if (link.relayed) surroundings_.forget_relay(link.id);
 }
 
-std::expected<void, std::string> FlowLinks::set_up_relays() {
-  for (std::size_t i = 0; i < links_.size(); ++i)
+std::expected<void, std::string> FlowLinks::set_up_relays() { return set_up_relays(0); }
+
+std::expected<void, std::string> FlowLinks::add_new() {
+  std::size_t first = links_.size();
+  make_links();
+  return set_up_relays(first);
+}
+
+std::expected<void, std::string> FlowLinks::set_up_relays(std::size_t first) {
+  for (std::size_t i = first; i < links_.size(); ++i)
     if (layout_.needs_relay(layout_.graph().links[i]) && !set_up_relay(links_[i]))
       return std::unexpected("too many links wait on this node; try again later");
   return {};
@@ -63,6 +75,16 @@ void FlowLinks::add_ends(std::size_t part, v1::Prepare& prepare) const {
     *message.mutable_requests() = end_of(seat.requests, asks);
     *message.mutable_replies() = end_of(seat.replies, !asks);
   }
+}
+
+v1::HostCommand FlowLinks::add_seat_command(std::size_t part) const {
+  const flow::Seat& seat = layout_.graph().parts[part].seats.front();
+  v1::HostCommand command;
+  v1::SeatEnds& message = *command.mutable_add_seat()->mutable_seat();
+  message.set_stage(static_cast<std::uint32_t>(seat.stage));
+  *message.mutable_requests() = end_of(seat.requests, true);
+  *message.mutable_replies() = end_of(seat.replies, false);
+  return command;
 }
 
 v1::LinkEnd FlowLinks::end_of(std::size_t index, bool producer) const {

@@ -50,6 +50,10 @@ class FlowLinks final {
   void start_relays();
   /// To its streams, and those of its seats.
   void add_ends(std::size_t part, v1::Prepare& prepare) const;
+  /// The layout has more links than before. Errors: a sentence.
+  std::expected<void, std::string> add_new();
+  /// For the part that has the records: `part` is the one seat that joins it.
+  v1::HostCommand add_seat_command(std::size_t part) const;
   std::optional<std::size_t> find(const std::string& link_id) const;
 
   /// `part` could not dial its end of `link`.
@@ -65,6 +69,8 @@ class FlowLinks final {
     unsigned attempts = 0;  // to make it that have failed
   };
 
+  void make_links();
+  std::expected<void, std::string> set_up_relays(std::size_t first);
   bool set_up_relay(Link& link);
   v1::LinkEnd end_of(std::size_t index, bool producer) const;
 

@@ -89,6 +89,7 @@ void to_message(const flow::Stage& stage, std::size_t index, v1::StageText& text
   text.set_reads_stdin(stage.reads_stdin);
   if (!flow::takes_records(stage.words)) return text.set_framing(framing_word(stage.words.framing));
   text.set_worker(stage.words.worker);
+  text.set_role(stage.words.role);
   text.set_concurrency(stage.concurrency);
   text.set_restart(restart_message(stage.restart));
   for (const std::string& word : stage.words.written)
@@ -98,7 +99,8 @@ void to_message(const flow::Stage& stage, std::size_t index, v1::StageText& text
 }
 
 std::optional<flow::Stage> stage_from(const v1::StageText& text) {
-  if (text.plain_words().empty() && text.shell_text().empty()) return std::nullopt;
+  bool by_hand_alone = text.plain_words().empty() && text.shell_text().empty();
+  if (by_hand_alone && text.role().empty()) return std::nullopt;
   flow::Stage stage{.name = text.name(),
                     .command = text.command(),
                     .first_word_quoted = text.first_word_quoted(),
@@ -117,6 +119,8 @@ std::optional<flow::Stage> stage_from(const v1::StageText& text) {
   if (!read) return std::nullopt;
   stage.words = *std::move(read);
   stage.words.worker = text.worker();
+  stage.words.role = text.role();
+  stage.words.by_hand_alone = by_hand_alone;
   stage.words.ordered = stage.words.ordered || ordered;
   stage.concurrency = text.concurrency();
   stage.restart = restart_from(text.restart());
@@ -251,8 +255,9 @@ flow::StageNeeds needs_from(const v1::StageRequest& request, const v1::RecordRul
   flow::StageNeeds needs{.where = whereabouts_from(request)};
   auto stage = stage_from(request.text());
   if (!stage || !flow::takes_records(stage->words)) return needs;
-  needs.workers = stage->words.workers.value_or(1);
+  needs.workers = stage->words.by_hand_alone ? 0 : stage->words.workers.value_or(1);
   needs.spreads = stage->words.workers.has_value();
+  needs.joins = !stage->words.role.empty();
   needs.runs_again = stage->words.map || stage->words.each || stage->words.worker;
   needs.home_here = rules.files_here() && needs.runs_again;
   return needs;

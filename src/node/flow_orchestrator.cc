@@ -18,9 +18,11 @@
 #include "node/flow_layout.h"
 #include "node/flow_links.h"
 #include "node/flow_messages.h"
+#include "node/flow_roles.h"
 #include "node/host_commands.h"
 #include "node/mailbox.h"
 #include "sluice/v1/flows.pb.h"
+#include "sluice/v1/roles.pb.h"
 
 namespace sluice::node {
 
@@ -48,17 +50,23 @@ struct StopRequest {
   std::optional<std::uint64_t> grace_ms;
   std::string reason;
 };
+struct Offered {
+  NodeId node;
+  v1::RoleOffer offer;
+};
 struct Scaling {
   std::size_t stage = 0;
   std::uint32_t workers = 0;
   std::optional<v1::WorkersSet> answer;
 };
 struct LetGo {};
-using Event =
-    std::variant<PartEvent, PartLost, Input, ClientLost, NodeLost, StopRequest, std::shared_ptr<Scaling>, LetGo>;
+using Event = std::variant<PartEvent, PartLost, Input, ClientLost, NodeLost, StopRequest, Offered,
+                           std::shared_ptr<Scaling>, LetGo>;
 
 // After the grace. A client that is stopped (Ctrl-Z), or that nobody reads, must not keep a node from ending.
 constexpr std::chrono::seconds kClientTime{5};
+// For workers that wait already, on whichever node: that a stage has none is told when they had the time to join it.
+constexpr std::chrono::seconds kPatience{1};
 
 // For the counters of a part. One that did not answer in time is not waited for again until it does.
 constexpr std::chrono::seconds kReportTime{1};
@@ -98,6 +106,7 @@ struct FlowOrchestrator::Impl final : HostListener {
         events(executor),
         changed(executor),
         reported(executor),
+        roles(start, id),
         started_ms(unix_ms_now()) {}
 
   FlowSurroundings& surroundings;
@@ -113,6 +122,9 @@ struct FlowOrchestrator::Impl final : HostListener {
   bool gone_on = false;            // without us
   std::optional<FlowLinks> links;  // while it runs
   std::vector<PartState> parts;
+  FlowRoles roles;
+  bool has_asked_offers = false;
+  std::optional<TimePoint> tell_at;  // then the user is told which stages wait for workers
   std::map<StageOfPart, int> pids;
   std::map<StageOfPart, int> wait_statuses;
   std::map<std::uint64_t, std::shared_ptr<Scaling>> scalings;  // whose answer is awaited
@@ -233,6 +245,7 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   Awaitable<void> drive() {
     while (!machine->finished() && !gone_on) {
+      look_for_workers();
       act();
       if (machine->started()) changed.notify();
       if (machine->finished()) break;
@@ -247,11 +260,16 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   std::optional<TimePoint> next_deadline() const {
     auto deadline = machine->poll_deadline();
-    if (client_due && (!deadline || *client_due < *deadline)) return client_due;
+    for (std::optional<TimePoint> due : {client_due, tell_at})
+      if (due && (!deadline || *due < *deadline)) deadline = due;
     return deadline;
   }
 
   void on_deadline(TimePoint now) {
+    if (tell_at && *tell_at <= now) {
+      tell_at.reset();
+      return tell_awaiting();
+    }
     bool client_is_late = client_due && *client_due <= now;
     if (!client_is_late) return machine->on_deadline(false, now);
     client_due.reset();
@@ -283,6 +301,54 @@ struct FlowOrchestrator::Impl final : HostListener {
     tell(std::move(output));
   }
 
+  // --- workers that join ------------------------------------------------------------------------------------------
+
+  // Once the flow runs: those that wait already are asked for, others are told as they come.
+  void look_for_workers() {
+    if (!machine->running() || !roles.any()) return;
+    if (!std::exchange(has_asked_offers, true)) {
+      surroundings.ask_offers();
+      tell_at = Clock::now() + kPatience;
+    }
+    while (auto join = roles.poll_join()) admit(*join);
+  }
+
+  void tell_awaiting() {
+    for (const FlowRoles::Awaiting& waits : roles.awaiting())
+      note(fmt::format("{} waits for workers: sluice worker --role {} --join sluice://{}/{} -- CMD", title(waits.stage),
+                       waits.role, surroundings.address_of(layout.self()), layout.name_of(layout.self())));
+  }
+
+  std::string title(std::size_t stage) const {
+    return flow::title_of_stage(start.stages(static_cast<int>(stage)).text().name(), stage);
+  }
+
+  void admit(const RoleJoin& join) {
+    if (!layout.has_room_for_seat()) return;  // who comes and goes all day: a flow has so many links
+    FlowLayout::JoinedSeat seat = layout.add_seat(join.stage, join.node);
+    const flow::PartGraph& graph = layout.graph();
+    const flow::Seat& links_of = graph.parts[seat.part].seats.front();
+    machine->add_seat(graph.parts[seat.part], graph.links[links_of.requests], graph.links[links_of.replies],
+                      layout.host_names()[seat.part]);
+    parts.emplace_back();
+    if (auto relays = links->add_new(); !relays) {
+      parts.back().over = true;
+      return machine->on_part_failed(seat.part, 125, relays.error(), Clock::now());
+    }
+    note(fmt::format("a worker on {} joins {}", join.host, title(join.stage)));
+    PartState& state = parts.back();
+    state.prepared = true;
+    state.session = surroundings.open_host(join.node, seat.part, *this);
+    v1::HostCommand command;
+    *command.mutable_prepare() = layout.prepare(id, seat.part);
+    command.mutable_prepare()->set_offer_id(join.offer_id);
+    command.mutable_prepare()->clear_files();
+    command.mutable_prepare()->clear_progress_ms();
+    links->add_ends(seat.part, *command.mutable_prepare());
+    send(seat.part, command);
+    send(seat.home, links->add_seat_command(seat.part));
+  }
+
   // --- events -----------------------------------------------------------------------------------------------------
 
   void handle(PartLost& lost) { machine->on_host_lost(lost.part, lost.reason, Clock::now()); }
@@ -291,6 +357,7 @@ struct FlowOrchestrator::Impl final : HostListener {
       if (layout.graph().parts[i].host == flow::Host(lost.node) && !parts[i].over)
         machine->on_host_lost(i, lost.reason, Clock::now());
   }
+  void handle(Offered& offered) { roles.on_offered(offered.node, offered.offer); }
   void handle(LetGo&) { gone_on = true; }
   void handle(ClientLost&) {
     client_gone = true;
@@ -468,7 +535,8 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   std::string on_host(std::size_t part, const std::string& message) const {
-    return layout.on_client(part) ? message : fmt::format("{} (on {})", message, layout.host_names()[part]);
+    return layout.on_client(part) || message.empty() ? message
+                                                     : fmt::format("{} (on {})", message, layout.host_names()[part]);
   }
 
   // A look at the plan ends when every part has been looked at.
@@ -701,6 +769,10 @@ void FlowOrchestrator::on_node_lost(const NodeId& node, const std::string& reaso
 }
 void FlowOrchestrator::stop(std::optional<std::uint64_t> grace_ms, const std::string& reason) {
   impl_->events.put(StopRequest{grace_ms, reason});
+}
+
+void FlowOrchestrator::on_offered(const NodeId& node, const std::vector<v1::RoleOffer>& offers) {
+  for (const v1::RoleOffer& offer : offers) impl_->events.put(Offered{node, offer});
 }
 
 Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> FlowOrchestrator::scale(std::string stage,

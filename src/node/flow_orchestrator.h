@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/id.h"
 #include "base/log.h"
@@ -21,6 +22,7 @@
 namespace sluice::v1 {
 class Flow;
 class FlowCounters;
+class RoleOffer;
 class RunInput;
 class RunStart;
 class ScaleStageResponse;
@@ -45,6 +47,8 @@ class FlowOrchestrator final {
   void on_input(v1::RunInput input);
   void on_client_lost();
   void on_node_lost(const NodeId& node, const std::string& reason);
+  /// Workers that were started by hand wait on `node`, for whatever role.
+  void on_offered(const NodeId& node, const std::vector<v1::RoleOffer>& offers);
   void stop(std::optional<std::uint64_t> grace_ms, const std::string& reason);
 
   /// Another number of workers for a stage: its number from 1, or its name. Returns when its host has answered. Errors:

@@ -18,8 +18,10 @@
 #include "node/link_relays.h"
 #include "node/mailbox.h"
 #include "node/node_flows.h"
+#include "node/role_service.h"
 #include "node/task_group.h"
 #include "sluice/v1/flows.pb.h"
+#include "sluice/v1/roles.pb.h"
 
 namespace sluice::node {
 
@@ -69,11 +71,14 @@ class CallClient final : public FlowClient {
 }  // namespace
 
 struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<Impl> {
-  Impl(NodeCore node_core, WorkerService& worker_service, link::DataLoops& loops, std::string directory)
-      : node(std::make_shared<NodeFlows>(node_core, worker_service, std::move(directory))),
+  Impl(NodeCore node_core, WorkerService& worker_service, RoleService& role_service, link::DataLoops& loops,
+       std::string directory)
+      : roles(role_service),
+        node(std::make_shared<NodeFlows>(node_core, worker_service, std::move(directory))),
         core(node->core),
         relays(std::make_shared<LinkRelays>(node_core, loops)) {}
 
+  RoleService& roles;
   std::shared_ptr<NodeFlows> node;
   NodeCore& core;
   std::shared_ptr<LinkRelays> relays;
@@ -95,6 +100,8 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
   Awaitable<void> ask_free_cores(std::vector<flow::NodeChoice>& nodes) override {
     return node->workers.ask_free_cores(nodes);
   }
+
+  void ask_offers() override { roles.ask(); }
 
   std::map<std::string, std::string> gone_nodes() const override {
     std::map<std::string, std::string> gone;
@@ -287,8 +294,9 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
   }
 };
 
-FlowService::FlowService(NodeCore core, WorkerService& workers, link::DataLoops& loops, std::string data_directory)
-    : impl_(std::make_shared<Impl>(core, workers, loops, std::move(data_directory))) {
+FlowService::FlowService(NodeCore core, WorkerService& workers, RoleService& roles, link::DataLoops& loops,
+                         std::string data_directory)
+    : impl_(std::make_shared<Impl>(core, workers, roles, loops, std::move(data_directory))) {
   for (const v1::Flow& flow : impl_->node->list())
     if (flow.state() == v1::FLOW_STATE_RUNNING)
       if (auto limits = impl_->node->kept.limits(flow.id()))
@@ -389,6 +397,10 @@ Awaitable<v1::ReadCountersResponse> FlowService::own_counters() {
   request.set_this_node_only(true);
   auto counters = co_await read_counters(node, std::move(request));
   co_return counters ? std::move(*counters) : v1::ReadCountersResponse();
+}
+
+void FlowService::on_offered(const NodeId& node, const std::vector<v1::RoleOffer>& offers) {
+  for (const auto& [id, flow] : impl_->node->orchestrated) flow->on_offered(node, offers);
 }
 
 std::size_t FlowService::running() const { return impl_->node->orchestrated.size(); }

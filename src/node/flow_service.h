@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "link/data_loops.h"
 #include "node/flow_orchestrator.h"
@@ -14,13 +15,17 @@
 
 namespace sluice::v1 {
 class ReadCountersResponse;
-}
+class RoleOffer;
+}  // namespace sluice::v1
 
 namespace sluice::node {
 
+class RoleService;
+
 class FlowService final {
  public:
-  FlowService(NodeCore core, WorkerService& workers, link::DataLoops& loops, std::string data_directory);
+  FlowService(NodeCore core, WorkerService& workers, RoleService& roles, link::DataLoops& loops,
+              std::string data_directory);
   ~FlowService();
 
   void register_methods(rpc::DispatchTable& table);
@@ -29,6 +34,8 @@ class FlowService final {
   std::shared_ptr<FlowOrchestrator> run_for(FlowClient& client, const v1::RunStart& start, FlowId id,
                                             std::function<void()> on_end);
   void on_node_lost(const NodeId& node, const std::string& reason);
+  /// Workers that were started by hand wait on `node`.
+  void on_offered(const NodeId& node, const std::vector<v1::RoleOffer>& offers);
 
   /// Of the flows that this node orchestrates.
   net::Awaitable<v1::ReadCountersResponse> own_counters();

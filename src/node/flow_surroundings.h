@@ -57,6 +57,8 @@ class FlowSurroundings {
   virtual std::vector<flow::NodeChoice> nodes() const = 0;
   /// Fills in how many cores of each node are free.
   virtual net::Awaitable<void> ask_free_cores(std::vector<flow::NodeChoice>& nodes) = 0;
+  /// Asks every node for the workers that wait there for a role: FlowOrchestrator::on_offered is told.
+  virtual void ask_offers() = 0;
   /// See PlacementContext::gone.
   virtual std::map<std::string, std::string> gone_nodes() const = 0;
   /// HOST:PORT where other nodes reach `node`.

@@ -98,6 +98,8 @@ class JobStage {
   virtual ~JobStage() = default;
   /// The flow ends: what runs may end, nothing new is started.
   virtual void stop_starting() = 0;
+  /// One more seat, of a stage that others may join (stage_jobs.h).
+  virtual void add_seat(exec::JobClient seat) = 0;
   /// So many workers from now on: those above finish what they have. Requires: at least one, and no keys.
   virtual void set_workers(std::uint32_t workers) = 0;
   virtual JobStageCounts counts() const = 0;

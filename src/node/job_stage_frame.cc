@@ -85,13 +85,16 @@ std::string JobStageFrame::command() const { return "`" + flow::on_one_line(opti
 std::optional<std::uint32_t> JobStageFrame::take_wanted_workers() {
   std::uint32_t workers = wanted_workers_.exchange(0);
   if (workers == 0) return std::nullopt;
-  if (workers > counts_.workers.size()) {
-    std::lock_guard lock(published_mutex_);
-    counts_.workers.resize(workers);
-    published_.workers.resize(workers);
-    times_.grow(workers);
-  }
+  make_room(workers);
   return workers;
+}
+
+void JobStageFrame::make_room(std::uint32_t workers) {
+  if (workers <= counts_.workers.size()) return;
+  std::lock_guard lock(published_mutex_);
+  counts_.workers.resize(workers);
+  published_.workers.resize(workers);
+  times_.grow(workers);
 }
 
 // --- counting -----------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 // how it ends, and what is counted of it.
 //
 // The thread of the stage changes `counts()` as it likes; publish() shows them to others, all of one moment.
-// Threading: belongs to the thread of the stage, but for stop_starting(), set_workers() and published(), which are for
+// Threading: belongs to the thread of the stage, but for stop_starting(), set_workers(), add_seat() and published(), which are for
 // any.
 #include <algorithm>
 #include <atomic>
@@ -73,6 +73,10 @@ class JobStageFrame final {
   void set_workers(std::uint32_t workers) { wanted_workers_ = workers; }
   /// How many that are, if that was asked for and nobody has seen to it yet.
   std::optional<std::uint32_t> take_wanted_workers();
+  /// For what is counted of so many.
+  void make_room(std::uint32_t workers);
+  /// One that joins (stage_jobs.h).
+  void add_seat(exec::JobClient seat) { jobs_.add(std::move(seat)); }
 
   // --- its end ----------------------------------------------------------------------------------------------------
 

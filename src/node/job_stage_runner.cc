@@ -44,6 +44,7 @@ bool JobStageRunner::step() {
   frame_.look_at_clock();
   if (frame_.stopped()) work_.stop();
   if (auto workers = frame_.take_wanted_workers()) work_.set_workers(*workers);
+  hear_changes();
   bool moved = read();
   if (!frame_.ended()) moved = work_.drive() || moved;
   if (!frame_.ended()) moved = work_.pass_on() || moved;
@@ -54,6 +55,20 @@ bool JobStageRunner::step() {
   frame_.counts().steady = !moved && !due_;
   judge();
   return moved;
+}
+
+void JobStageRunner::hear_changes() {
+  StageJobs& jobs = frame_.jobs();
+  while (auto change = jobs.poll_change()) {
+    if (change->kind != StageJobs::SeatChange::Kind::joined) {
+      work_.on_leaving(change->worker);
+      continue;
+    }
+    frame_.make_room(change->worker + 1);
+    work_.on_joined(change->worker);
+  }
+  for (std::uint32_t worker = 0; worker < frame_.counts().workers.size(); ++worker)
+    if (jobs.has_joined(worker) && !jobs.is_released(worker) && work_.retired(worker)) jobs.release(worker);
 }
 
 bool JobStageRunner::reads(LinkNumber link) const {

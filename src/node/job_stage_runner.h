@@ -21,6 +21,7 @@ class JobStageRunner final {
 
  private:
   bool step();
+  void hear_changes();
   using LinkNumber = JobStageWork::LinkNumber;
   bool reads(LinkNumber link) const;
   bool read();

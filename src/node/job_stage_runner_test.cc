@@ -36,6 +36,9 @@ class FakeWork final : public JobStageWork {
     ids.push_back(batch.first());
   }
   void set_workers(std::uint32_t) override {}
+  void on_joined(std::uint32_t) override {}
+  void on_leaving(std::uint32_t) override {}
+  bool retired(std::uint32_t) const override { return false; }
   void on_source_end(LinkNumber) override { ++ended_links_; }
   bool drive() override {
     if (keeps) return false;

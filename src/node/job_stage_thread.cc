@@ -43,6 +43,11 @@ class JobStageThread final : public JobStage {
     std::uint64_t one = 1;
     (void)!::write(wake_.get(), &one, sizeof one);
   }
+  void add_seat(exec::JobClient seat) override {
+    frame_.add_seat(std::move(seat));
+    std::uint64_t one = 1;
+    (void)!::write(wake_.get(), &one, sizeof one);
+  }
   JobStageCounts counts() const override { return frame_.published(); }
 
  private:

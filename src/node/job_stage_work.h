@@ -36,6 +36,15 @@ class JobStageWork {
   /// So many workers from now on. The frame has room for what is counted of each.
   virtual void set_workers(std::uint32_t workers) = 0;
 
+  // --- workers that come and go (stage_jobs.h) -------------------------------------------------------------------
+
+  /// It is to be given records. The frame has room for what is counted of it.
+  virtual void on_joined(std::uint32_t worker) = 0;
+  /// It takes no more.
+  virtual void on_leaving(std::uint32_t worker) = 0;
+  /// Of one that has joined: nothing of it runs, and nothing will.
+  virtual bool retired(std::uint32_t worker) const = 0;
+
   // --- one step. True: something was moved ------------------------------------------------------------------------
 
   /// Hears the processes, and gives them what they may have.

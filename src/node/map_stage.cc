@@ -97,6 +97,12 @@ class MapStageWork final : public JobStageWork {
     work_.set_workers(workers);
     if (workers > seats_.size()) seats_.resize(workers);
   }
+  void on_joined(std::uint32_t worker) override {
+    if (worker == seats_.size()) seats_.emplace_back();
+    work_.on_joined(worker);
+  }
+  void on_leaving(std::uint32_t worker) override { work_.on_leaving(worker); }
+  bool retired(std::uint32_t worker) const override { return work_.retired(worker) && seats_[worker].job == 0; }
 
   bool drive() override {
     bool moved = false;
@@ -455,7 +461,8 @@ class MapStageWork final : public JobStageWork {
     bool owes = work_.unanswered(worker) > 0;
     work_.on_ended(worker, {.kind = kind, .status = status, .why = {}}, frame_.now());
     // What runs again, or was only lost, is no failure of the stage.
-    bool counts_for_stage = frame_.ending() || work_.broken() || (!owes && !status.by_signal());
+    bool counts_for_stage =
+        frame_.ending() || work_.broken() || (!owes && !status.by_signal() && !frame_.jobs().has_joined(worker));
     if (!status.success() && counts_for_stage) frame_.set_worst(status);
   }
 

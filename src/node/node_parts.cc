@@ -20,6 +20,7 @@
 #include "exec/program_lookup.h"
 #include "node/background_flows.h"
 #include "node/condition.h"
+#include "node/role_offers.h"
 #include "sluice/v1/host.pb.h"
 
 namespace sluice::node {
@@ -124,6 +125,10 @@ std::expected<std::unique_ptr<SpawnerUse>, std::string> NodeParts::spawner() {
   auto lease = pool_.acquire();
   if (!lease) return Refusal(lease.error());
   return std::make_unique<LeasedSpawner>(std::move(*lease));
+}
+
+std::unique_ptr<JoinedSeat> NodeParts::take_offer(const std::string& id) {
+  return options_.offers == nullptr ? nullptr : options_.offers->take(id);
 }
 
 exec::Environment NodeParts::environment() {

@@ -16,6 +16,8 @@
 
 namespace sluice::node {
 
+class RoleOffers;
+
 class NodeParts final : public PartSurroundings {
  public:
   struct Options {
@@ -24,6 +26,7 @@ class NodeParts final : public PartSurroundings {
     bool changes_user = false;
     std::function<const net::TlsContext*()> tls;
     FileService* files = nullptr;
+    RoleOffers* offers = nullptr;
   };
   /// Errors: a sentence; the folder below which stages work can't be made.
   static std::expected<std::unique_ptr<NodeParts>, std::string> open(NodeCore core, exec::SpawnerPool& pool,
@@ -37,6 +40,7 @@ class NodeParts final : public PartSurroundings {
   net::Awaitable<std::expected<net::Connection::Parts, net::NetError>> dial(LinkAddress to, link::LinkClaim claim,
                                                                             TimePoint deadline) override;
   std::expected<std::unique_ptr<SpawnerUse>, std::string> spawner() override;
+  std::unique_ptr<JoinedSeat> take_offer(const std::string& id) override;
   exec::Environment environment() override;
   bool is_client() const override { return false; }
   int process_group() const override { return 0; }

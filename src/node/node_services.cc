@@ -9,7 +9,10 @@
 #include "node/file_service.h"
 #include "node/node_parts.h"
 #include "node/program_service.h"
+#include "node/role_offers.h"
+#include "node/role_service.h"
 #include "node/worker_service.h"
+#include "sluice/v1/roles.pb.h"
 
 namespace sluice::node {
 
@@ -27,13 +30,18 @@ struct NodeServices::Impl {
                                     .user = spawners.user,
                                     .changes_user = spawners.changes_user,
                                     .tls = std::move(options.tls),
-                                    .files = &*files};
+                                    .files = &*files,
+                                    .offers = &offers};
     auto opened = NodeParts::open(core, *spawners.pool, loops, std::move(part_options));
     if (!opened) return Refusal(opened.error());
     parts = std::move(*opened);
     programs.emplace(core, *parts);
     workers.emplace(core, *parts);
-    flows.emplace(core, *workers, loops, options.data_directory);
+    roles.emplace(core, offers);
+    flows.emplace(core, *workers, *roles, loops, options.data_directory);
+    roles->set_on_offered([flows = &*flows](const NodeId& node, const std::vector<v1::RoleOffer>& waiting) {
+      flows->on_offered(node, waiting);
+    });
     cluster.emplace(core, std::move(options.on_leave));
     trust.emplace(core, trust_of_node);
     return fill_table(options.data_directory);
@@ -43,6 +51,7 @@ struct NodeServices::Impl {
     files->register_methods(table);
     programs->register_methods(table);
     workers->register_methods(table);
+    roles->register_methods(table);
     flows->register_methods(table);
     cluster->register_methods(table);
     trust->register_methods(table);
@@ -76,10 +85,12 @@ struct NodeServices::Impl {
 
   NodeCore core;
   link::DataLoops& loops;
+  RoleOffers offers;
   std::optional<FileService> files;
   std::unique_ptr<NodeParts> parts;
   std::optional<ProgramService> programs;
   std::optional<WorkerService> workers;
+  std::optional<RoleService> roles;
   std::optional<FlowService> flows;
   std::optional<ClusterService> cluster;
   std::optional<TrustService> trust;
@@ -113,6 +124,7 @@ Awaitable<void> NodeServices::end_work(bool keep_background) {
   impl_->programs->close();
   co_await impl_->flows->close(keep_background);
   co_await impl_->workers->close();
+  co_await impl_->roles->close();
   impl_->cluster->close();
 }
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/pipe.h"
 #include "node/condition.h"
 #include "node/flow_messages.h"
 #include "node/part_launch.h"
@@ -20,6 +21,7 @@
 #include "node/part_seats.h"
 #include "node/task_group.h"
 #include "sluice/v1/host.pb.h"
+#include "sluice/v1/roles.pb.h"
 
 namespace sluice::node {
 
@@ -67,6 +69,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   std::vector<exec::Program> resolved;
   std::shared_ptr<PartRecords> records;  // if some of its stages take records
   std::optional<PartSeats> seats;        // if it is nothing but seats
+  std::unique_ptr<JoinedSeat> joined;    // if it is the one seat of a worker that was started by hand
   std::shared_ptr<PartLinks> links;
   PartPrograms programs;
   PartStreams streams;             // until the programs have started
@@ -108,6 +111,11 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     give_up(true, message);
   }
 
+  bool has_joined() const { return !prepare_message.offer_id().empty(); }
+  void pass_to_joined(int signal) {
+    if (joined) joined->signal(signal);
+  }
+
   // --- preparing --------------------------------------------------------------------------------------------------
 
   void prepare(const v1::Prepare& prepare) {
@@ -115,8 +123,20 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     prepare_message = prepare;
     if (surroundings.is_client()) take_own_streams();
     state = State::prepared;
+    if (!prepare.offer_id().empty()) return prepare_joined();
     if (prepare.files().empty() || prepare.look_only()) return finish_preparing();
     spawn(take_files());
+  }
+
+  // It goes on by itself: what it joins runs already.
+  void prepare_joined() {
+    joined = surroundings.take_offer(prepare_message.offer_id());
+    if (!joined || prepare_message.seats_size() != 1) return fail(kRefusedStatus, "");  // another flow was quicker
+    if (auto taken = links->take(prepare_message); !taken) return fail(kRefusedStatus, taken.error());
+    v1::HostEvent event;
+    event.mutable_prepared();
+    emit(std::move(event));
+    connect();
   }
 
   void take_own_streams() {
@@ -167,7 +187,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   }
 
   void redial(const v1::Redial& redial) {
-    if (state == State::prepared || state == State::connected) links->redial(redial);
+    if (state != State::idle && state != State::over) links->redial(redial);
   }
 
   void on_links_connected() override {
@@ -176,6 +196,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     v1::HostEvent event;
     event.mutable_connected();
     emit(std::move(event));
+    if (joined) start();
   }
 
   // --- starting ---------------------------------------------------------------------------------------------------
@@ -185,13 +206,42 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     // The other end has it already, and we are about to read its answer.
     if (links->redialling()) return spawn(start_when_redialled());
     if (!links->all_connected()) return fail(kRefusedStatus, links->missing());
-    auto started = is_end_of_client(prepare_message) ? pump_own_streams() : launch();
+    auto started = joined ? serve_joined() : is_end_of_client(prepare_message) ? pump_own_streams() : launch();
     if (!started) fail(kRefusedStatus, started.error());
   }
 
   Awaitable<void> start_when_redialled() {
     co_await links->redialled();
     start();
+  }
+
+  std::expected<void, std::string> serve_joined() {
+    auto requests = make_pipe(), replies = make_pipe();
+    if (!requests || !replies) return std::unexpected(no_pipes("make", requests ? replies.error() : requests.error()));
+    state = State::started;
+    v1::RoleTask task;
+    task.set_flow_id(prepare_message.flow_id());
+    task.set_flow_name(prepare_message.flow_name());
+    task.set_stage(prepare_message.stages(0).index());
+    task.set_worker(prepare_message.stages(0).worker());
+    joined->serve(task, std::move(requests->read_end), std::move(replies->write_end));
+    links->start_seat(0, std::move(replies->read_end), std::move(requests->write_end));
+    emit_started({});
+    return {};
+  }
+
+  // A worker joins a stage whose records are here.
+  void add_seat(const v1::AddSeat& seat) {
+    if (state == State::started && records && !failed) links->join_seat(seat.seat());
+  }
+
+  bool on_seat_joined(std::uint32_t stage, std::size_t seat) override {
+    auto requests = make_pipe(), replies = make_pipe();
+    if (!requests || !replies) return false;
+    SeatPipes pipes{.requests = std::move(requests->write_end), .replies = std::move(replies->read_end)};
+    if (!records->add_seat(stage, std::move(pipes))) return false;
+    links->start_seat(seat, std::move(requests->read_end), std::move(replies->write_end));
+    return true;
   }
 
   // A part without a stage is the client's stdin or stdout.
@@ -396,6 +446,8 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
 
   // Of a seat that is here, what was asked for is not whole any more; of one elsewhere, its stage learns it by itself.
   void on_seat_lost() override {
+    if (joined) return joined->cut("its link to the host with the records was lost");
+    if (has_joined()) return;
     if (prepare_message.hosts_seats()) programs.kill();
   }
 
@@ -416,6 +468,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   }
 
   void signal(const v1::Signal& signal) {
+    if (has_joined()) return pass_to_joined(signal.number());
     // First: what a signal ends is not to be run again.
     if (records && is_ending(signal.number())) records->stop_jobs();
     programs.signal(signal);
@@ -446,6 +499,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
       own_output.reset();
       programs.drop_errors();
       if (records) records->stop();
+      if (joined) joined->cut(why);
     }
     programs.kill();
     check_over();
@@ -458,8 +512,10 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     if (records && !records->over()) return;
     if (state != State::started && !links->given_up()) return;
     if (seats) seats->stop();  // nobody is left to be served
+    if (records) links->drop_joining();
     if (!links->over()) return;
     state = State::over;
+    joined.reset();  // nothing of what it was asked is cut any more
     if (records) records->release();
     // A kept part's folder is known by its name.
     bool nobody_knows_it = !detached && !prepare_message.has_keep() && directory == folder;
@@ -505,6 +561,8 @@ void PartHost::on_command(const v1::HostCommand& command) {
       return impl_->detach();
     case v1::HostCommand::kDropLinks:
       return impl_->links->drop(command.drop_links());
+    case v1::HostCommand::kAddSeat:
+      return impl_->add_seat(command.add_seat());
     case v1::HostCommand::kSetWorkers:
       return impl_->set_workers(command.set_workers());
     case v1::HostCommand::kRedial:
@@ -516,7 +574,7 @@ void PartHost::on_command(const v1::HostCommand& command) {
 }
 
 std::size_t PartHost::programs() const {
-  if (impl_->state == Impl::State::over) return 0;
+  if (impl_->state == Impl::State::over || impl_->has_joined()) return 0;
   if (impl_->prepare_message.hosts_seats()) return impl_->links->seat_count();
   return static_cast<std::size_t>(impl_->prepare_message.stages_size());
 }

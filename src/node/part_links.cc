@@ -35,6 +35,7 @@ struct PartLinks::Link {
   v1::LinkEnd end;
   bool is_input = false;
   bool of_seat = false;
+  bool joining = false;                         // while all others move
   std::size_t stream = 0;                       // of the inputs, or of the outputs
   bool expected = false;                        // it may be the other end that dials
   std::optional<net::Connection::Parts> parts;  // connected, and not pumping yet
@@ -209,15 +210,57 @@ Awaitable<void> PartLinks::dial(std::size_t index) {
   }
 }
 
-void PartLinks::on_unreached(const Link& link, const std::string& why) {
-  if (link.parts) return;  // the other end was quicker
+void PartLinks::on_unreached(Link& link, const std::string& why) {
+  if (link.parts || link.over) return;  // the other end was quicker
   const std::string& address = link.end.address();
   v1::HostEvent event;
   event.mutable_unreached()->set_link_id(link.end.link_id());
   event.mutable_unreached()->set_message(
       fmt::format("cannot reach {} ({}): {}", link.end.peer_name(), address.empty() ? "the node" : address, why));
   if (surroundings_.registry() != nullptr) return owner_.emit(std::move(event));
+  if (link.joining) return give_up_joining(link);
   owner_.fail(kRefusedStatus, event.unreached().message());
+}
+
+// --- seats that join ----------------------------------------------------------------------------------------------
+
+void PartLinks::join_seat(const v1::SeatEnds& seat) {
+  if (given_up_) return;
+  std::size_t first = links_.size(), number = seat_count_++;
+  add(seat.requests(), false, true);
+  add(seat.replies(), true, true);
+  for (std::size_t i : {first, first + 1}) {
+    links_[i].joining = true;
+    links_[i].expected = expect(i);
+  }
+  owner_.spawn(connect_seat(seat.stage(), number, first));
+}
+
+Awaitable<void> PartLinks::connect_seat(std::uint32_t stage, std::size_t seat, std::size_t first) {
+  TimePoint deadline = Clock::now() + kConnectTime;
+  Link &requests = links_[first], &replies = links_[first + 1];
+  for (std::size_t i : {first, first + 1})
+    if (links_[i].end.how() == v1::LinkEnd::HOW_DIAL) owner_.spawn(dial(i));
+  auto waits = [&] { return !requests.over && !replies.over && !(requests.parts && replies.parts); };
+  while (waits() && Clock::now() < deadline) co_await changed_.wait(deadline);
+  bool connected = requests.parts && replies.parts && !requests.over && !replies.over;
+  if (connected) requests.joining = replies.joining = false;
+  if (connected && owner_.on_seat_joined(stage, seat)) co_return;
+  give_up_joining(requests);
+  give_up_joining(replies);
+  owner_.check_over();
+}
+
+void PartLinks::give_up_joining(Link& link) {
+  forget_expected(link);
+  link.parts.reset();
+  link.over = true;
+  changed_.notify();
+}
+
+void PartLinks::drop_joining() {
+  for (Link& link : links_)
+    if (link.joining && !link.over) give_up_joining(link);
 }
 
 // --- moving -------------------------------------------------------------------------------------------------------
@@ -355,6 +398,7 @@ void PartLinks::drop(const v1::DropLinks& links) {
   for (Link& link : links_) {
     bool meant = std::ranges::find(links.link_ids(), link.end.link_id()) != links.link_ids().end();
     if (meant && link.of_seat && link.pump) link.pump->cancel("the host at its other end was lost");
+    if (meant && link.joining) give_up_joining(link);
   }
 }
 

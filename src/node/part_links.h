@@ -11,6 +11,7 @@
 // Threading: belongs to the control loop; the pumps run on the data loops.
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <expected>
 #include <memory>
 #include <optional>
@@ -32,6 +33,7 @@ class Moved;
 class PartStream;
 class Prepare;
 class Redial;
+class SeatEnds;
 }  // namespace sluice::v1
 
 namespace sluice::node {
@@ -67,6 +69,12 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   /// nothing but this: its pipe closes.
   void start_seat(std::size_t seat, UniqueFd from, UniqueFd into);
 
+  /// The two links of one more seat elsewhere, while the others move: `on_seat_joined` when both are up. If they can't be
+  /// made, nothing but these is lost.
+  void join_seat(const v1::SeatEnds& seat);
+  /// Those of seats that have not joined yet never will.
+  void drop_joining();
+
   /// These, of seats, end now.
   void drop(const v1::DropLinks& links);
   /// What is under way is dropped; a link that does not run yet is closed. The other ends are told `why`.
@@ -91,11 +99,13 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
 
   bool expect(std::size_t index);
   void forget_expected(Link& link);
+  void give_up_joining(Link& link);
   void on_arrived(std::size_t index, net::Connection::Parts parts);
   net::Awaitable<void> connect_all();
   net::Awaitable<void> dial(std::size_t index);
   net::Awaitable<void> dial_again(std::size_t index);
-  void on_unreached(const Link& link, const std::string& why);
+  void on_unreached(Link& link, const std::string& why);
+  net::Awaitable<void> connect_seat(std::uint32_t stage, std::size_t seat, std::size_t first);
   void add(const v1::LinkEnd& end, bool is_input, bool of_seat = false);
   void add(const v1::PartStream& stream, bool is_input);
   void start_source(std::size_t index, UniqueFd from, bool own_pipe);
@@ -111,7 +121,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   PartSurroundings& surroundings_;
   PartOwner& owner_;
   Condition changed_;
-  std::vector<Link> links_;  // of the inputs, of the outputs, then two for each seat
+  // Of the inputs, of the outputs, then two for each seat. Who is dialling keeps a reference: it grows without moving.
+  std::deque<Link> links_;
   std::vector<Stream> inputs_, outputs_;
   std::size_t seat_count_ = 0;
   bool hosts_seats_ = false;

@@ -38,6 +38,8 @@ class PartOwner {
   virtual void on_input_delivered(std::size_t input) = 0;
   /// The input of that program was delivered to its end.
   virtual void release_input(exec::ProgramIndex program) = 0;
+  /// Both links of a seat that has joined are up (PartLinks::join_seat), and are to be started. False: they can't.
+  virtual bool on_seat_joined(std::uint32_t stage, std::size_t seat) = 0;
   /// A link of a seat was cut: what it asks for is not whole any more.
   virtual void on_seat_lost() = 0;
   virtual void on_programs_started(const std::vector<std::int32_t>& pids) = 0;

@@ -39,6 +39,8 @@ std::set<std::size_t> far_stages(const v1::Prepare& prepare) {
   for (const v1::SeatEnds& seat : prepare.seats())
     if (std::size_t place = place_of(seat.stage(), prepare); place < static_cast<std::size_t>(prepare.stages_size()))
       far.insert(place);
+  for (int i = 0; i < prepare.stages_size(); ++i)
+    if (!prepare.stages(i).role().empty()) far.insert(static_cast<std::size_t>(i));
   return far;
 }
 
@@ -153,6 +155,11 @@ void PartRecords::start() {
   started_ = true;
   streams_.start();
   owner_.spawn(watch());
+}
+
+std::expected<void, int> PartRecords::add_seat(std::uint32_t stage, SeatPipes pipes) {
+  if (stopped_ || !started_) return {};
+  return streams_.add_seat(place_of(stage, prepare_), std::move(pipes));
 }
 
 struct PartRecords::Watch {

@@ -53,6 +53,8 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
 
   /// The programs run: records begin to move, until they are over or `stop` is called.
   void start();
+  /// A seat with a worker that joins a stage of this part. Errors: errno.
+  std::expected<void, int> add_seat(std::uint32_t stage, SeatPipes pipes);
   /// So many workers for a stage of the part, or why not.
   void set_workers(const v1::SetWorkers& wanted);
   /// The flow ends: nothing new is started.

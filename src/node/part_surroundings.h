@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/log.h"
+#include "base/unique_fd.h"
 #include "exec/environment.h"
 #include "exec/spawner_client.h"
 #include "link/data_loops.h"
@@ -18,7 +19,8 @@
 
 namespace sluice::v1 {
 class Prepare;
-}
+class RoleTask;
+}  // namespace sluice::v1
 
 namespace sluice::node {
 
@@ -27,6 +29,18 @@ class SpawnerUse {
  public:
   virtual ~SpawnerUse() = default;
   virtual exec::SpawnerClient& client() = 0;
+};
+
+/// A worker that was started by hand and waited on this node, taken by a part that has one seat.
+class JoinedSeat {
+ public:
+  virtual ~JoinedSeat() = default;
+  /// `requests`: to read, `replies`: to write. Once.
+  virtual void serve(const v1::RoleTask& task, UniqueFd requests, UniqueFd replies) = 0;
+  /// To its program.
+  virtual void signal(int number) = 0;
+  /// What was asked of it is not whole, or not wanted any more: it is to end what it runs.
+  virtual void cut(const std::string& why) = 0;
 };
 
 struct LaidFolder {
@@ -51,6 +65,8 @@ class PartSurroundings {
                                                                                     TimePoint deadline) = 0;
   /// Errors: why not, for the user.
   virtual std::expected<std::unique_ptr<SpawnerUse>, std::string> spawner() = 0;
+  /// The worker that waits here under that id (RoleOffer). Nothing: it does not, or not any more.
+  virtual std::unique_ptr<JoinedSeat> take_offer(const std::string&) { return nullptr; }
   /// What the stages get; `prepare` may add to it.
   virtual exec::Environment environment() = 0;
   /// The standard streams are the client's own, and stages share its terminal and stderr.

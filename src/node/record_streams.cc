@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <mutex>
 #include <utility>
 
@@ -37,6 +38,12 @@ struct WorkerStream {
   std::optional<link::RecordSpread> spread;
   std::optional<link::RecordGather> gather;
   bool over = false, failed = false;
+};
+
+// The seats of one stage, until they are started.
+struct StageSeats {
+  std::size_t stage = 0;
+  std::vector<FarSeatEnds> ends;
 };
 
 struct JobStream {
@@ -212,7 +219,8 @@ struct RecordStreams::Impl {
     const flow::PlannedStage& planned = plan.stages[stream.stage];
     EachStageOptions options{
         .stage = options_of(stream.stage),
-        .work = {.workers = planned.workers,
+        .work = {.workers = flow::own_workers(planned),
+                 .joins = !planned.role.empty(),
                  .ordered = planned.ordered,
                  .retries = retries_of(stream.stage),
                  .buries = letters.has_value(),
@@ -228,7 +236,8 @@ struct RecordStreams::Impl {
   std::optional<int> start_map(JobStream& stream, std::function<void(JobStageEnd)> on_end) {
     const flow::PlannedStage& planned = plan.stages[stream.stage];
     MapStageOptions options{.stage = options_of(stream.stage),
-                            .work = {.workers = planned.workers,
+                            .work = {.workers = flow::own_workers(planned),
+                                     .joins = !planned.role.empty(),
                                      .lanes = planned.by.has_value(),
                                      .retries = retries_of(stream.stage),
                                      .buries = letters.has_value()},
@@ -252,7 +261,8 @@ struct RecordStreams::Impl {
     const flow::PlannedStage& planned = plan.stages[stream.stage];
     WorkerStageOptions options{
         .stage = options_of(stream.stage),
-        .work = {.workers = planned.workers,
+        .work = {.workers = flow::own_workers(planned),
+                 .joins = !planned.role.empty(),
                  .lanes = planned.by.has_value(),
                  .links = static_cast<std::uint32_t>(stream.streams.from.size()),
                  .ahead_max =
@@ -269,10 +279,10 @@ struct RecordStreams::Impl {
   }
 
   std::optional<int> start_far() {
-    for (auto& seats : seats_to_start) {
-      auto started = FarSeats::start(std::move(seats));
+    for (StageSeats& seats : seats_to_start) {
+      auto started = FarSeats::start(std::move(seats.ends), !plan.stages[seats.stage].role.empty());
       if (!started) return started.error();
-      far.push_back(*std::move(started));
+      far.emplace(seats.stage, *std::move(started));
     }
     seats_to_start.clear();
     return std::nullopt;
@@ -364,9 +374,9 @@ struct RecordStreams::Impl {
   Notices<link::RecordStreamEnd> worker_ends;
   Notices<JobStageEnd> job_ends;
   std::deque<std::variant<InputOver, RecordsFailed>> events;
-  std::vector<std::vector<FarSeatEnds>> seats_to_start;  // of each stage that has some
-  std::vector<FarSeats> far;
-  std::vector<WorkerStream> workers;  // their threads leave notices: they go first
+  std::vector<StageSeats> seats_to_start;
+  std::map<std::size_t, FarSeats> far;  // by stage
+  std::vector<WorkerStream> workers;    // their threads leave notices: they go first
   std::vector<JobStream> jobs;
 };
 
@@ -420,6 +430,7 @@ std::expected<void, int> RecordStreams::add_far(std::size_t stage, std::vector<E
                                                 std::vector<SeatPipes> seats) {
   std::vector<exec::JobClient> clients;
   std::vector<FarSeatEnds> ends;
+  bool joins = !impl_->plan.stages[stage].role.empty();
   for (SeatPipes& seat : seats) {
     auto socket = exec::JobClient::make();
     if (!socket) return std::unexpected(socket.error());
@@ -427,9 +438,9 @@ std::expected<void, int> RecordStreams::add_far(std::size_t stage, std::vector<E
     ends.push_back(
         {.requests = std::move(seat.requests), .replies = std::move(seat.replies), .jobs = std::move(socket->second)});
   }
-  auto jobs = StageJobs::in_seats(std::move(clients));
+  auto jobs = StageJobs::in_seats(std::move(clients), joins);
   if (!jobs) return std::unexpected(jobs.error());
-  impl_->seats_to_start.push_back(std::move(ends));
+  impl_->seats_to_start.push_back({.stage = stage, .ends = std::move(ends)});
   JobStream stream{.stage = stage, .reader = reader};
   stream.streams.jobs = *std::move(jobs);
   stream.streams.error = std::move(error);
@@ -448,6 +459,20 @@ std::expected<void, int> RecordStreams::add_far(std::size_t stage, std::vector<E
     add_gather(stage, std::move(outputs), std::move(into), std::exchange(stream.reader, std::nullopt));
   }
   impl_->jobs.push_back(std::move(stream));
+  return {};
+}
+
+// A stage that has ended wants nobody: the pipes close, and with them the links of the seat.
+std::expected<void, int> RecordStreams::add_seat(std::size_t stage, SeatPipes pipes) {
+  auto stream = std::ranges::find(impl_->jobs, stage, &JobStream::stage);
+  auto far = impl_->far.find(stage);
+  bool wanted = stream != impl_->jobs.end() && stream->running && !stream->over && far != impl_->far.end();
+  if (!wanted || impl_->plan.stages[stage].role.empty()) return {};
+  auto socket = exec::JobClient::make();
+  if (!socket) return std::unexpected(socket.error());
+  far->second.add(
+      {.requests = std::move(pipes.requests), .replies = std::move(pipes.replies), .jobs = std::move(socket->second)});
+  stream->running->add_seat(std::move(socket->first));
   return {};
 }
 
@@ -510,6 +535,7 @@ std::expected<std::uint32_t, std::string> RecordStreams::set_workers(std::size_t
     return std::unexpected(
         "the workers of a plain @xN begin and end with it; those of @map, of @each and of the library can be more or "
         "fewer");
+  if (!planned.role.empty()) return std::unexpected("workers join it by its role and leave it by themselves");
   if (planned.by) return std::unexpected("its keys are divided between the workers that it has (@by)");
   auto stream = std::ranges::find(impl_->jobs, stage, &JobStream::stage);
   if (stream == impl_->jobs.end() || !stream->running) return std::unexpected("it has not started yet");

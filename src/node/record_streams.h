@@ -64,6 +64,8 @@ class RecordStreams final {
   /// The same for a stage whose workers run in seats on other hosts, one in each (far_seats.h). Errors: errno.
   std::expected<void, int> add_far(std::size_t stage, std::vector<End> from, End into, UniqueFd error,
                                    std::optional<exec::ProgramIndex> reader, std::vector<SeatPipes> seats);
+  /// One more seat of a stage that others may join, while it runs. Errors: errno.
+  std::expected<void, int> add_seat(std::size_t stage, SeatPipes pipes);
   /// All were added. Errors: errno.
   std::expected<void, int> prepare();
 

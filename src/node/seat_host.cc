@@ -3,13 +3,16 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <map>
 #include <optional>
 #include <utility>
@@ -69,6 +72,10 @@ struct Seat {
 struct SeatHost::Running {
   exec::JobClient jobs;
   UniqueFd error;
+  bool own_program = false;
+  UniqueFd wake;
+  std::atomic<bool> leaving = false;
+  bool told_leaving = false;
   std::vector<Seat> seats;
   // The numbers of the peer are those of one stage: no two seats have the same.
   std::map<exec::JobNumber, Job> running;
@@ -90,6 +97,9 @@ struct SeatHost::Running {
 
   void run(int stop) {
     while (!over()) {
+      if (leaving && !std::exchange(told_leaving, true))
+        for (Seat& seat : seats)
+          if (seat.replies) seat.say(SeatLeaving{});
       for (std::size_t i = 0; i < seats.size(); ++i) move(i);
       move_jobs();
       if (over() || !wait(stop)) break;
@@ -157,6 +167,8 @@ struct SeatHost::Running {
 
   std::expected<void, std::string> handle(std::size_t index, SeatStart& start) {
     exec::JobNumber number = start.job;
+    if (own_program && !start.arguments.empty())
+      return std::unexpected("a command of the flow was to be run, and here only the one that was given runs");
     Job job{.seat = index, .start = std::move(start)};
     bool streams = !job.start.whole;
     auto [place, fresh] = running.try_emplace(number, std::move(job));
@@ -281,9 +293,12 @@ struct SeatHost::Running {
   }
 
   void handle_event(exec::JobStarted&) {}
+  void handle_event(exec::JobsRefused&) {}  // a spawner takes any
   void handle_event(exec::JobFailed& failed) {
     auto place = running.find(failed.job);
     if (place == running.end()) return;
+    if (own_program && failed.error != ECANCELED)  // whoever asks can't know what it was
+      trouble = fmt::format("cannot {} the program: {}", failed.action, std::strerror(failed.error));
     seats[place->second.seat].say(SeatFailed{std::move(failed)});
     running.erase(place);
   }
@@ -367,6 +382,7 @@ struct SeatHost::Running {
       if (when) polled.push_back({.fd = descriptor, .events = events, .revents = 0});
     };
     add(stop, true, POLLIN);
+    add(wake.get(), !told_leaving, POLLIN);
     add(jobs.descriptor(), true, static_cast<short>(jobs.wants_write() ? POLLIN | POLLOUT : POLLIN));
     for (std::size_t i = 0; i < seats.size(); ++i) {
       add(seats[i].requests.descriptor(), seats[i].asks && waiting(i) <= kStreamingMax, POLLIN);
@@ -400,8 +416,11 @@ SeatHost::SeatHost(SeatHost&&) noexcept = default;
 SeatHost::~SeatHost() = default;
 
 std::expected<SeatHost, int> SeatHost::start(exec::JobClient jobs, std::vector<HostedSeatEnds> seats, UniqueFd error,
-                                             std::function<void(std::string trouble)> on_end) {
+                                             std::function<void(std::string trouble)> on_end, bool own_program) {
   auto running = std::make_unique<Running>();
+  running->wake.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!running->wake) return std::unexpected(errno);
+  running->own_program = own_program;
   running->jobs = std::move(jobs);
   running->error = std::move(error);
   running->seats.reserve(seats.size());
@@ -413,6 +432,12 @@ std::expected<SeatHost, int> SeatHost::start(exec::JobClient jobs, std::vector<H
   });
   if (!started) return std::unexpected(started.error());
   return SeatHost(std::move(running));
+}
+
+void SeatHost::leave() {
+  running_->leaving = true;
+  std::uint64_t one = 1;
+  (void)!::write(running_->wake.get(), &one, sizeof one);
 }
 
 }  // namespace sluice::node

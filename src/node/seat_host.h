@@ -26,12 +26,16 @@ class SeatHost final {
  public:
   /// `trouble` in on_end: a sentence, or nothing. Errors: errno; no thread can be started.
   /// `error`: where the stderr of processes goes that nobody wants to have; empty: where the launch has it.
+  /// `own_program`: whoever asks may not give arguments in place of the program's own.
   static std::expected<SeatHost, int> start(exec::JobClient jobs, std::vector<HostedSeatEnds> seats, UniqueFd error,
-                                            std::function<void(std::string trouble)> on_end);
+                                            std::function<void(std::string trouble)> on_end, bool own_program = false);
   SeatHost(SeatHost&&) noexcept;
   SeatHost& operator=(SeatHost&&) = delete;
   /// Stops it.
   ~SeatHost();
+
+  /// Whoever asks is told to ask for no other job; what runs goes on.
+  void leave();
 
  private:
   struct Running;

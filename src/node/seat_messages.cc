@@ -21,6 +21,7 @@ enum class Type : std::uint8_t {
   ended = 19,
   failed = 20,
   output_end = 21,
+  leaving = 22,
 };
 
 constexpr std::uint8_t kWhole = 1, kErrorWanted = 2, kDuplex = 4;
@@ -84,6 +85,7 @@ std::string encode_one(const SeatFailed& failed) {
   body.put_text<std::uint32_t>(failed.how.action);
   return message(Type::failed, std::move(body));
 }
+std::string encode_one(const SeatLeaving& leaving) { return message(Type::leaving, body_of(leaving.job)); }
 
 // --- decoding -----------------------------------------------------------------------------------------------------
 
@@ -152,6 +154,8 @@ Replies decode(Type type, exec::JobNumber job, WireReader& body, Replies) {
       return decode_ended(job, body);
     case Type::failed:
       return decode_failed(job, body);
+    case Type::leaving:
+      return SeatLeaving{.job = job};
     default:
       return std::nullopt;
   }

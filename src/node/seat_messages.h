@@ -71,8 +71,13 @@ struct SeatFailed {
   exec::JobFailed how;
 };
 
+/// Of none in particular: the seat takes no other job, and goes when those that it has have ended.
+struct SeatLeaving {
+  exec::JobNumber job = 0;
+};
+
 using SeatRequest = std::variant<SeatStart, SeatInput, SeatInputEnd, SeatSignal>;
-using SeatReply = std::variant<SeatTaken, SeatOutput, SeatOutputEnd, SeatError, SeatEnded, SeatFailed>;
+using SeatReply = std::variant<SeatTaken, SeatOutput, SeatOutputEnd, SeatError, SeatEnded, SeatFailed, SeatLeaving>;
 
 std::string encode(const SeatRequest& request);
 std::string encode(const SeatReply& reply);

@@ -48,9 +48,10 @@ TEST(SeatMessages, RepliesArriveAsTheyWereSent) {
   std::string stream = encode(SeatReply(SeatTaken{1, 4096})) + encode(SeatReply(SeatOutput{1, "out"})) +
                        encode(SeatReply(SeatError{1, "err"})) +
                        encode(SeatReply(SeatEnded{{.job = 1, .wait_status = 9, .run_us = 5, .peak_memory_bytes = 6}})) +
-                       encode(SeatReply(SeatFailed{{.job = 2, .error = 13, .action = "execute"}}));
+                       encode(SeatReply(SeatFailed{{.job = 2, .error = 13, .action = "execute"}})) +
+                       encode(SeatReply(SeatLeaving{}));
   auto replies = read_in_pieces<SeatReply>(stream, 2);
-  ASSERT_EQ(replies.size(), 5u);
+  ASSERT_EQ(replies.size(), 6u);
   EXPECT_EQ(std::get<SeatTaken>(replies[0]).bytes, 4096u);
   EXPECT_EQ(std::get<SeatOutput>(replies[1]).bytes, "out");
   EXPECT_EQ(std::get<SeatError>(replies[2]).bytes, "err");
@@ -59,6 +60,7 @@ TEST(SeatMessages, RepliesArriveAsTheyWereSent) {
   EXPECT_EQ(ended.run_us, 5u);
   EXPECT_EQ(ended.peak_memory_bytes, 6u);
   EXPECT_EQ(std::get<SeatFailed>(replies[4]).how.action, "execute");
+  EXPECT_TRUE(std::holds_alternative<SeatLeaving>(replies[5]));
 }
 
 TEST(SeatMessages, WhatIsNoneOfTheProtocolIsRefused) {

@@ -39,6 +39,7 @@ class SpreadJobs final : public JobStage {
   }
 
   void stop_starting() override {}
+  void add_seat(exec::JobClient) override {}   // its records would be lost with whoever leaves
   void set_workers(std::uint32_t) override {}  // they are as many as the streams that their records come on
   JobStageCounts counts() const override {
     std::lock_guard lock(mutex_);
@@ -79,6 +80,7 @@ class SpreadJobs final : public JobStage {
   std::string command() const { return "`" + flow::on_one_line(options_.text, kCommandColumns) + "`"; }
 
   void handle(const exec::JobStarted&) {}
+  void handle(const exec::JobsRefused&) {}  // nobody has joined
 
   void handle(const exec::JobFailed& failed) {
     --left_;

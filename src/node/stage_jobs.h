@@ -4,11 +4,15 @@
 //
 // A seat that is lost takes its processes with it: each is reported as ended by SIGKILL, and what is started later for
 // its worker runs in the seat that has least to do. So a stage knows workers, and no hosts.
-// Threading: belongs to one thread.
+//
+// Into a stage that says so others may come while it runs, each a seat with a worker of its own (`add`). That worker goes
+// with its seat: what ran there is lost, and nothing of another runs there.
+// Threading: belongs to one thread, but for `add`, which is for any.
 #include <cstdint>
 #include <deque>
 #include <expected>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,8 +28,26 @@ class StageJobs final {
   StageJobs() = default;
   /// All run on this host.
   explicit StageJobs(exec::JobClient here);
-  /// One seat for each worker. Errors: errno.
-  static std::expected<StageJobs, int> in_seats(std::vector<exec::JobClient> seats);
+  /// One seat for each worker. `joins`: others may come; there may be none at first. Errors: errno.
+  static std::expected<StageJobs, int> in_seats(std::vector<exec::JobClient> seats, bool joins = false);
+
+  /// One that comes. Whoever the stage belongs to is to be woken.
+  void add(exec::JobClient seat);
+  struct SeatChange {
+    enum class Kind {
+      joined,   // it has the next number, or that of one that has joined before and was released
+      leaving,  // it takes no more jobs
+      lost,     // ... and has none any more: of whatever ran there the end was told, or will be
+    };
+    Kind kind = Kind::joined;
+    std::uint32_t worker = 0;
+  };
+  /// To be asked before anything is started.
+  std::optional<SeatChange> poll_change();
+  /// Nothing is to be started in it any more, and nothing runs. Only of one that has joined.
+  void release(std::uint32_t worker);
+  bool is_released(std::uint32_t worker) const { return released_[worker - own_]; }
+  bool has_joined(std::uint32_t worker) const { return comers_ && worker >= own_ && worker < clients_.size(); }
 
   /// As exec::JobClient has them.
   std::expected<void, int> start(exec::JobNumber job, std::uint32_t worker, std::vector<std::string> arguments,
@@ -45,15 +67,25 @@ class StageJobs final {
   /// They run in seats on other hosts.
   bool is_far() const { return far_; }
   /// Every seat was lost.
-  bool all_seats_lost() const { return far_ && left() == 0 && !closed_; }
+  bool all_seats_lost() const { return far_ && left() == 0 && !closed_ && !comers_; }
 
  private:
+  struct Comers;
+
   std::size_t left() const;
   std::size_t seat_for(std::uint32_t worker) const;
   void lose(std::size_t seat);
+  void take_comers();
+  void watch(std::size_t seat) const;
+  std::optional<exec::JobEvent> judge(std::size_t seat, exec::JobEvent event);
+  bool has_own_seat() const;
 
   std::vector<exec::JobClient> clients_;
-  UniqueFd ready_;  // epoll(7) of them all, if there are seats
+  std::size_t own_ = 0;             // seats that were there at first
+  std::shared_ptr<Comers> comers_;  // if others may come
+  std::deque<SeatChange> changes_;
+  std::vector<bool> released_;  // of those that have joined
+  UniqueFd ready_;              // epoll(7) of them all, if there are seats
   bool far_ = false;
   bool closed_ = false;
   std::vector<bool> awaits_output_;

@@ -84,6 +84,12 @@ class WorkerStageWork final : public JobStageWork {
     work_.set_workers(workers);
     if (workers > seats_.size()) seats_.resize(workers);
   }
+  void on_joined(std::uint32_t worker) override {
+    if (worker == seats_.size()) seats_.emplace_back();
+    work_.on_joined(worker);
+  }
+  void on_leaving(std::uint32_t worker) override { work_.on_leaving(worker); }
+  bool retired(std::uint32_t worker) const override { return work_.retired(worker) && seats_[worker].job == 0; }
 
   bool drive() override {
     bool moved = false;
@@ -463,8 +469,8 @@ class WorkerStageWork final : public JobStageWork {
                                                  : AttemptEnd::Kind::failed;
     work_.on_ended(worker, {.kind = kind, .status = status, .why = {}}, frame_.now());
     // Where another takes its place, or it was only lost, it is no failure of the stage.
-    bool counts_for_stage =
-        frame_.ending() || work_.broken() || (!status.by_signal() && options_.work.restart == flow::Restart::never);
+    bool for_good = options_.work.restart == flow::Restart::never && !frame_.jobs().has_joined(worker);
+    bool counts_for_stage = frame_.ending() || work_.broken() || (!status.by_signal() && for_good);
     if (!status.success() && counts_for_stage) frame_.set_worst(status);
   }
 

@@ -93,8 +93,8 @@ def offered(household, *words, **settings):
 # Each verb that takes options, and one of them.
 OPTIONS = [
     ("run", "--pipefail"), ("ps", "--all"), ("logs", "--follow"), ("wait", "--json"), ("stop", "--grace"), ("rm", "--node"),
-    ("scale", "--node"), ("top", "--interval"), ("nodes", "--watch"), ("start", "--run-as"), ("start", "--no-config"),
-    ("leave", "--wait"), ("dev", "--nodes"),
+    ("scale", "--node"), ("top", "--interval"), ("worker", "--role"), ("nodes", "--watch"), ("start", "--run-as"),
+    ("start", "--no-config"), ("leave", "--wait"), ("dev", "--nodes"),
     ("init", "--listen"), ("keygen", "--help"), ("cert issue", "--role"), ("cert revoke", "--key"),
     ("cert revoked", "--json"),
     ("context add", "--use"), ("context use", "--help"), ("context ls", "--json"), ("context rm", "--help"),
@@ -122,7 +122,7 @@ def test_every_verb_is_in_the_list_above(household, home):
     ("start --key ", [":files"]), ("start --data ", [":folders"]), ("start --log-format ", ["text", "json"]),
     ("start --log-level w", ["warn"]), ("start --log-level=w", ["--log-level=warn"]), ("start --log-level = w", ["warn"]),
     ("cert issue --role adm", ["admin"]), ("cert issue -o ", [":files"]), ("cert revoke ", [":files"]),
-    ("keygen ", [":files"]), ("run --pipefail ", ["lenient", "strict", "last"]), ("run -- ", [":files"]),
+    ("keygen ", [":files"]), ("run --pipefail ", ["lenient", "strict", "last"]), ("run -- ", [":files"]), ("worker --role x -- ", [":files"]),
     ("run ./x", [":files"]), ("run 'a | @so", []), ("nosuchverb ", []), ("cert nosuch ", []), ("start --name ", []),
 ])
 def test_values_are_offered(household, home, line, values):
