@@ -449,9 +449,9 @@ class WorkerStageWork final : public JobStageWork {
     for (Worker worker = 0; worker < seats_.size() && !frame_.ended(); ++worker) {
       Seat& seat = seats_[worker];
       if (!seat.status) continue;
-      hear(worker);
+      bool says_more = hear(worker);
       bool heard = !seat.connection.is_open() || seat.connection.ended();
-      if (!heard && (!hears() || frame_.now() < seat.ended + kOutputLinger)) continue;
+      if (!heard && (says_more || !hears() || frame_.now() < seat.ended + kOutputLinger)) continue;
       seat.error.pump(frame_.error_to());
       if (!seat.error.passed_on() && !frame_.ending()) continue;
       seat.connection = WorkerConnection();

@@ -424,7 +424,7 @@ def test_context_is_checked_and_says_what_it_replaces(cluster, home):
         assert refused.outcome == (4, b"") and str(missing).encode() in refused.stderr, refused
     assert not (home / "config/sluice/contexts.json").exists()
     assert add("--key", str(cluster.key)).stderr == b""
-    again = add("--key", os.path.relpath(cluster.key))
+    again = add("--key", os.path.relpath(cluster.key, cluster.folder))
     assert again.returncode == 0 and b"replaced" in again.stderr, again
     assert json.loads((home / "config/sluice/contexts.json").read_text())["contexts"]["rack"]["key"] == str(cluster.key)
 
