@@ -61,7 +61,7 @@ class KeptFlowTest : public testing::Test {
     std::vector<pid_t> programs;
   };
   // A node in a process of its own that has started the launch and then does nothing.
-  Node start_node(const Launch& launch) {
+  Node start_node(const Launch& launch, std::vector<int> passed = {}) {
     PipeForTest report;
     Node node;
     node.pid = ::fork();
@@ -69,7 +69,7 @@ class KeptFlowTest : public testing::Test {
       ::prctl(PR_SET_CHILD_SUBREAPER, 0);
       auto pool = make_pool();
       auto lease = pool->acquire();
-      (*lease)->send(launch);
+      (void)(*lease)->send_with(launch, passed);
       auto started = await<Started>(**lease);
       std::string text = std::to_string(pool->zygote_pid()) + "\n" + std::to_string((*lease)->pid()) + "\n";
       for (pid_t program : started.value_or(Started{}).pids) text += std::to_string(program) + "\n";
@@ -360,6 +360,67 @@ TEST_F(KeptFlowTest, BoundsItsOutputAndSaysWhatItDropped) {
   EXPECT_EQ(tail->bytes, "end\n");
   EXPECT_EQ(tail->dropped, output.dropped_bytes);
   EXPECT_EQ(tail->first_kept, output.dropped_bytes);
+}
+
+// What the owner writes for a stage of its own: the launch has such streams beside its programs, or nothing else.
+TEST_F(KeptFlowTest, CapturesWhatOthersWriteToItsEnd) {
+  auto spawner = lease();
+  for (bool has_program : {true, false}) {
+    Launch launch = kept(folder_.path(), "echo out; echo err >&2");
+    launch.keep->survives_owner = false;
+    if (!has_program) launch.programs.clear();
+    launch.captures = {{.program = 4, .kind = OutputKind::output}, {.program = 5, .kind = OutputKind::error}};
+    PipeForTest output, error;
+    int passed[] = {output.read_end.get(), error.read_end.get()};
+    ASSERT_TRUE(spawner->send_with(launch, passed));
+    ASSERT_TRUE(await<Started>(*spawner).has_value());
+    if (has_program) EXPECT_TRUE(await<Exited>(*spawner).has_value());
+    error.write_end.reset();
+    ASSERT_EQ(::write(output.write_end.get(), "late", 4), 4);
+    ASSERT_TRUE(happens([&] { return text_of(launch.captures[0]) == "late"; }));
+    EXPECT_TRUE(state<KeptRunning>().has_value()) << "one can still be written to";
+    ASSERT_EQ(::write(output.write_end.get(), "r", 1), 1);
+    output.write_end.reset();
+    ASSERT_TRUE(await<Childless>(*spawner).has_value());
+    auto ended = state<KeptEnded>();
+    ASSERT_TRUE(ended.has_value());
+    EXPECT_EQ(ended->record.end, KeptEnd::completed);
+    ASSERT_EQ(ended->record.outputs.size(), has_program ? 4u : 2u);
+    EXPECT_EQ(ended->record.outputs[has_program ? 2 : 0].total_bytes, 5u);
+    EXPECT_EQ(text_of(launch.captures[0]), "later");
+    EXPECT_EQ(text_of(launch.captures[1]), "");
+    for (const auto& file : std::filesystem::directory_iterator(folder_.path())) std::filesystem::remove(file.path());
+  }
+}
+
+TEST_F(KeptFlowTest, DoesNotAwaitWhatALostOwnerWrote) {
+  PipeForTest output;
+  Launch launch = kept(folder_.path(), "exec sleep 1000");
+  launch.keep->survives_owner = false;
+  launch.captures = {{.program = 1, .kind = OutputKind::output}};
+  Node node = start_node(launch, {output.read_end.get()});
+  ASSERT_EQ(::write(output.write_end.get(), "said", 4), 4);
+  kill_node(node);
+  auto ended = await_end();
+  ASSERT_TRUE(ended.has_value());
+  EXPECT_EQ(ended->record.end, KeptEnd::owner_lost);
+  EXPECT_EQ(text_of(launch.captures[0]), "said");
+}
+
+TEST_F(KeptFlowTest, RefusesToCaptureForAnOwnerThatMayGo) {
+  auto spawner = lease();
+  for (bool keeps : {true, false}) {
+    PipeForTest output;
+    Launch launch = kept(folder_.path(), "exit 0");
+    if (!keeps) launch.keep.reset();
+    launch.captures = {{.program = 1, .kind = OutputKind::output}};
+    int passed[] = {output.read_end.get()};
+    ASSERT_TRUE(spawner->send_with(launch, passed));
+    auto failed = await<LaunchFailed>(*spawner);
+    ASSERT_TRUE(failed.has_value());
+    EXPECT_EQ(failed->error, EINVAL);
+    ASSERT_TRUE(await<Childless>(*spawner).has_value());
+  }
 }
 
 TEST_F(KeptFlowTest, TellsAWatcherOfNewOutput) {

@@ -74,7 +74,8 @@ std::expected<void, LaunchKeeper::Failure> LaunchKeeper::prepare(const Launch& l
   if (!lock_ || !lock_whole(lock_.get())) return std::unexpected(Failure{errno, "lock the folder that keeps"});
   end_file_.reset(::openat(directory_.get(), kReservedFile, O_WRONLY | O_TRUNC | kNewFile, kPrivateFile));
   if (!end_file_) return std::unexpected(Failure{errno, "make the end record of"});
-  std::size_t size = record_size_max(launch.programs.size(), 2 * launch.programs.size(), cgroup_.size());
+  std::size_t outputs = 2 * launch.programs.size() + launch.captures.size();
+  std::size_t size = record_size_max(launch.programs.size(), outputs, cgroup_.size());
   bool reserved = ::fallocate(end_file_.get(), 0, 0, static_cast<off_t>(size)) == 0;
   if (!reserved && errno != EOPNOTSUPP && errno != ENOSYS)
     return std::unexpected(Failure{errno, "reserve room for the end record of"});
@@ -90,12 +91,22 @@ std::expected<UniqueFd, int> LaunchKeeper::capture(OutputName name) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return std::unexpected(errno);
   UniqueFd read_end(ends[0]), write_end(ends[1]);
+  add(name, std::move(read_end), false);
+  return write_end;
+}
+
+void LaunchKeeper::capture_from(OutputName name, UniqueFd read_end) { add(name, std::move(read_end), true); }
+
+void LaunchKeeper::add(OutputName name, UniqueFd read_end, bool of_others) {
   ::fcntl(read_end.get(), F_SETFL, O_NONBLOCK);
   if (!buffer_) buffer_ = std::make_unique_for_overwrite<char[]>(kReadSize);
   BoundedOutput output(directory_.get(), output_file_name(name), keep_.output_bytes_max);
-  captured_.push_back(
-      std::make_unique<Captured>(Captured{.name = name, .pipe = std::move(read_end), .output = std::move(output)}));
-  return write_end;
+  captured_.push_back(std::make_unique<Captured>(
+      Captured{.name = name, .pipe = std::move(read_end), .of_others = of_others, .output = std::move(output)}));
+}
+
+bool LaunchKeeper::captures_others() const {
+  return std::ranges::any_of(captured_, [](const auto& captured) { return captured->of_others && captured->pipe; });
 }
 
 void LaunchKeeper::add_polled(std::vector<pollfd>& polled) const {

@@ -7,6 +7,8 @@
 //   end            the record at the end; until then `end.reserved` holds its room on the disk
 //   1.stdout.*     captured streams (bounded_output.h)
 //
+// What the launch's programs write is taken until they have ended; what the owner writes, to its end or the owner's.
+//
 // The end record is synced, the file and the folder, before anybody is told of the end.
 // Threading: belongs to the spawner's one thread. Nothing here waits but for the disk.
 #include <poll.h>
@@ -47,6 +49,10 @@ class LaunchKeeper final {
 
   /// The write end of a pipe that is captured from now on. Errors: errno.
   std::expected<UniqueFd, int> capture(OutputName name);
+  /// Likewise the read end of one that others write to.
+  void capture_from(OutputName name, UniqueFd read_end);
+  /// Of those, some may still be written to.
+  bool captures_others() const;
   /// The programs run: writes the state.
   std::expected<void, Failure> on_started(std::span<const std::int32_t> pids);
   void on_exited(const Exited& exited);
@@ -74,6 +80,7 @@ class LaunchKeeper final {
   struct Captured {
     OutputName name;
     UniqueFd pipe;  // closed at the end of the stream
+    bool of_others = false;
     BoundedOutput output;
     bool told_dropping = false;
     std::optional<std::uint64_t> watched_beyond;
@@ -82,6 +89,7 @@ class LaunchKeeper final {
   LaunchKeeper(Keep keep, std::string cgroup, UniqueFd directory)
       : keep_(std::move(keep)), cgroup_(std::move(cgroup)), directory_(std::move(directory)) {}
   std::expected<void, Failure> prepare(const Launch& launch);
+  void add(OutputName name, UniqueFd read_end, bool of_others);
   void pump(Captured& captured, TimePoint now);
   void tell(Captured& captured);
   std::expected<void, int> write_file(const char* name, const std::string& bytes) const;

@@ -35,7 +35,8 @@ void fields(A& a, Keep& m) {
 }
 template <class A>
 void fields(A& a, Launch& m) {
-  a(m.programs, m.environment, m.directory, m.process_group, m.account_io, m.observe_links, m.run_as, m.keep);
+  a(m.programs, m.environment, m.directory, m.process_group, m.account_io, m.observe_links, m.run_as, m.keep,
+    m.captures);
 }
 template <class A>
 void fields(A& a, SendSignal& m) {

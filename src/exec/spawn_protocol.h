@@ -89,6 +89,9 @@ struct Launch {
   bool observe_links = false;  // send a descriptor that watches each kernel pipe (link/pipe_observer.h)
   std::optional<RunAs> run_as;
   std::optional<Keep> keep;
+  // Of a kept launch, which may have no program then: passed descriptors, behind those of the programs, the read ends of
+  // pipes that others write to. They are captured under these names, and the launch ends when the last of them has.
+  std::vector<OutputName> captures;
 };
 
 /// Sends a signal to the whole process tree of some programs, the last one first.

@@ -128,7 +128,7 @@ class Spawner final {
   // What comes late, for a launch that has ended, is none of the next one's business.
   template <class Request>
   void obey(Request& request) {
-    bool idle = pooled() && programs_.empty() && !ending_;
+    bool idle = pooled() && !launched_ && !ending_;
     if constexpr (!std::is_same_v<Request, Launch>)
       if (idle) return;
     handle(request);
@@ -168,7 +168,8 @@ class Spawner final {
   // --- starting -------------------------------------------------------------------------------------------------
 
   void handle(Launch& launch) {
-    REQUIRE(programs_.empty());
+    REQUIRE(!launched_);
+    launched_ = true;
     auto failure = start(launch);
     owner_.drop_descriptors();
     // Nobody must find the outside's streams open here: a reader outside waits for the last writer to close.
@@ -187,7 +188,9 @@ class Spawner final {
     bool passes = std::ranges::any_of(launch.programs, [](const Program& program) {
       return program.input == Stream::passed || program.output == Stream::passed || program.error == Stream::passed;
     });
+    if (!launch.captures.empty() && !launch.keep) return LaunchFailed{0, EINVAL, "capture, without keeping,"};
     if (launch.keep) {
+      passes = passes || !launch.captures.empty();
       if (passes && launch.keep->survives_owner) return LaunchFailed{0, EINVAL, "keep, with streams of its owner,"};
       auto keeper = LaunchKeeper::open(launch, options_.cgroup);
       if (!keeper) return LaunchFailed{0, keeper.error().error, keeper.error().action};
@@ -195,6 +198,11 @@ class Spawner final {
     }
     if (auto failed = programs_.start(launch, owner_, keeper_.get())) return failed;
     if (!keeper_) return std::nullopt;
+    for (OutputName name : launch.captures) {
+      UniqueFd read_end = owner_.take_descriptor();
+      if (!read_end) return LaunchFailed{name.program, EMFILE, "receive the streams of"};
+      keeper_->capture_from(name, std::move(read_end));
+    }
     auto written = keeper_->on_started(programs_.pids());
     if (!written) return LaunchFailed{0, written.error().error, written.error().action};
     return std::nullopt;
@@ -337,7 +345,7 @@ class Spawner final {
   }
 
   void finish_if_childless() {
-    if (!programs_.all_ended() || (programs_.empty() && !ending_)) return;
+    if (!programs_.all_ended() || (!launched_ && !ending_)) return;
     siginfo_t info{};
     bool childless = ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 && errno == ECHILD;
     if (guarding_) {
@@ -345,6 +353,8 @@ class Spawner final {
       return;
     }
     if (!childless && !detached_) return;
+    // Of one that is gone nothing more comes; and what is spared may hold those pipes for as long as it likes.
+    if (keeper_ && keeper_->captures_others() && !owner_gone_ && !detached_) return;
     if (keeper_) {
       if (!write_end()) return;
       keeper_->hide();
@@ -374,6 +384,7 @@ class Spawner final {
 
   void become_idle() {
     programs_.clear();
+    launched_ = false;
     keeper_.reset();
     patience_.stop();
     record_due_.reset();
@@ -397,6 +408,7 @@ class Spawner final {
   std::size_t first_jobs_polled_ = 0;  // the sockets of jobs stand behind all else
   bool owner_gone_ = false;
   bool owner_is_pool_ = true;  // it is the one that we were made for, and takes us back
+  bool launched_ = false;      // and not idle again
   bool ending_ = false;
   bool detached_ = false;  // what the stages leave running is spared
   bool guarding_ = false;  // the launch is over, and only what it has left is waited for
