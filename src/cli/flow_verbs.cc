@@ -368,13 +368,15 @@ int rm_verb(const Arguments& arguments) {
 
 int logs_verb(const Arguments& arguments) {
   NodeOptions node;
-  bool follow = false;
+  bool follow = false, output = false;
   std::vector<std::string> operands;
-  OptionReader reader({.verb = "logs",
-                       .description = "Print what a flow in the background has written; of a stage, its stderr.",
-                       .usage = "[-f] FLOW[/STAGE]",
-                       .examples = "  sluice logs -f 3f2a\n  sluice logs 3f2a/2\n"});
+  OptionReader reader(
+      {.verb = "logs",
+       .description = "Print what a flow in the background has written; of a stage, its stderr.",
+       .usage = "[-f] FLOW[/STAGE]",
+       .examples = "  sluice logs -f 3f2a\n  sluice logs 3f2a/2\n  sluice logs --output users/merger\n"});
   reader.flag("-f,--follow", follow, "go on until it has ended");
+  reader.flag("--output", output, "of a stage, its output, if that is part of the flow's, in place of its stderr");
   reader.operands(operands, 1, 1, "a flow", OperandKind::flow);
   add_node_options(reader, node);
   if (auto read = reader.read(arguments); !read) return read.error().status;
@@ -387,10 +389,13 @@ int logs_verb(const Arguments& arguments) {
     std::string text = operands[0].substr(flow.size() + 1);
     int stage = 0;
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), stage);
-    if (error != std::errc() || end != text.data() + text.size() || stage < 1)
+    bool is_number = error == std::errc() && end == text.data() + text.size();
+    if (text.empty() || (is_number && stage < 1))
       return refuse(kUsage, fmt::format("logs: '{}' is no stage; they are numbered from 1: {}/1", text, flow));
-    request.set_stage(stage - 1);
+    if (is_number) request.set_stage(stage - 1);
+    request.set_stage_name(text);
   }
+  request.set_output(output);
   return with_node(node, [request](NodeSession& session) { return show_logs(session, request); });
 }
 

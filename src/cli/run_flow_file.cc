@@ -4,7 +4,6 @@
 #include "flow/flow_drawing.h"
 #include "flow/flow_file.h"
 #include "flow/flow_file_graph.h"
-#include "flow/flow_file_row.h"
 
 namespace sluice::cli {
 namespace {
@@ -22,7 +21,7 @@ std::string flow_file_of(const RunOptions& options) {
   return !options.command && names_flow_file(options.text) ? options.text : std::string();
 }
 
-std::expected<FileFlow, int> read_file_flow(const std::string& text, RunOptions& options, flow::ShellDialect dialect) {
+std::expected<flow::FlowGraph, int> read_file_flow(const std::string& text, RunOptions& options, flow::ShellDialect dialect) {
   std::string name = flow_file_of(options);
   auto file = flow::read_flow_file(text, dialect);
   if (!file) {
@@ -37,7 +36,7 @@ std::expected<FileFlow, int> read_file_flow(const std::string& text, RunOptions&
   }
   options.text = shown_name(name);
   if (options.name.empty()) options.name = file->name;
-  return FileFlow{.graph = *std::move(graph), .not_in_background = flow::beyond_a_row(*file)};
+  return *std::move(graph);
 }
 
 }  // namespace sluice::cli

@@ -2,10 +2,8 @@
 // `sluice run` of a flow file.
 #include <expected>
 #include <string>
-#include <vector>
 
 #include "cli/run_options.h"
-#include "flow/file_mistake.h"
 #include "flow/graph.h"
 #include "flow/shell_text.h"
 
@@ -14,14 +12,10 @@ namespace sluice::cli {
 /// The flow file that the command names, or nothing.
 std::string flow_file_of(const RunOptions& options);
 
-struct FileFlow {
-  flow::FlowGraph graph;
-  std::vector<flow::FileMistake> not_in_background;  // what of the file runs in the foreground alone
-};
-
 /// The flow of it, if this version can run that. `text` is what stands in the file; its name for the flow holds unless
 /// the command gives another.
 /// Errors: what to exit with; why was said, or the plan was shown.
-std::expected<FileFlow, int> read_file_flow(const std::string& text, RunOptions& options, flow::ShellDialect dialect);
+std::expected<flow::FlowGraph, int> read_file_flow(const std::string& text, RunOptions& options,
+                                                   flow::ShellDialect dialect);
 
 }  // namespace sluice::cli

@@ -183,6 +183,19 @@ std::expected<void, std::string> refuse_idle_in_background(const Raw& raw, const
   return {};
 }
 
+// A file of that name on a node would not be the one that was meant.
+std::expected<void, std::string> refuse_files_in_background(const RunOptions& options) {
+  if (!options.background) return {};
+  for (const auto& [option, file] :
+       {std::pair("--dead-letter", &options.records.dead_letters), std::pair("--joblog", &options.records.job_log)})
+    if (!file->empty())
+      return Refusal(fmt::format(
+          "run: {} {}: it is a file of this command's, which returns at once, and no node can write it; run "
+          "the flow in the foreground, or leave the option out",
+          option, *file));
+  return {};
+}
+
 std::expected<void, std::string> read_size(const char* option, const std::string& text, std::uint64_t& bytes) {
   if (text.empty()) return {};
   auto size = parse_byte_count(text);
@@ -312,6 +325,7 @@ std::expected<std::variant<RunOptions, HelpText>, std::string> read_run_options(
   auto records = raw.records.read(*app);
   if (!records) return Refusal(records.error());
   options.records = *std::move(records);
+  if (auto files = refuse_files_in_background(options); !files) return Refusal(files.error());
   for (const FutureOption& future : kFuture) {
     std::string name = std::string(future.names).substr(std::string(future.names).rfind(',') + 1);
     if (app->count(name) > 0) options.not_yet.push_back(fmt::format("{} needs {}", name, future.needs));

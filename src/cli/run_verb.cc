@@ -160,12 +160,10 @@ int run_verb(const Arguments& arguments) {
   bool cluster = cluster_can_be_found(options);
   flow::ShellDialect dialect = flow::shell_dialect(*shell, environment);
   std::expected<flow::FlowGraph, std::string> graph;
-  std::vector<flow::FileMistake> not_in_background;
   if (!file.empty()) {
     auto read_flow = read_file_flow(*file_text, options, dialect);
     if (!read_flow) return read_flow.error();
-    graph = std::move(read_flow->graph);
-    not_in_background = std::move(read_flow->not_in_background);
+    graph = *std::move(read_flow);
   } else if (options.command) {
     graph = flow::single_command(*options.command);
   } else {
@@ -178,10 +176,6 @@ int run_verb(const Arguments& arguments) {
                   "`sluice start` starts one");
   if (auto problem = needs_a_node(*graph); problem && !cluster) return refuse(refused, *problem);
   if (auto idle = without_use(options.records, *graph)) return refuse(refused, *idle);
-  if (options.background && !not_in_background.empty()) {
-    say_mistakes(file, not_in_background);
-    return refused;
-  }
   if (options.background || (cluster && node::needs_cluster(*graph, names_a_node(options)))) {
     if (auto problem = not_yet_runnable(*graph)) return refuse(refused, *problem);
     return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), entry);

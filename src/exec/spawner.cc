@@ -200,7 +200,7 @@ class Spawner final {
     if (!keeper_) return std::nullopt;
     for (OutputName name : launch.captures) {
       UniqueFd read_end = owner_.take_descriptor();
-      if (!read_end) return LaunchFailed{name.program, EMFILE, "receive the streams of"};
+      if (!read_end) return LaunchFailed{0, EMFILE, "receive the streams of"};
       keeper_->capture_from(name, std::move(read_end));
     }
     auto written = keeper_->on_started(programs_.pids());

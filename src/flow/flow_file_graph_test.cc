@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 
 #include "flow/flow_drawing.h"
-#include "flow/flow_file_row.h"
 
 namespace sluice::flow {
 namespace {
@@ -71,22 +70,6 @@ TEST(FlowFileGraph, NamesWhatIsNotThereYet) {
   EXPECT_THAT(refusals(kThree, "[ a -> b -> c, { link: c -> a, slow: { spill: 1M } } ]"),
               HasSubstr("the link 'c -> a' closes a cycle, which this version can't run"));
   EXPECT_THAT(refusals("{ a: { run: ls, framing: json } }", "[]"), HasSubstr("f:1:25: stage 'a': '@json' says how"));
-}
-
-std::string in_background(const std::string& stages, const std::string& links) {
-  return describe_mistakes("f", beyond_a_row(read("stages: " + stages + "\nlinks: " + links + "\n")));
-}
-
-TEST(FlowFileGraph, NamesWhatIsMoreThanARow) {
-  EXPECT_EQ(in_background(kThree, "[ a -> b -> c ]"), "");
-  EXPECT_THAT(in_background(kThree, "[ a -> b, a -> c ]"),
-              HasSubstr("f:2:23: the second link that leaves 'a' does not run in the background"));
-  EXPECT_THAT(in_background(kThree, "[ a -> c, b -> c ]"), HasSubstr("the second link into 'c'"));
-  EXPECT_THAT(in_background(kThree, "[ { link: a -> b -> c, slow: drop } ]"), HasSubstr("'slow' of the link 'a -> b'"));
-  EXPECT_THAT(in_background("{ a: { run: ls, stderr: b }, b: { run: wc } }", "[]"),
-              HasSubstr("the link 'a -> b' from stderr"));
-  EXPECT_THAT(in_background("{ a: { run: ls }, b: { run: wc }, c: { run: ls }, d: { run: wc } }", "[ a -> b, c -> d ]"),
-              HasSubstr("stage 'c', which begins a second row of stages,"));
 }
 
 TEST(FlowFileGraph, EveryLinkLeadsOnToALaterStage) {

@@ -64,12 +64,17 @@ PartLook look_at(const exec::KeptState& state) {
   return look;
 }
 
-void fill_stage(v1::FlowStage& stage, const PartLook& look) {
-  if (!look.record || stage.program() >= look.record->programs.size()) return;
-  const exec::KeptProgram& program = look.record->programs[stage.program()];
+void fill_program(v1::FlowStage& stage, const exec::KeptRecord& record) {
+  if (stage.program() >= record.programs.size()) return;
+  const exec::KeptProgram& program = record.programs[stage.program()];
   stage.set_pid(program.pid);
   stage.set_ended(program.exited.has_value());
   if (program.exited) stage.set_wait_status(program.exited->wait_status);
+}
+
+void fill_stage(v1::FlowStage& stage, const PartLook& look) {
+  if (!look.record) return;
+  if (!stage.through_daemon()) fill_program(stage, *look.record);  // else it may be several, or none
   for (const exec::KeptOutput& output : look.record->outputs)
     if (output.name.program == stage.program() && output.name.kind == exec::OutputKind::error) {
       stage.set_kept_bytes(output.total_bytes - output.dropped_bytes);
@@ -248,8 +253,11 @@ std::optional<v1::Flow> BackgroundFlows::find(const std::string& id) const {
 void BackgroundFlows::look_at_parts(v1::Flow& flow) const {
   std::map<std::uint32_t, PartLook> looks;
   bool runs = false, lost = false, absent = flow.stages().empty(), elsewhere = false, owner_lost = false;
+  bool through_daemon = false;
   std::uint64_t ended_at_us = 0;
   for (v1::FlowStage& stage : *flow.mutable_stages()) {
+    through_daemon |= stage.through_daemon() && stage.node_id() == self_.text();
+    elsewhere |= !stage.seats().empty();
     if (stage.node_id() != self_.text()) {
       elsewhere = true;
       continue;
@@ -268,10 +276,11 @@ void BackgroundFlows::look_at_parts(v1::Flow& flow) const {
     ended_at_us = std::max(ended_at_us, look.ended_at_us);
   }
   if (runs && !elsewhere) return flow.set_state(v1::FLOW_STATE_RUNNING);
-  if (elsewhere || owner_lost) {
+  if (elsewhere || owner_lost || (through_daemon && !absent)) {
     flow.set_state(v1::FLOW_STATE_ENDED);
     flow.set_status(125);
-    flow.set_message("the node was restarted, and a link of the flow went through it");
+    flow.set_message(through_daemon ? "the node was restarted, and records of the flow went through it"
+                                    : "the node was restarted, and a link of the flow went through it");
   } else if (absent) {
     flow.set_state(v1::FLOW_STATE_ENDED);
     flow.set_status(125);

@@ -282,6 +282,11 @@ struct EmbeddedStreams::Impl {
       if (!output) return std::unexpected(output.error());
       return lead_out_of(stage, std::move(output->into), std::nullopt);
     }
+    if (around.output_end) {
+      auto output = around.output_end(stage);
+      if (!output) return std::unexpected(output.error());
+      return lead_out_of(stage, {.stream = *std::move(output)}, std::nullopt);
+    }
     UniqueFd null(::open("/dev/null", O_WRONLY | O_CLOEXEC));
     if (!null) return std::unexpected(errno);
     return lead_out_of(stage, {.stream = std::move(null), .ours = false}, std::nullopt);
@@ -358,7 +363,14 @@ struct EmbeddedStreams::Impl {
     std::size_t index = seat.worker == 0 ? 0 : seat.worker - 1;
     Inputs& into = inputs[seat.stage];
     if (program.input == exec::Stream::passed) passed.push_back(std::move(into.ends[index]));
-    if (program.output == exec::Stream::passed) passed.push_back(std::move(outputs[seat.stage][index]));
+    if (program.output == exec::Stream::passed) {
+      passed.push_back(std::move(outputs[seat.stage][index]));
+    } else if (program.output == exec::Stream::inherited && around.output_end) {
+      auto output = around.output_end(seat.stage);
+      if (!output) return std::unexpected(output.error());
+      program.output = exec::Stream::passed;
+      passed.push_back(*std::move(output));
+    }
     if (program.error == exec::Stream::passed) {
       passed.push_back(std::move(errors[seat.stage][index]));
     } else if (auto error = error_end(seat, program); !error) {

@@ -51,6 +51,8 @@ struct StreamSurroundings {
   std::map<std::size_t, UniqueFd> outputs;              // likewise: the pipes that lead there
   UniqueFd own_input, own_output;                       // empty: our stdin and stdout
   std::map<std::size_t, std::vector<SeatPipes>> seats;  // of stages whose workers are on other hosts
+  /// Where what a stage writes is to go that no link takes. Not set: see EmbeddedStreams.
+  std::function<std::expected<UniqueFd, int>(std::size_t stage)> output_end;
   /// Where the stderr of a stage's processes is to go. Not set: where ours goes, with marks if they are wanted.
   std::function<std::expected<UniqueFd, int>(std::size_t stage)> error_end;
 };

@@ -319,8 +319,13 @@ Answer<v1::ForgetFlowResponse> forget_on(std::shared_ptr<NodeFlows> node, NodeId
 
 Answer<v1::RemoveFlowResponse> forget_elsewhere(std::shared_ptr<NodeFlows> node, v1::Flow flow) {
   std::map<NodeId, std::string> keepers;  // and their names
-  for (const v1::FlowStage& stage : flow.stages())
-    if (auto id = NodeId::parse(stage.node_id()); id && *id != node->self()) keepers[*id] = stage.node();
+  auto add = [&](const std::string& node_id, const std::string& name) {
+    if (auto id = NodeId::parse(node_id); id && *id != node->self()) keepers[*id] = name;
+  };
+  for (const v1::FlowStage& stage : flow.stages()) {
+    add(stage.node_id(), stage.node());
+    for (const v1::KeptSeats& seats : stage.seats()) add(seats.node_id(), seats.node());
+  }
   v1::RemoveFlowResponse response;
   std::vector<std::string> failures;
   for (const auto& [id, name] : keepers) {

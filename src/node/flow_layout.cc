@@ -32,6 +32,11 @@ void add_problem(v1::FlowPlan& plan, std::size_t stage, int status, const std::s
 
 std::expected<void, std::string> check_request(const v1::RunStart& start) {
   if (start.stages().empty()) return std::unexpected("a flow without a stage");
+  bool writes_files = start.records().files_here() || start.records().has_dead_letters();
+  if (start.background() && writes_files)
+    return std::unexpected(
+        "dead letters and a job log are files of the client's, and a flow in the background has no client; run it in "
+        "the foreground");
   if (start.stages_size() > kStagesMax)
     return std::unexpected(fmt::format("a flow of {} stages; at most {} are allowed", start.stages_size(), kStagesMax));
   if (start.links_size() > kStagesMax)
@@ -64,10 +69,6 @@ void FlowLayout::place_stages() {
       flow_, wanted,
       {.nodes = world_.nodes, .gone = world_.gone, .home = world_.self, .client_name = start_.client_name()});
   if (!world_.has_client || here_on_node_) put_here_on_node();
-  if (!world_.has_client && !flow::is_row(flow_.links, places_.size()) && places_[0].problem.empty())
-    places_[0].problem =
-        "its flow is more than one row of stages, which this version does not run in the background yet; run it in the "
-        "foreground";
   for (std::size_t i = 0; i < places_.size(); ++i) {
     const auto& problems = start_.stages(static_cast<int>(i)).ship_problems();
     bool elsewhere = std::ranges::any_of(places_[i].hosts, [](const flow::Host& host) { return host.has_value(); });
@@ -80,11 +81,6 @@ void FlowLayout::place_stages() {
       places_[i].problem =
           "its workers go over several nodes, and a link from the stderr of such a stage is not there yet; place it on "
           "one node with 'on', or make it 'map' or 'each'";
-    if (!world_.has_client && (wanted[i].workers > 0 || wanted[i].joins) && places_[i].problem.empty())
-      places_[i].problem =
-          "a stage that takes records, in a flow in the background, which this version does not have yet; run it in "
-          "the "
-          "foreground";
   }
 }
 
@@ -179,7 +175,37 @@ bool FlowLayout::carries_all_of(std::size_t link, std::size_t stage) const {
 }
 
 bool FlowLayout::needs_only_this_host() const {
-  return graph_.links.empty() && graph_.parts.size() == 1 && graph_.parts[0].host == flow::Host(world_.self);
+  return graph_.links.empty() && std::ranges::all_of(graph_.parts, [this](const flow::Part& part) {
+           return part.host == flow::Host(world_.self) && !moves_records(part);
+         });
+}
+
+bool FlowLayout::moves_records(const flow::Part& part) const {
+  if (part.stages.empty()) return false;
+  auto takes = [this](std::size_t stage) { return flow::takes_records(flow_.stages[stage].words); };
+  if (std::ranges::any_of(part.stages, takes) || part.inputs.size() > 1 || part.outputs.size() > 1) return true;
+  if (!part.inputs.empty() && part.inputs.front().to != part.stages.front()) return true;
+  if (part.inner_links.size() + 1 != part.stages.size()) return true;
+  std::vector<std::size_t> carrying = part.inner_links;
+  for (const flow::PartStream& output : part.outputs) {
+    if (output.from != part.stages.back()) return true;
+    if (output.link) carrying.push_back(*output.link);
+  }
+  if (std::ranges::any_of(carrying, [this](std::size_t link) {
+        return flow_.links[link].of_errors || flow_.links[link].slow.kind != flow::SlowPolicy::Kind::block;
+      }))
+    return true;
+  for (std::size_t i = 0; i + 1 < part.stages.size(); ++i)
+    if (std::ranges::none_of(part.inner_links, [&](std::size_t link) {
+          return flow_.links[link].from == part.stages[i] && flow_.links[link].to == part.stages[i + 1];
+        }))
+      return true;
+  return false;
+}
+
+bool FlowLayout::writes_output(std::size_t stage) const {
+  return std::ranges::none_of(flow_.links,
+                              [stage](const flow::Link& link) { return link.from == stage && !link.of_errors; });
 }
 
 // --- the plan, for the user ---------------------------------------------------------------------------------------

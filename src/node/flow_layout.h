@@ -81,8 +81,13 @@ class FlowLayout final {
   bool is_at_home(const flow::PartLink& link) const;
   /// A client reaches only the node that it speaks to.
   bool needs_relay(const flow::PartLink& link) const;
-  /// The whole flow: a part elsewhere must not go on without us, nor ours without one elsewhere.
+  /// The whole flow, and no record of it goes through its daemon: a part elsewhere must not go on without us, nor ours
+  /// without one elsewhere.
   bool needs_only_this_host() const;
+  /// The daemon of the part's host moves records: it has stages that take them, or where links meet.
+  bool moves_records(const flow::Part& part) const;
+  /// No link takes its stdout.
+  bool writes_output(std::size_t stage) const;
 
   /// "stage 3", or "stage 'merger'".
   std::string title_of(std::size_t stage) const;

@@ -722,10 +722,25 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (layout.graph().parts[part].host) stage.set_node_id(layout.graph().parts[part].host->text());
     stage.set_part(static_cast<std::uint32_t>(part));
     stage.set_program(static_cast<std::uint32_t>(program));
+    describe_keeping(part, index, stage);
     if (auto pid = pids.find({part, index}); pid != pids.end()) stage.set_pid(pid->second);
     if (auto status = wait_statuses.find({part, index}); status != wait_statuses.end()) {
       stage.set_ended(true);
       stage.set_wait_status(status->second);
+    }
+  }
+
+  void describe_keeping(std::size_t part, std::size_t index, v1::FlowStage& stage) const {
+    stage.set_through_daemon(layout.moves_records(layout.graph().parts[part]));
+    stage.set_writes_output(layout.writes_output(index));
+    stage.set_mark(layout.error_mark(part));
+    for (std::size_t seats = 0; seats < layout.graph().parts.size(); ++seats) {
+      const flow::Part& each = layout.graph().parts[seats];
+      if (each.seats_of != index || each.joined) continue;
+      v1::KeptSeats& kept = *stage.add_seats();
+      kept.set_node(layout.host_names()[seats]);
+      kept.set_node_id(each.host->text());
+      kept.set_part(static_cast<std::uint32_t>(seats));
     }
   }
 

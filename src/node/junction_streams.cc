@@ -272,7 +272,11 @@ std::optional<std::variant<InputOver, JunctionFailed>> JunctionStreams::poll_eve
 bool JunctionStreams::over() const { return std::ranges::all_of(impl_->junctions, &RunningJunction::over); }
 
 void JunctionStreams::stop() {
-  for (RunningJunction& junction : impl_->junctions) junction.pump.reset();
+  for (RunningJunction& junction : impl_->junctions) {
+    junction.pump.reset();
+    junction.inputs.clear();  // of one that has not started
+    junction.outputs.clear();
+  }
 }
 
 bool JunctionStreams::output_over(std::size_t stage) const {

@@ -289,8 +289,9 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     return {};
   }
 
+  // What is kept is kept by a spawner, if it has no program to start, too.
   std::expected<void, std::string> launch() {
-    if (records && records->all_far()) return start_records_alone();
+    if (records && records->all_far() && !prepare_message.has_keep()) return start_records_alone();
     auto use = surroundings.spawner();
     if (!use) return std::unexpected(use.error());
     exec::Launch launch;
@@ -482,9 +483,10 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     emit(std::move(event));
   }
 
+  // What is kept of the stages' records is whole first: from then on the spawner takes only what has come.
   void detach() {
     detached = true;
-    programs.detach();
+    if (!records || records->over()) programs.detach();
   }
 
   // --- the end ----------------------------------------------------------------------------------------------------
@@ -499,6 +501,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
       own_output.reset();
       programs.drop_errors();
       if (records) records->stop();
+      if (seats) seats->give_up();
       if (joined) joined->cut(why);
     }
     programs.kill();
@@ -508,6 +511,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   void check_over() override {
     progress_due.notify();
     look_due.notify();
+    if (detached && records && records->over()) programs.detach();
     if (state == State::over || !programs.over()) return;
     if (records && !records->over()) return;
     if (state != State::started && !links->given_up()) return;

@@ -93,9 +93,12 @@ void PartPrograms::on_spawner_lost(const std::string& why) {
 void PartPrograms::handle(const exec::Started& started) {
   std::vector<link::PipeObserver> pipes;
   for (std::uint32_t i = 0; i < started.observers; ++i) pipes.emplace_back(spawner_->client().take_descriptor());
-  pipes.resize(programs_.size() - 1);  // out of descriptors, some are missing
-  pipes.push_back(std::move(output_));
-  if (!is_row(prepare_)) pipes.clear();  // whose they are is known of a row
+  if (is_row(prepare_) && !programs_.empty()) {  // whose they are is known of a row
+    pipes.resize(programs_.size() - 1);          // out of descriptors, some are missing
+    pipes.push_back(std::move(output_));
+  } else {
+    pipes.clear();
+  }
   progress_.on_started(started, std::move(pipes), places_);
   owner_.on_programs_started(started.pids);
 }
@@ -107,6 +110,9 @@ const v1::StageText& PartPrograms::text_of(exec::ProgramIndex program) const {
 }
 
 void PartPrograms::handle(const exec::LaunchFailed& failure) {
+  if (failure.program >= programs_.size())
+    return owner_.fail(kRefusedStatus, fmt::format("cannot {} the part: {}; nothing is left running", failure.action,
+                                                   std::strerror(failure.error)));
   const v1::StageText& stage = text_of(failure.program);
   const exec::Program& program = programs_[failure.program];
   bool executing = failure.action == "execute";
@@ -213,7 +219,7 @@ void PartPrograms::kill() {
 }
 
 void PartPrograms::detach() {
-  if (!spawner_) return;
+  if (!spawner_ || detached_) return;
   detached_ = true;
   for (ErrorReader* reader : error_readers_) reader->descriptor.cancel();
   spawner_->client().send(exec::Detach{});

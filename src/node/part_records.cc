@@ -84,16 +84,44 @@ std::expected<void, std::string> PartRecords::open_files() { return streams_.ope
 
 // --- pipes --------------------------------------------------------------------------------------------------------
 
+// The read ends of what is captured, by name, with a write end for whoever else writes there.
+struct PartRecords::CapturedPipes {
+  std::map<exec::OutputName, Pipe> pipes;
+
+  // The processes of one stage share what they write to.
+  std::expected<UniqueFd, int> end_of(std::size_t stage, exec::OutputKind kind) {
+    exec::OutputName name{.program = static_cast<exec::ProgramIndex>(stage), .kind = kind};
+    if (!pipes.contains(name)) {
+      auto pipe = make_pipe();
+      if (!pipe) return std::unexpected(pipe.error());
+      pipes.emplace(name, std::move(*pipe));
+    }
+    UniqueFd end = duplicate(pipes.at(name).write_end.get());
+    if (!end) return std::unexpected(errno);
+    return end;
+  }
+
+  void pass_to(exec::Launch& launch, PartStreams& streams) {
+    for (auto& [name, pipe] : pipes) {
+      launch.captures.push_back(name);
+      streams.passed.push_back(std::move(pipe.read_end));
+    }
+  }
+};
+
 std::expected<PartStreams, int> PartRecords::connect(PartLinks& links, bool reads_errors, UniqueFd own_input,
                                                      UniqueFd own_output, exec::Launch& launch) {
   PartStreams streams;
-  auto around = surround(links, reads_errors, streams);
+  auto captured = std::make_shared<CapturedPipes>();
+  auto around = surround(links, reads_errors, streams, captured);
   if (!around) return std::unexpected(around.error());
   around->own_input = std::move(own_input);
   around->own_output = std::move(own_output);
   auto programs = streams_.connect(streams.passed, *std::move(around));
   if (!programs) return std::unexpected(programs.error());
   launch.programs = *std::move(programs);
+  captured->pass_to(launch, streams);
+  captured->pipes.clear();  // whoever writes there alone keeps it open
   return streams;
 }
 
@@ -132,12 +160,17 @@ std::expected<void, int> PartRecords::surround_seats(StreamSurroundings& around,
   return {};
 }
 
-std::expected<StreamSurroundings, int> PartRecords::surround(PartLinks& links, bool reads_errors,
-                                                             PartStreams& streams) {
+std::expected<StreamSurroundings, int> PartRecords::surround(PartLinks& links, bool reads_errors, PartStreams& streams,
+                                                             const std::shared_ptr<CapturedPipes>& captured) {
   StreamSurroundings around;
   if (auto made = surround_inputs(around, streams); !made) return std::unexpected(made.error());
   if (auto made = surround_outputs(around, streams); !made) return std::unexpected(made.error());
   if (auto made = surround_seats(around, links); !made) return std::unexpected(made.error());
+  if (prepare_.has_keep()) {
+    around.output_end = [captured](std::size_t stage) { return captured->end_of(stage, exec::OutputKind::output); };
+    around.error_end = [captured](std::size_t stage) { return captured->end_of(stage, exec::OutputKind::error); };
+    return around;
+  }
   if (!reads_errors) return around;
   around.error_end = [this, errors = &streams.errors](std::size_t stage) -> std::expected<UniqueFd, int> {
     auto pipe = make_pipe();
@@ -152,6 +185,7 @@ std::expected<StreamSurroundings, int> PartRecords::surround(PartLinks& links, b
 // --- running ------------------------------------------------------------------------------------------------------
 
 void PartRecords::start() {
+  if (stopped_) return;
   started_ = true;
   streams_.start();
   owner_.spawn(watch());

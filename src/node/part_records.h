@@ -5,6 +5,9 @@
 // Workers run on this host, by the part's spawner, or in seats on others, which the part's links lead to. When an input
 // of the part was cut, `stop` ends the threads at once; an output of the part stays open until what leads to it has ended
 // well, or `release`, so that nobody takes what there was for all.
+//
+// Of a part that is kept, what no link takes of a stage, and the stderr of its processes, go to pipes that the launch
+// captures (exec::Launch), under the stage's position in the part.
 // Threading: belongs to the control loop; records move on threads of their own.
 #include <cstddef>
 #include <cstdint>
@@ -44,11 +47,11 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
 
   /// Opens the files that are written beside the output. Errors: a sentence.
   std::expected<void, std::string> open_files();
-  /// The programs of the launch and their pipes; starts the links of the seats. `own_input` and `own_output`: the client's
+  /// The programs of the launch, their pipes, and what it captures; starts the links of the seats. `own_input` and `own_output`: the client's
   /// streams, if stages of the part have them. Errors: errno.
   std::expected<PartStreams, int> connect(PartLinks& links, bool reads_errors, UniqueFd own_input, UniqueFd own_output,
                                           exec::Launch& launch);
-  /// No program of them is on this host: there is nothing to launch.
+  /// No program of them is on this host.
   bool all_far() const { return streams_.seats().empty(); }
 
   /// The programs run: records begin to move, until they are over or `stop` is called.
@@ -112,7 +115,9 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
   void tell_end(std::size_t stage, exec::Exited exited);
   void tell_losses(std::size_t stage, flow::StageSummary& counted);
   static void report_workers(const JobStageCounts& counts, bool by_job, v1::StageMoved& stage);
-  std::expected<StreamSurroundings, int> surround(PartLinks& links, bool reads_errors, PartStreams& streams);
+  struct CapturedPipes;
+  std::expected<StreamSurroundings, int> surround(PartLinks& links, bool reads_errors, PartStreams& streams,
+                                                  const std::shared_ptr<CapturedPipes>& captured);
 
   const v1::Prepare& prepare_;
   flow::Plan plan_;

@@ -20,13 +20,19 @@ std::expected<PartStreams, int> PartSeats::connect(exec::Program program, exec::
     auto pipe = make_pipe();
     if (!pipe) return std::unexpected(pipe.error());
     error_ = std::move(pipe->write_end);
-    streams.errors.push_back({.read_end = std::move(pipe->read_end), .stage = prepare_.stages(0).index()});
+    if (prepare_.has_keep()) {
+      streams.passed.push_back(std::move(pipe->read_end));
+      launch.captures.push_back({.program = 0, .kind = exec::OutputKind::error});
+    } else {
+      streams.errors.push_back({.read_end = std::move(pipe->read_end), .stage = prepare_.stages(0).index()});
+    }
   }
   launch.programs.push_back(std::move(program));
   return streams;
 }
 
 std::expected<void, int> PartSeats::start(PartLinks& links) {
+  if (!jobs_) return {};
   std::vector<HostedSeatEnds> ends;
   for (std::size_t seat = 0; seat < links.seat_count(); ++seat) {
     auto requests = make_pipe(), replies = make_pipe();

@@ -28,6 +28,11 @@ class PartSeats final {
   std::expected<void, int> start(PartLinks& links);
   /// At once. No process is started any more.
   void stop() { host_.reset(); }
+  /// The part is given up: if it has not started yet, it will not.
+  void give_up() {
+    jobs_.reset();
+    error_.reset();
+  }
 
  private:
   const v1::Prepare& prepare_;

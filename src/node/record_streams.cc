@@ -520,12 +520,19 @@ bool RecordStreams::output_over(std::size_t stage) const {
 int RecordStreams::descriptor() const { return impl_->wake.get(); }
 
 void RecordStreams::stop() {
-  for (JobStream& stream : impl_->jobs) stream.running.reset();
+  for (JobStream& stream : impl_->jobs) {
+    stream.running.reset();
+    stream.streams = JobStageStreams();  // of one that has not started, as all that follows
+    stream.workers.clear();
+  }
   for (WorkerStream& stream : impl_->workers) {
     stream.spread.reset();
     stream.gather.reset();
+    stream.many.clear();
+    stream.one.stream.reset();
   }
   impl_->far.clear();
+  impl_->seats_to_start.clear();
 }
 
 std::expected<std::uint32_t, std::string> RecordStreams::set_workers(std::size_t stage, std::uint32_t workers) {

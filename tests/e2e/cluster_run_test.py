@@ -40,18 +40,6 @@ def test_row_of_a_flow_file_runs_where_its_stages_say(trio):
     assert result.summary["flow"] == "fleet"
 
 
-def test_graph_of_a_flow_file_is_refused_in_the_background_with_its_line(trio):
-    text = """{"stages": {"a": {"run": "touch started", "on": "n2"}, "b": {"run": "cat"}, "c": {"run": "cat"}},
-               "links": ["a -> b", "a -> c"]}"""
-    (trio.household.folder / "a.flow.json").write_text(text)
-    result = trio.run("a.flow.json", "--background")
-    assert result.outcome == (125, b"")
-    assert result.stderr.startswith(b"a.flow.json:2:42: the second link that leaves 'a' does not run in the background")
-    here = text.replace('"on": "n2"', '"on": "here"').replace("touch started", "echo x")
-    (trio.household.folder / "a.flow.json").write_text(here)
-    assert trio.run("a.flow.json").outcome == (0, b"x\nx\n")
-
-
 # --- bytes --------------------------------------------------------------------------------------------------------
 
 
