@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from clusters import cluster, home, pair
-from machine import UNSHARE, can_unshare
-from processes import wait_until
+from machine import IS_ROOT, UNSHARE, can_unshare
+from processes import let_pass, wait_until
 from settings import SLUICE
 from workers import write_flow, write_worker
 
@@ -108,6 +108,34 @@ worker.run()
     assert status_of(nodes, flow) == 0
     assert Counter(logs(nodes, flow).splitlines()) == Counter(numbers(500))
     assert Counter(logs(nodes, f"{flow}/s2").splitlines()) == Counter(numbers(500, "has "))
+
+
+def test_workers_that_were_started_by_hand_join_it(nodes):
+    program = write_worker(nodes.household.folder / "w.py", """
+worker = Worker(concurrency=4)
+@worker.on_data
+def handle(record, input):
+    input.write(record)
+    input.done()
+worker.run()
+""")
+    flow = hand_over(nodes, write_flow(nodes.household, "run: seq 500", "role: doubler"))
+    nodes.household.start_sluice("worker", "--role", "doubler", "--join", nodes["n1"].url, "--key", str(nodes.key), "--",
+                                 str(program))
+    assert status_of(nodes, flow) == 0
+    assert Counter(logs(nodes, flow).splitlines()) == Counter(numbers(500))
+    assert logs(nodes, f"{flow}/2") == b""
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can run programs as another user")
+def test_programs_of_another_user_open_what_is_kept_of_them(cluster):
+    cluster.start("n1", "--run-as", "nobody")
+    flow = hand_over(cluster, "seq 20 | @x2 @each sh -c 'read n; echo bad $n > /dev/stderr; echo $n' | "
+                              "sh -c 'cat > /dev/stdout; id -un > /dev/stderr'")
+    assert status_of(cluster, flow) == 0
+    assert Counter(logs(cluster, flow).splitlines()) == Counter(numbers(20))
+    assert Counter(logs(cluster, f"{flow}/2").splitlines()) == Counter(numbers(20, "bad "))
+    assert logs(cluster, f"{flow}/3") == b"nobody\n"
 
 
 def test_stage_without_any_input_ends_at_once(nodes):
@@ -280,6 +308,34 @@ def test_full_disk_holds_no_record_up_and_is_told(cluster):
     assert kept.returncode == 0 and 0 < len(kept.stdout) < 1 << 20, kept
     missing = [int(line.split()[1]) for line in kept.stderr.splitlines()]
     assert b"could not be written on the node" in kept.stderr and sum(missing) + len(kept.stdout) == whole, kept.stderr
+
+
+@pytest.mark.parametrize("stage", ["@x2 sh -c 'setsid sleep 1006 >/dev/null & cat; echo said >&2'",
+                                   "@x2 @map sh -c 'setsid sleep 1006 >/dev/null & echo said >&2; exec cat'"])
+@pytest.mark.parametrize("option", ["--keep", "--grace=200ms"])
+def test_what_a_worker_leaves_running_keeps_nothing_from_being_whole(nodes, stage, option):
+    flow = hand_over(nodes, f"seq 3000 | {stage} | @x2 cat", option)
+    assert status_of(nodes, flow) == 0
+    assert Counter(logs(nodes, flow).splitlines()) == Counter(numbers(3000))
+    assert logs(nodes, f"{flow}/2") == b"said\nsaid\n"
+    if option == "--keep":
+        assert len(nodes.programs("sleep")) == 2
+    else:
+        nodes.wait_for_no_program()
+
+
+def test_flow_that_is_stopped_while_it_starts_is_over_at_once(nodes, chance):
+    texts = ["seq 100000 | @x3 cat | @x2 @map cat", "yes | @x2 @each cat", "@all yes | @n1 @x2 @map cat", "@map cat"]
+    for number in range(24):
+        starting = nodes.start_flow(chance.choice(texts), "--background", "--name", f"f{number}")
+        let_pass(chance.uniform(0, 0.06))
+        if chance.random() < 0.5:
+            starting.terminate()
+        ask(nodes, "stop", "--grace", "100ms", f"f{number}")
+        nodes.household.finish(starting)
+        ask(nodes, "stop", "--grace", "100ms", f"f{number}")
+    nodes.wait_for_no_program()
+    assert ask(nodes, "ps", "--json").outcome == (0, b"")
 
 
 # --- while it runs ------------------------------------------------------------------------------------------------
