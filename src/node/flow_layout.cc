@@ -208,6 +208,12 @@ bool FlowLayout::writes_output(std::size_t stage) const {
                               [stage](const flow::Link& link) { return link.from == stage && !link.of_errors; });
 }
 
+bool FlowLayout::outlives_orchestrator() const {
+  flow::Host home = world_.self;
+  return !world_.has_client &&
+         std::ranges::none_of(graph_.parts, [&](const flow::Part& part) { return part.host == home || !part.host; });
+}
+
 // --- the plan, for the user ---------------------------------------------------------------------------------------
 
 void FlowLayout::set_how(const v1::StageHow& how) { hows_[how.index()] = how; }
@@ -358,6 +364,7 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
   if (world_.has_client) return prepare;
   prepare.mutable_keep()->set_output_bytes_max(start_.keep_bytes_max());
   prepare.mutable_keep()->set_outlives_daemon(needs_only_this_host());
+  prepare.mutable_keep()->set_outlives_orchestrator(outlives_orchestrator());
   return prepare;
 }
 

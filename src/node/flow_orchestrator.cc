@@ -17,10 +17,12 @@
 #include "node/counters_assembly.h"
 #include "node/flow_layout.h"
 #include "node/flow_links.h"
+#include "node/flow_memory.h"
 #include "node/flow_messages.h"
 #include "node/flow_roles.h"
 #include "node/host_commands.h"
 #include "node/mailbox.h"
+#include "sluice/v1/flow_memory.pb.h"
 #include "sluice/v1/flows.pb.h"
 #include "sluice/v1/roles.pb.h"
 
@@ -92,22 +94,26 @@ struct FlowOrchestrator::Impl final : HostListener {
   using StageOfPart = std::pair<std::size_t, std::size_t>;  // part, stage
 
   Impl(net::asio::any_io_executor executor, FlowSurroundings& around, FlowClient* to_client, FlowId flow_id,
-       const v1::RunStart& run_start, Logger& to_log)
+       const v1::RunStart& run_start, FlowWorld world, Logger& to_log)
       : surroundings(around),
         client(to_client),
         id(flow_id),
         start(run_start),
         log(to_log),
-        layout(start, {.nodes = around.nodes(),
-                       .gone = around.gone_nodes(),
-                       .self = around.self(),
-                       .has_client = to_client != nullptr,
-                       .address_of = [&around](const NodeId& node) { return around.address_of(node); }}),
+        layout(start, std::move(world)),
         events(executor),
         changed(executor),
         reported(executor),
         roles(start, id),
         started_ms(unix_ms_now()) {}
+
+  static FlowWorld world_of(FlowSurroundings& around, std::vector<flow::NodeChoice> nodes, bool has_client) {
+    return {.nodes = std::move(nodes),
+            .gone = around.gone_nodes(),
+            .self = around.self(),
+            .has_client = has_client,
+            .address_of = [&around](const NodeId& node) { return around.address_of(node); }};
+  }
 
   FlowSurroundings& surroundings;
   FlowClient* client;
@@ -137,6 +143,8 @@ struct FlowOrchestrator::Impl final : HostListener {
   bool ended = false;
   std::uint64_t started_ms;
   std::uint64_t ended_ms = 0;
+  std::optional<v1::FlowMemory> memory;  // of an earlier daemon, which has started the parts
+  std::optional<TimePoint> deadline;     // ... and the flow's timeout
   v1::FlowEnded end_message;
 
   // --- inputs ---------------------------------------------------------------------------------------------------
@@ -180,10 +188,18 @@ struct FlowOrchestrator::Impl final : HostListener {
       const flow::Host& host = layout.graph().parts[i].host;
       if (host) parts[i].session = surroundings.open_host(*host, i, *this);
       v1::HostCommand command;
-      *command.mutable_prepare() = layout.prepare(id, i);
-      links->add_ends(i, *command.mutable_prepare());
+      *command.mutable_prepare() = prepare(i);
       send(i, command);
     }
+  }
+
+  v1::Prepare prepare(std::size_t part) const {
+    v1::Prepare prepare = layout.prepare(id, part);
+    links->add_ends(part, prepare);
+    if (!prepare.keep().outlives_orchestrator()) return prepare;
+    prepare.mutable_keep()->set_flow_text(start.text());
+    prepare.mutable_keep()->set_started_unix_ms(started_ms);
+    return prepare;
   }
 
   void let_parts_go() {
@@ -199,6 +215,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   // --- the run ----------------------------------------------------------------------------------------------------
 
   Awaitable<void> run() {
+    if (memory) co_return co_await resume();
     if (auto read = check_request(start); !read) co_return refuse(125, read.error());
     if (layout.shares_workers()) co_await surroundings.ask_free_cores(layout.nodes());
     layout.place_stages();
@@ -208,15 +225,50 @@ struct FlowOrchestrator::Impl final : HostListener {
     }
     layout.make_parts();
     parts.resize(layout.graph().parts.size());
-    if (client == nullptr && !start.dry_run()) {
-      v1::Flow record;
-      describe(record);
-      if (auto kept = surroundings.remember(record, limits()); !kept) co_return refuse(125, kept.error());
-    }
     links.emplace(surroundings, layout);
+    if (client == nullptr && !start.dry_run())
+      if (auto kept = remember(); !kept) co_return refuse(125, kept.error());
     if (auto relays = links->set_up_relays(); !relays) co_return refuse(125, relays.error());
     machine.emplace(machine_options(), Clock::now());
     open_parts();
+    co_await run_to_the_end();
+  }
+
+  // Each part says what has become of it, as if it happened now.
+  Awaitable<void> resume() {
+    if (auto read = check_request(start); !read) co_return refuse(125, read.error());
+    if (auto laid_out = lay_out_again(*memory, layout); !laid_out) co_return refuse(125, laid_out.error());
+    links.emplace(surroundings, layout, *memory);
+    parts.resize(layout.graph().parts.size());
+    flow::DistributedRunOptions options = machine_options();
+    if (deadline) options.timeout = std::max(Duration::zero(), *deadline - Clock::now());
+    machine.emplace(std::move(options), Clock::now());
+    machine->resume(Clock::now());
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      parts[i].prepared = true;
+      parts[i].session = surroundings.resume_host(*layout.graph().parts[i].host, id, i, *this);
+    }
+    co_await run_to_the_end();
+  }
+
+  std::expected<void, std::string> remember() const {
+    v1::Flow record;
+    describe(record);
+    auto kept = surroundings.remember(record, limits());
+    return kept ? remember_parts() : kept;
+  }
+
+  std::expected<void, std::string> remember_parts() const {
+    if (!layout.outlives_orchestrator()) return {};
+    v1::FlowMemory known;
+    *known.mutable_start() = start;
+    known.set_started_unix_ms(started_ms);
+    remember_layout(layout, known);
+    links->fill(known);
+    return surroundings.remember_parts(id, known);
+  }
+
+  Awaitable<void> run_to_the_end() {
     co_await drive();
     if (gone_on) co_return let_parts_go();
     close_parts();
@@ -336,15 +388,15 @@ struct FlowOrchestrator::Impl final : HostListener {
       return machine->on_part_failed(seat.part, 125, relays.error(), Clock::now());
     }
     note(fmt::format("a worker on {} joins {}", join.host, title(join.stage)));
+    if (auto kept = remember_parts(); !kept) log.error("a worker that joined is not noted", {{"reason", kept.error()}});
     PartState& state = parts.back();
     state.prepared = true;
     state.session = surroundings.open_host(join.node, seat.part, *this);
     v1::HostCommand command;
-    *command.mutable_prepare() = layout.prepare(id, seat.part);
+    *command.mutable_prepare() = prepare(seat.part);
     command.mutable_prepare()->set_offer_id(join.offer_id);
     command.mutable_prepare()->clear_files();
     command.mutable_prepare()->clear_progress_ms();
-    links->add_ends(seat.part, *command.mutable_prepare());
     send(seat.part, command);
     send(seat.home, links->add_seat_command(seat.part));
   }
@@ -768,7 +820,18 @@ struct FlowOrchestrator::Impl final : HostListener {
 
 FlowOrchestrator::FlowOrchestrator(net::asio::any_io_executor executor, FlowSurroundings& surroundings,
                                    FlowClient* client, FlowId id, const v1::RunStart& start, Logger& log)
-    : impl_(std::make_unique<Impl>(std::move(executor), surroundings, client, id, start, log)) {}
+    : impl_(std::make_unique<Impl>(std::move(executor), surroundings, client, id, start,
+                                   Impl::world_of(surroundings, surroundings.nodes(), client != nullptr), log)) {}
+
+FlowOrchestrator::FlowOrchestrator(net::asio::any_io_executor executor, FlowSurroundings& surroundings, FlowId id,
+                                   const v1::FlowMemory& memory, std::optional<TimePoint> deadline, Logger& log)
+    : impl_(std::make_unique<Impl>(
+          std::move(executor), surroundings, nullptr, id, memory.start(),
+          Impl::world_of(surroundings, nodes_from(memory).value_or(std::vector<flow::NodeChoice>()), false), log)) {
+  impl_->memory = memory;
+  impl_->deadline = deadline;
+  impl_->started_ms = memory.started_unix_ms();
+}
 
 FlowOrchestrator::~FlowOrchestrator() = default;
 
@@ -796,7 +859,8 @@ Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> FlowOrchestrator::
 }
 
 bool FlowOrchestrator::survives_daemon() const {
-  return impl_->client == nullptr && has_started() && impl_->layout.needs_only_this_host();
+  return impl_->client == nullptr && has_started() &&
+         (impl_->layout.needs_only_this_host() || impl_->layout.outlives_orchestrator());
 }
 void FlowOrchestrator::let_go() { impl_->events.put(LetGo{}); }
 
