@@ -571,6 +571,7 @@ void PartHost::on_command(const v1::HostCommand& command) {
       return impl_->set_workers(command.set_workers());
     case v1::HostCommand::kRedial:
       return impl_->redial(command.redial());
+    case v1::HostCommand::kResume:  // it is for whoever has the part
     case v1::HostCommand::kFinish:
     case v1::HostCommand::COMMAND_NOT_SET:
       return;

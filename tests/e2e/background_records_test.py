@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from clusters import cluster, home, pair
+from clusters import cluster, home, pair, trio
 from machine import IS_ROOT, UNSHARE, can_unshare
 from processes import let_pass, wait_until
 from settings import SLUICE
@@ -46,8 +46,8 @@ def logs(nodes, *operands, at="n1"):
     return result.stdout
 
 
-def flow_of(nodes, flow):
-    listed = ask(nodes, "ps", "-a", "--json")
+def flow_of(nodes, flow, at="n1"):
+    listed = ask(nodes, "ps", "-a", "--json", at=at)
     assert listed.returncode in (0, 6), listed  # 6: another node does not answer
     return {entry["id"]: entry for entry in map(json.loads, listed.stdout.splitlines())}.get(flow)
 
@@ -251,6 +251,24 @@ def test_node_with_workers_that_is_killed_costs_no_record_that_can_run_again(pai
     pair["n2"].kill()
     assert status_of(pair, flow) == 0
     assert Counter(logs(pair, flow).splitlines()) == Counter(numbers(600))
+
+
+def test_records_that_never_met_the_orchestrator_go_on_without_it(trio):
+    gate = trio.folder / "gate"
+    os.mkfifo(gate)
+    flow = hand_over(trio, f"@n2 {{ seq 300; cat {gate}; seq 301 600; }} | @n3 @x2 @map sh -c 'echo said >&2; exec cat'")
+    trio.wait_for_programs("cat", "cat", "cat")
+    trio["n1"].kill()
+    wait_until(lambda: flow_of(trio, flow, at="n2") and flow_of(trio, flow, at="n2")["alone"], "a flow that is alone")
+    wait_until(lambda: Counter(logs(trio, flow, at="n2").splitlines()) == Counter(numbers(300)), "what was written so far")
+    assert logs(trio, f"{flow}/2", at="n3") == b"said\nsaid\n"
+    trio.start("n1", join=trio["n2"].url)
+    trio.wait_until_all_list(trio.nodes)
+    assert flow_of(trio, flow)["state"] == "running"
+    gate.write_text("")
+    assert status_of(trio, flow) == 0
+    assert Counter(logs(trio, flow).splitlines()) == Counter(numbers(600))
+    assert logs(trio, f"{flow}/2") == b"said\nsaid\n"
 
 
 def test_node_with_records_that_is_killed_ends_the_flow(pair):
