@@ -21,7 +21,8 @@ std::string flow_file_of(const RunOptions& options) {
   return !options.command && names_flow_file(options.text) ? options.text : std::string();
 }
 
-std::expected<flow::FlowGraph, int> read_file_flow(const std::string& text, RunOptions& options, flow::ShellDialect dialect) {
+std::expected<flow::FlowGraph, int> read_file_flow(const std::string& text, RunOptions& options,
+                                                   flow::ShellDialect dialect) {
   std::string name = flow_file_of(options);
   auto file = flow::read_flow_file(text, dialect);
   if (!file) {

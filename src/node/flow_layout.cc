@@ -11,6 +11,7 @@
 #include "flow/plan.h"
 #include "flow/plan_links.h"
 #include "node/flow_messages.h"
+#include "node/part_launch.h"
 #include "sluice/v1/flows.pb.h"
 
 namespace sluice::node {
@@ -125,6 +126,7 @@ void FlowLayout::make_parts() {
                              .client_output = world_.has_client && !start_.no_output()});
   std::string client = start_.client_name().empty() ? "the client" : start_.client_name();
   for (const flow::Part& part : graph_.parts) host_names_.push_back(part.host ? name_of(*part.host) : client);
+  for (const flow::Part& part : graph_.parts) moves_records_.push_back(moves_records(part));
 }
 
 bool FlowLayout::has_room_for_seat() const { return graph_.links.size() + 2 <= kLinksMax; }
@@ -140,6 +142,7 @@ FlowLayout::JoinedSeat FlowLayout::add_seat(std::size_t stage, const NodeId& nod
   graph_.parts.push_back(
       {.host = node, .stages = {}, .seats = {seat}, .seats_of = stage, .runs_again = true, .joined = true});
   host_names_.push_back(name_of(node));
+  moves_records_.push_back(false);
   return joined;
 }
 
@@ -175,32 +178,18 @@ bool FlowLayout::carries_all_of(std::size_t link, std::size_t stage) const {
 }
 
 bool FlowLayout::needs_only_this_host() const {
-  return graph_.links.empty() && std::ranges::all_of(graph_.parts, [this](const flow::Part& part) {
-           return part.host == flow::Host(world_.self) && !moves_records(part);
-         });
+  auto is_here = [this](const flow::Part& part) { return part.host == flow::Host(world_.self); };
+  bool any_moves = std::ranges::find(moves_records_, true) != moves_records_.end();
+  return graph_.links.empty() && !any_moves && std::ranges::all_of(graph_.parts, is_here);
 }
 
+// As the part's host will see it.
 bool FlowLayout::moves_records(const flow::Part& part) const {
   if (part.stages.empty()) return false;
-  auto takes = [this](std::size_t stage) { return flow::takes_records(flow_.stages[stage].words); };
-  if (std::ranges::any_of(part.stages, takes) || part.inputs.size() > 1 || part.outputs.size() > 1) return true;
-  if (!part.inputs.empty() && part.inputs.front().to != part.stages.front()) return true;
-  if (part.inner_links.size() + 1 != part.stages.size()) return true;
-  std::vector<std::size_t> carrying = part.inner_links;
-  for (const flow::PartStream& output : part.outputs) {
-    if (output.from != part.stages.back()) return true;
-    if (output.link) carrying.push_back(*output.link);
-  }
-  if (std::ranges::any_of(carrying, [this](std::size_t link) {
-        return flow_.links[link].of_errors || flow_.links[link].slow.kind != flow::SlowPolicy::Kind::block;
-      }))
-    return true;
-  for (std::size_t i = 0; i + 1 < part.stages.size(); ++i)
-    if (std::ranges::none_of(part.inner_links, [&](std::size_t link) {
-          return flow_.links[link].from == part.stages[i] && flow_.links[link].to == part.stages[i + 1];
-        }))
-      return true;
-  return false;
+  v1::Prepare prepare;
+  add_stages(part, prepare);
+  add_streams(part, prepare);
+  return !is_plain_row(prepare);
 }
 
 bool FlowLayout::writes_output(std::size_t stage) const {
@@ -337,13 +326,7 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
   prepare.set_flow_id(id.text());
   prepare.set_flow_name(start_.name());
   prepare.set_part(static_cast<std::uint32_t>(index));
-  for (std::size_t stage : part.stages) {
-    v1::StageText& text = *prepare.add_stages();
-    text = start_.stages(static_cast<int>(stage)).text();
-    text.set_index(static_cast<std::uint32_t>(stage));
-    if (start_.records().has_rate() && is_tap(stage) && !text.has_records_per_second())
-      text.set_records_per_second(start_.records().rate());
-  }
+  add_stages(part, prepare);
   if (part.seats_of) {
     *prepare.add_stages() = start_.stages(static_cast<int>(*part.seats_of)).text();
     prepare.mutable_stages(0)->set_index(static_cast<std::uint32_t>(*part.seats_of));
@@ -366,6 +349,16 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
   prepare.mutable_keep()->set_outlives_daemon(needs_only_this_host());
   prepare.mutable_keep()->set_outlives_orchestrator(outlives_orchestrator());
   return prepare;
+}
+
+void FlowLayout::add_stages(const flow::Part& part, v1::Prepare& prepare) const {
+  for (std::size_t stage : part.stages) {
+    v1::StageText& text = *prepare.add_stages();
+    text = start_.stages(static_cast<int>(stage)).text();
+    text.set_index(static_cast<std::uint32_t>(stage));
+    if (start_.records().has_rate() && is_tap(stage) && !text.has_records_per_second())
+      text.set_records_per_second(start_.records().rate());
+  }
 }
 
 void FlowLayout::add_streams(const flow::Part& part, v1::Prepare& prepare) const {

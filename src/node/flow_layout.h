@@ -86,7 +86,7 @@ class FlowLayout final {
   /// without one elsewhere.
   bool needs_only_this_host() const;
   /// The daemon of the part's host moves records: it has stages that take them, or where links meet.
-  bool moves_records(const flow::Part& part) const;
+  bool moves_records(std::size_t part) const { return moves_records_[part]; }
   /// No link takes its stdout.
   bool writes_output(std::size_t stage) const;
   /// Of a flow in the background, no part of which is on this node, nor a link through it: it needs us for its end only.
@@ -115,6 +115,8 @@ class FlowLayout final {
  private:
   void put_here_on_node();
   bool is_tap(std::size_t stage) const;
+  bool moves_records(const flow::Part& part) const;
+  void add_stages(const flow::Part& part, v1::Prepare& prepare) const;
   void add_streams(const flow::Part& part, v1::Prepare& prepare) const;
   v1::PartStream stream_of(const flow::PartStream& stream, bool is_input) const;
   bool needs_file(const flow::Part& part, const std::string& path) const;
@@ -135,6 +137,7 @@ class FlowLayout final {
   std::vector<flow::StagePlace> places_;
   flow::PartGraph graph_;
   std::vector<std::string> host_names_;  // of each part
+  std::vector<bool> moves_records_;      // likewise
   std::map<std::size_t, v1::StageHow> hows_;
 };
 

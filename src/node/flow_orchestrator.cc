@@ -686,9 +686,10 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   void describe_keeping(std::size_t part, std::size_t index, v1::FlowStage& stage) const {
-    stage.set_through_daemon(layout.moves_records(layout.graph().parts[part]));
+    stage.set_through_daemon(layout.moves_records(part));
     stage.set_writes_output(layout.writes_output(index));
     stage.set_mark(layout.error_mark(part));
+    if (!flow::takes_records(layout.flow_graph().stages[index].words)) return;
     for (std::size_t seats = 0; seats < layout.graph().parts.size(); ++seats) {
       const flow::Part& each = layout.graph().parts[seats];
       if (each.seats_of != index || each.joined) continue;

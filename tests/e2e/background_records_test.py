@@ -83,8 +83,8 @@ def test_order_is_kept(nodes, stage):
     assert logs(nodes, flow).splitlines() == numbers(400 if "each" in stage else 300000)
 
 
-@pytest.mark.parametrize("text", ["@n1 seq 600 | @n2 @x3 @map cat", "@n2 seq 600 | @n1 @x3 @each cat", "@n2 seq 600 | @n2 @x3 @map cat",
-                                  "@n1 seq 600 | @n2 cat | @n1 @x2 cat", "@all seq 300 | @n2 @x2 @map cat"])
+@pytest.mark.parametrize("text", ["@n1 seq 600 | @n2 @x3 @map cat", "@n2 seq 600 | @n1 @x3 @each cat",
+                                  "@n2 seq 600 | @n2 @x3 @map cat", "@n1 seq 600 | @n2 cat | @n1 @x2 cat", "@all seq 300 | @n2 @x2 @map cat"])
 def test_records_go_between_nodes(pair, text):
     flow = hand_over(pair, text)
     assert status_of(pair, flow) == 0
@@ -382,7 +382,8 @@ def test_removed_flow_leaves_nothing_on_any_node(pair):
     assert kept() == set()
 
 
-@pytest.mark.parametrize("options, word", [(["--dead-letter", "dead"], b"--dead-letter dead"), (["--joblog", "log"], b"--joblog log")])
+@pytest.mark.parametrize("options, word", [(["--dead-letter", "dead"], b"--dead-letter dead"),
+                                           (["--joblog", "log"], b"--joblog log")])
 def test_files_of_the_client_are_refused(pair, options, word):
     for extra in ([], ["--dry-run"]):
         result = pair.run("seq 3 | @each cat", "--background", *options, *extra)
