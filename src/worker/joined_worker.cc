@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -213,7 +212,6 @@ class JoinedStages final : public Worker::Stages {
       try {
         status = serve(*socket);
       } catch (...) {
-        abandoned_ = true;
         end();
         (*sessions_)->ended(status);
         network.join();
@@ -253,23 +251,19 @@ class JoinedStages final : public Worker::Stages {
     self->end_ = co_await node::run_role_worker(std::move(request), std::move(surroundings));
   }
 
-  // Asked once it ends in good order, however often that is; abandoned, as if it were asked twice.
+  // However often it is asked, it ends in good order.
   std::optional<int> next_asked() {
     std::uint64_t count = 0;
-    if (::read(asked_.get(), &count, sizeof count) == sizeof count) was_asked_ = true;
-    int told_max = !was_asked_ ? 0 : abandoned_ ? 2 : 1;
-    if (told_ >= told_max) return std::nullopt;
-    ++told_;
+    bool asked = ::read(asked_.get(), &count, sizeof count) == sizeof count;
+    if (!asked || std::exchange(told_, true)) return std::nullopt;
     return SIGTERM;
   }
 
   JoinOptions options_;
   UniqueFd asked_;
   std::expected<std::unique_ptr<worker::Sessions>, int> sessions_;
-  std::atomic<bool> abandoned_{false};
   // Of the loop.
-  bool was_asked_ = false;
-  int told_ = 0;
+  bool told_ = false;  // that it is to end
   node::RoleWorkerEnd end_;
 };
 

@@ -293,11 +293,36 @@ def test_answers_that_come_late_are_not_those_of_the_next_flow(pair, join):
     first.process.send_signal(signal.SIGINT)
     assert first.process.wait(timeout=60) == -signal.SIGINT
     hand.waits(2)
-    second = Flow(pair, "role: double", 200).feed()
+    second = Flow(pair, "role: double", 200).feed(1001, 1200)
     hand.serves(2)
     (join.folder / "go").touch()
-    second.finish().assert_each_once()
+    second.finish()
+    assert sorted(int(answer[0]) for answer in second.answers()) == [2 * n for n in range(1001, 1201)]
+    assert hand.leave().said().count("serving stage") == 2, "it was thrown out"
+
+
+def test_concurrency_of_one_flow_is_not_that_of_the_next(pair, join):
+    go = join.folder / "go"
+    go.touch()
+    hand = join("--late").waits()
+    Flow(pair, "role: double, concurrency: 1", 20).feed().finish().assert_each_once()
+    hand.waits(2)
+    go.unlink()
+    flow = Flow(pair, "role: double", 50).feed()
+    hand.wait_until_it_says("it has 70\n")  # all at a time: the program wishes for a hundred
+    go.touch()
+    flow.finish().assert_each_once()
     hand.leave()
+
+
+def test_handler_is_given_nothing_more_of_a_flow_that_was_given_up(pair, join):
+    hand = join("--stick", "20000").waits()
+    flow = Flow(pair, "role: double", 40000, first="run: seq 40000")
+    hand.wait_until_it_says("it sticks")
+    flow.process.send_signal(signal.SIGINT)
+    assert flow.process.wait(timeout=20) == -signal.SIGINT
+    (join.folder / "go").touch()
+    hand.waits(2).leave().wait_until_it_says("given 20000\n")
 
 
 def test_flow_does_not_wait_for_a_handler_that_is_stuck(pair, join):

@@ -2,7 +2,8 @@
 // writes twice that, and WHO. Modes:
 //   --once           returns after one flow
 //   --slow N         a number that ends in N waits in its handler until the file `go` is there
-//   --late           every number is answered by a thread, when the file `go` is there
+//   --stick N        its Nth record waits so; at the end it says how many it was given
+//   --late           every number is answered by a thread, when the file `go` is there; it says how many it has had
 //   --child          the first number starts a child, which sleeps, and prints its number
 //   --throw          the first number throws what is no std::exception, out of run()
 //   --exit           the first number calls exit(7)
@@ -29,11 +30,14 @@
 
 namespace {
 
-bool has(char** arguments, const char* name) {
+// What stands behind it; empty: nothing. Null: it is not there.
+const char* option(char** arguments, const char* name) {
   for (; *arguments != nullptr; ++arguments)
-    if (std::strcmp(*arguments, name) == 0) return true;
-  return false;
+    if (std::strcmp(*arguments, name) == 0) return arguments[1] != nullptr ? arguments[1] : "";
+  return nullptr;
 }
+
+bool has(char** arguments, const char* name) { return option(arguments, name) != nullptr; }
 
 void wait_for_go() {
   while (::access("go", F_OK) != 0) ::usleep(5000);
@@ -79,6 +83,7 @@ const char* effect_of(int signal) {
 int main(int, char** arguments) {
   if (has(arguments, "--own-signal")) ::signal(SIGTERM, own_handler);
   std::atomic<int> count{0};
+  int stick_at = has(arguments, "--stick") ? std::atoi(option(arguments, "--stick")) : 0;
   // Threads of --late may outlive main().
   auto& worker = *new sluice::Worker;
   worker.concurrency(has(arguments, "--late") ? 100 : 4);
@@ -92,18 +97,24 @@ int main(int, char** arguments) {
   worker.on_data([&](std::string_view record, sluice::Input input) {
     std::string number(record);
     int nth = ++count;
-    if (has(arguments, "--slow") && number.back() == '5') wait_for_go();
+    if (const char* last = option(arguments, "--slow"); last != nullptr && number.back() == *last) wait_for_go();
+    if (nth == stick_at) {
+      std::fprintf(stderr, "it sticks\n");
+      wait_for_go();
+    }
     if (has(arguments, "--exit")) std::exit(7);
     if (has(arguments, "--throw")) throw 5;
     if (has(arguments, "--child") && nth == 1) std::system("sleep 1000 & echo child $! >&2");
     if (has(arguments, "--end") && nth == 10) worker.end();
-    if (has(arguments, "--late"))
+    if (has(arguments, "--late")) {
+      std::fprintf(stderr, "it has %d\n", nth);
       std::thread([input, number] {
         wait_for_go();
         answer(input, number);
       }).detach();
-    else
+    } else {
       answer(input, number);
+    }
   });
   std::thread second;
   int its_status = 0;
@@ -116,6 +127,7 @@ int main(int, char** arguments) {
   }
   if (second.joinable()) second.join();
   status += its_status;
+  if (stick_at > 0) std::fprintf(stderr, "given %d\n", count.load());
   std::fprintf(stderr, "returned %d; SIGTERM %s, SIGINT %s\n", status, effect_of(SIGTERM), effect_of(SIGINT));
   return status;
 }
