@@ -99,8 +99,8 @@ class Worker {
   /// Takes no more records: run() returns when those that it has are settled.
   void end();
 
-  /// Before run() or source(): these then serve flows under the name of a role, one after the other, in place of the stage
-  /// that has started this program. Needs <sluice/joined_worker.h>, which has the options, and its library.
+  /// Before run() or source(): these then serve flows under the name of a role, one after the other, in place of the
+  /// stage that has started this program. Needs <sluice/joined_worker.h>, which has the options, and its library.
   void join(JoinOptions options);
 
   /// The number of this worker in its stage, from 1; known once on_data() is called.

@@ -30,7 +30,8 @@ struct ReachFailure {
 std::expected<NodePlace, ReachFailure> parse_node_place(const std::string& origin, const std::string& node);
 std::string describe(const NodePlace& place);
 
-/// What a certificate file (`sluice cert issue`) has for a handshake. Errors: refused_access; it can't be read, or is over.
+/// What a certificate file (`sluice cert issue`) has for a handshake. Errors: refused_access; it can't be read, or is
+/// over.
 std::expected<net::Credentials, ReachFailure> read_certificate(const std::string& file);
 /// Errors: refused_access; they do not go together.
 std::expected<std::unique_ptr<net::TlsContext>, ReachFailure> make_tls(const net::Credentials& credentials);

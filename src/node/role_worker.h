@@ -1,10 +1,10 @@
 #pragma once
-// A worker that was started by hand on any host, and serves flows under the name of a role: `sluice worker`, or a program
-// that is linked with the C++ library.
+// A worker that was started by hand on any host, and serves flows under the name of a role: `sluice worker`, or a
+// program that is linked with the C++ library.
 //
-// It waits on a node, its home, and listens nowhere: what a flow asks of its program, and what that answers, passes through
-// one call (proto/sluice/v1/roles.proto). Here the program runs as in any seat (seat_host.h). When the call is cut, what
-// runs is killed; a node that is lost is dialled again, or another.
+// It waits on a node, its home, and listens nowhere: what a flow asks of its program, and what that answers, passes
+// through one call (proto/sluice/v1/roles.proto). Here the program runs as in any seat (seat_host.h). When the call is
+// cut, what runs is killed; a node that is lost is dialled again, or another.
 //
 //   connecting -> waiting -> serving -> waiting ...      told once to end: no other flow, and what runs is finished
 //        ^-----------'----------'                        told twice: it is killed

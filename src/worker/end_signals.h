@@ -1,6 +1,6 @@
 #pragma once
-// SIGTERM and SIGINT for a library that lives in somebody else's program: the first asks whoever holds one of these to end;
-// with it both get the effect back that they had, so that a second one has that.
+// SIGTERM and SIGINT for a library that lives in somebody else's program: the first asks whoever holds one of these to
+// end; with it both get the effect back that they had, so that a second one has that.
 //
 // Only a signal that has its default effect is taken; it is put back when the last of these goes, if it is still ours.
 // Threading: any. The one handler writes to descriptors, and calls sigaction(2).

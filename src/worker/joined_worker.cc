@@ -1,5 +1,5 @@
-// Worker::join (include/sluice/joined_worker.h): the loop that offers the role has a thread of its own, the seat has one,
-// and the handlers run on the thread that called run().
+// Worker::join (include/sluice/joined_worker.h): the loop that offers the role has a thread of its own, the seat has
+// one, and the handlers run on the thread that called run().
 #include "sluice/joined_worker.h"
 
 #include <fmt/format.h>

@@ -1,9 +1,9 @@
 #pragma once
-// The handlers of a program that is linked with the C++ library, as something that a seat starts by job: each start is a
-// session, which is a socket with a stage at its other end, and the thread of run() serves one after the other.
+// The handlers of a program that is linked with the C++ library, as something that a seat starts by job: each start is
+// a session, which is a socket with a stage at its other end, and the thread of run() serves one after the other.
 //
-// To kill a session is to shut its socket, and to say at once that it has ended: a handler can't be stopped, and the stage
-// must not wait for it. What waits is the next session, until the thread comes back.
+// To kill a session is to shut its socket, and to say at once that it has ended: a handler can't be stopped, and the
+// stage must not wait for it. What waits is the next session, until the thread comes back.
 //
 //   start --> waits --> serves --> its end is said          cut, while it waits or serves: its end is said,
 //                                                           and what the thread says later is not

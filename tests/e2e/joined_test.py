@@ -230,6 +230,13 @@ def test_what_is_wrong_is_said_and_has_its_status(pair, join):
         assert f"returned {status}; SIGTERM default, SIGINT default" in hand.said()
 
 
+def test_worker_whose_certificate_is_revoked_ends(pair, join):
+    certificate = issue(pair, "worker", name="revoked")
+    hand = join(certificate=certificate).waits()
+    assert pair.household.run_sluice("cert", "revoke", str(certificate), *pair.at("n2")).returncode == 0
+    assert "revoked" in hand.ends(4).said()
+
+
 def test_node_that_is_not_there_yet_is_waited_for(pair, join):
     hand = join(node="").wait_until_it_says("trying again")
     assert "there is no socket" in hand.said()

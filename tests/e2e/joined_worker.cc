@@ -1,5 +1,5 @@
-// A worker that joins, for joined_test.py: joined_worker NODE CERTIFICATE MODE... Its role is `double`; for each number it
-// writes twice that, and WHO. Modes:
+// A worker that joins, for joined_test.py: joined_worker NODE CERTIFICATE MODE... Its role is `double`; for each number
+// it writes twice that, and WHO. Modes:
 //   --once           returns after one flow
 //   --slow N         a number that ends in N waits in its handler until the file `go` is there
 //   --stick N        its Nth record waits so; at the end it says how many it was given

@@ -1,5 +1,5 @@
-// The conformance worker of the C++ library (tests/conformance/README.md). With SLUICE_JOINS defined it joins the node at
-// the socket that SLUICE_CONFORMANCE_NODE names, in place of the stage that has started it.
+// The conformance worker of the C++ library (tests/conformance/README.md). With SLUICE_JOINS defined it joins the node
+// at the socket that SLUICE_CONFORMANCE_NODE names, in place of the stage that has started it.
 #include <sluice/worker.h>
 #ifdef SLUICE_JOINS
 #include <sluice/joined_worker.h>
