@@ -53,6 +53,7 @@ lint: lint-deps
 	scripts/lint.sh
 
 install: build
+	scripts/build.sh release worker_archive
 	cmake --install build/release --prefix $(PREFIX)
 
 clean:

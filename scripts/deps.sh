@@ -8,7 +8,7 @@ declare -A packages=(
            libxxhash-dev libyaml-dev nlohmann-json3-dev protobuf-compiler"
   [test]="ccache libgtest-dev libgmock-dev python3 python3-pytest python3-pexpect python3-pytest-xdist
           bash dash less fzf zsh fish util-linux procps curl iproute2 nftables openssl
-          make nodejs libsqlite3-dev"
+          make nodejs libsqlite3-dev pkg-config"
   [fuzz]="clang-19 libclang-rt-19-dev"
   [bench]="bash dash nodejs libgtest-dev libzmq3-dev mbuffer netcat-openbsd openssh-client openssh-server openssl nats-server parallel procps python3
           redis-server serf socat"

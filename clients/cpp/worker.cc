@@ -48,6 +48,7 @@ constexpr std::size_t kReadAtOnce = std::size_t{256} << 10;
 // Records that may wait here for the handler. The stage gives far fewer to a worker that is slow.
 constexpr std::uint32_t kAhead = 8192;
 constexpr std::uint64_t kAheadBytes = std::uint64_t{4} << 20;
+constexpr std::uint64_t kRecordMax = std::uint64_t{64} << 20;  // until the stage says it
 constexpr std::chrono::milliseconds kSourceFlush{20};
 
 enum Kind : std::uint8_t {
@@ -85,7 +86,7 @@ void append_frame(std::string& to, Kind kind, std::string_view body) {
   to.append(body);
 }
 
-void say(const std::string& message) { std::fprintf(stderr, "sluice: worker: %s\n", message.c_str()); }
+void print(const std::string& message) { std::fprintf(stderr, "sluice: worker: %s\n", message.c_str()); }
 
 // A mutex costs more than the rest of a record. A program of one thread needs none, and it can't become one of several
 // while this is held.
@@ -134,7 +135,8 @@ struct Worker::Impl {
 
   // --- the beginning ----------------------------------------------------------------------------------------------
 
-  bool open() {
+  // The socket that this program was started with.
+  bool take_inherited() {
     const char* name = std::getenv("SLUICE_WORKER_FD");
     if (name == nullptr) {
       say("this program is started by a flow, as in 'stages: { got: { worker: ./got } }'");
@@ -157,8 +159,16 @@ struct Worker::Impl {
     } else {
       ::close(given);
     }
-    if (socket < 0 || ::pipe(wake) != 0) {
-      say(std::string("its descriptors can't be set up: ") + std::strerror(errno));
+    if (socket < 0) say_no_descriptors();
+    return socket >= 0;
+  }
+  void say_no_descriptors() { say(std::string("its descriptors can't be set up: ") + std::strerror(errno)); }
+
+  // Which other threads wake it with.
+  bool open_wake() {
+    if (wake[0] >= 0) return true;
+    if (::pipe(wake) != 0) {
+      say_no_descriptors();
       return false;
     }
     for (int side : wake) {
@@ -166,6 +176,65 @@ struct Worker::Impl {
       ::fcntl(side, F_SETFL, O_NONBLOCK);
     }
     return true;
+  }
+
+  void say(const std::string& message) {
+    if (stages)
+      stages->say(message);
+    else
+      print(message);
+  }
+
+  bool is_served() const { return welcomed && !closed; }
+
+  // Nothing is left of the stage before.
+  void begin_stage(int its_socket) {
+    Guard guard(mutex);
+    socket = its_socket;
+    ++stage;
+    outputs.clear();
+    bytes.clear();
+    done.clear();
+    control.clear();
+    count = 0;
+    concurrency = wished;
+    in_work = 0;
+    paused = closed = false;
+    begin = end = 0;
+    queue.clear();
+    current = Input(&worker, 0, 0, stage);
+    current_settled = ended = over = false;
+    welcomed = false;
+    status = 0;
+    record_max = kRecordMax;
+    worker_number = 0;
+    steps = 0;
+  }
+
+  // What other threads still say of it is not heard.
+  void end_stage() {
+    Guard guard(mutex);
+    closed = true;
+    ::close(socket);
+    socket = -1;
+  }
+
+  int serve(int its_socket, const std::function<int()>& work) {
+    begin_stage(its_socket);
+    struct End {
+      Impl& impl;
+      ~End() { impl.end_stage(); }
+    } end_of_stage{*this};
+    return work();
+  }
+
+  // The one that has started this program, or those that come.
+  int serve_all(const std::function<int()>& work) {
+    thread = std::this_thread::get_id();
+    if (!stages && !take_inherited()) return 1;
+    if (!open_wake()) return 1;
+    if (!stages) return serve(socket, work);
+    return stages->run([&](int its_socket) { return serve(its_socket, work); });
   }
 
   void say_hello() {
@@ -357,12 +426,19 @@ struct Worker::Impl {
     if (major != kMajor)
       return refuse("it speaks version " + std::to_string(major) + " of the protocol of workers, and this library " +
                     std::to_string(kMajor));
+    {
+      Guard guard(mutex);
+      if (std::uint64_t said = read_number(body.data() + 8, 4); said > 0)
+        concurrency = static_cast<std::uint32_t>(said);
+      worker_number = static_cast<std::uint32_t>(read_number(body.data() + 12, 4));
+      record_max = read_number(body.data() + 16, 8);
+      welcomed = true;
+    }
+    if (on_start) on_start();
+    if (is_source) return true;
     Guard guard(mutex);
-    if (std::uint64_t said = read_number(body.data() + 8, 4); said > 0) concurrency = static_cast<std::uint32_t>(said);
-    worker_number = static_cast<std::uint32_t>(read_number(body.data() + 12, 4));
-    record_max = read_number(body.data() + 16, 8);
-    welcomed = true;
-    if (!is_source) grant();
+    grant();
+    if (leaving) append_frame(control, kLeave, {});
     return true;
   }
 
@@ -403,14 +479,16 @@ struct Worker::Impl {
 
   // --- working ----------------------------------------------------------------------------------------------------
 
-  bool may_hand_over() const { return !queue.empty() && !paused && !over && in_work.load() < concurrency; }
+  bool may_hand_over() const {
+    return !queue.empty() && !paused && !over && in_work.load() < concurrency && !(stages && stages->is_cut());
+  }
 
   void hand_over() {
     while (may_hand_over()) {
       Batch& batch = queue.front();
       auto size = static_cast<std::size_t>(read_number(batch.sizes.data(), 4));
       std::string_view record = batch.bytes.substr(0, size);
-      current = Input(&worker, batch.id, batch.attempt);
+      current = Input(&worker, batch.id, batch.attempt, stage);
       current_settled = false;
       batch.sizes.remove_prefix(4);
       batch.bytes.remove_prefix(size);
@@ -436,8 +514,6 @@ struct Worker::Impl {
   }
 
   int run() {
-    thread = std::this_thread::get_id();
-    if (!open()) return 1;
     say_hello();
     while (!over) {
       hand_over();
@@ -484,9 +560,6 @@ struct Worker::Impl {
   }
 
   int source(const std::function<bool(Worker&)>& next) {
-    thread = std::this_thread::get_id();
-    is_source = true;
-    if (!open()) return 1;
     say_hello();
     while (!welcomed && !over) receive(0);
     std::mutex stop_mutex;
@@ -515,13 +588,16 @@ struct Worker::Impl {
 
   Worker& worker;
   std::function<void(std::string_view, Input)> on_data;
-  std::function<void()> on_idle, on_end;
+  std::function<void()> on_start, on_idle, on_end;
+  std::unique_ptr<Stages> stages;  // none: whoever has started this program is the only one
   int socket = -1;
   int wake[2] = {-1, -1};
   std::thread::id thread;
 
   std::mutex mutex;  // what follows, up to the next line
   std::string outputs, bytes, done, control;
+  std::uint32_t stage = 0;   // counts those that were served
+  std::uint32_t wished = 1;  // the concurrency that the program has said
   std::uint32_t count = 0;
   std::uint64_t done_first = 0;
   std::uint32_t done_count = 0;
@@ -537,14 +613,14 @@ struct Worker::Impl {
   std::vector<char> buffer;
   std::size_t begin = 0, end = 0;
   std::deque<Batch> queue;
-  Input current{nullptr, 0, 0};
+  Input current{nullptr, 0, 0, 0};
   bool current_settled = false;
-  bool welcomed = false;
+  std::atomic<bool> welcomed{false};
   bool is_source = false;
   bool ended = false;  // the input has
   bool over = false;   // run() returns `status`
   int status = 0;
-  std::uint64_t record_max = std::uint64_t{64} << 20;
+  std::uint64_t record_max = kRecordMax;
   std::uint32_t worker_number = 0;
   std::uint64_t steps = 0;
 };
@@ -552,12 +628,13 @@ struct Worker::Impl {
 void Input::write(std::string_view record) const {
   Worker::Impl& impl = *worker_->impl_;
   Guard guard(impl.mutex);
-  impl.write(id_, record);
+  if (stage_ == impl.stage) impl.write(id_, record);
 }
 
 void Input::done() const {
   Worker::Impl& impl = *worker_->impl_;
   Guard guard(impl.mutex);
+  if (stage_ != impl.stage) return;
   impl.settle(id_);
   impl.note_settled(id_);
   impl.after_change();
@@ -569,6 +646,7 @@ void Input::fail(std::string_view reason) const {
   append(body, id_, 8);
   body += reason.substr(0, kTextMax);
   Guard guard(impl.mutex);
+  if (stage_ != impl.stage) return;
   append_frame(impl.control, kFail, body);
   impl.note_settled(id_);
   impl.after_change();
@@ -579,28 +657,33 @@ Worker::~Worker() = default;
 
 void Worker::concurrency(std::uint32_t records) {
   Guard guard(impl_->mutex);
-  impl_->concurrency = std::max(records, std::uint32_t{1});
-  if (!impl_->welcomed) return;
+  impl_->concurrency = impl_->wished = std::max(records, std::uint32_t{1});
+  if (!impl_->is_served()) return;
   impl_->grant();
   impl_->after_change();
 }
 
+void Worker::on_start(std::function<void()> handler) { impl_->on_start = std::move(handler); }
 void Worker::on_data(std::function<void(std::string_view, Input)> handler) { impl_->on_data = std::move(handler); }
 void Worker::on_idle(std::function<void()> handler) { impl_->on_idle = std::move(handler); }
 void Worker::on_end(std::function<void()> handler) { impl_->on_end = std::move(handler); }
 
 int Worker::run() {
   if (!impl_->on_data) {
-    say("it has no handler for its records; call on_data() before run()");
+    impl_->say("it has no handler for its records; call on_data() before run()");
     return 1;
   }
-  return impl_->run();
+  return impl_->serve_all([this] { return impl_->run(); });
 }
 
-int Worker::source(std::function<bool(Worker&)> next) { return impl_->source(next); }
+int Worker::source(std::function<bool(Worker&)> next) {
+  impl_->is_source = true;
+  return impl_->serve_all([&] { return impl_->source(next); });
+}
 
 void Worker::write(std::string_view record) {
   Guard guard(impl_->mutex);
+  if (!impl_->welcomed) return;  // it is of a stage before
   impl_->write(0, record);
   impl_->after_change();
 }
@@ -612,6 +695,7 @@ void Worker::flush() {
 
 void Worker::pause() {
   Guard guard(impl_->mutex);
+  if (!impl_->is_served()) return;
   impl_->paused = true;
   impl_->grant();
   impl_->after_change();
@@ -619,6 +703,7 @@ void Worker::pause() {
 
 void Worker::resume() {
   Guard guard(impl_->mutex);
+  if (!impl_->is_served()) return;
   impl_->paused = false;
   impl_->grant();
   impl_->after_change();
@@ -626,11 +711,15 @@ void Worker::resume() {
 
 void Worker::end() {
   Guard guard(impl_->mutex);
-  if (impl_->leaving.exchange(true) || impl_->is_source) return;
+  if (impl_->leaving.exchange(true)) return;
+  if (impl_->stages) impl_->stages->end();
+  if (impl_->is_source || !impl_->is_served()) return;
   impl_->grant();
   append_frame(impl_->control, kLeave, {});
   impl_->after_change();
 }
+
+void Worker::take_stages(std::unique_ptr<Stages> stages) { impl_->stages = std::move(stages); }
 
 std::uint32_t Worker::number() const { return impl_->worker_number; }
 

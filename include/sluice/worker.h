@@ -16,6 +16,7 @@
 // done; if the worker dies before, the record runs again elsewhere and nothing is repeated.
 //
 // It needs C++17 and POSIX, and nothing else: compile clients/cpp/worker.cc with your program (and -pthread).
+// A program that nobody starts for a flow, and that joins flows by itself: <sluice/joined_worker.h>.
 // Threading: run() and source() are called once, and call the handlers on their thread. Everything else may be called on
 // any thread.
 // Errors: what a caller can't mend, such as a stage that is gone, ends run() with a status other than 0 and a line on
@@ -29,9 +30,10 @@
 namespace sluice {
 
 class Worker;
+struct JoinOptions;
 
 /// A record that is in the worker's hands, until done() or fail(). A copy stands for the same record. It must not
-/// outlive the worker's run().
+/// outlive the worker's run(). Once its stage is over, what is said of it is not heard.
 class Input {
  public:
   /// Its place in the input of the stage, from 1; the same when it runs again.
@@ -48,11 +50,13 @@ class Input {
 
  private:
   friend class Worker;
-  Input(Worker* worker, std::uint64_t id, std::uint32_t attempt) : worker_(worker), id_(id), attempt_(attempt) {}
+  Input(Worker* worker, std::uint64_t id, std::uint32_t attempt, std::uint32_t stage)
+      : worker_(worker), id_(id), attempt_(attempt), stage_(stage) {}
 
   Worker* worker_;
   std::uint64_t id_;
   std::uint32_t attempt_;
+  std::uint32_t stage_;  // of those that the worker has served
 };
 
 class Worker {
@@ -66,6 +70,9 @@ class Worker {
   /// said otherwise; `concurrency` in the flow file goes first. Once it runs, a call changes it.
   void concurrency(std::uint32_t records);
 
+  /// Called once, before the first record. Of a worker that has joined: for each stage that it serves, the moment to
+  /// forget what was kept of the one before.
+  void on_start(std::function<void()> handler);
   /// Called for each record. `record` is valid until it returns.
   void on_data(std::function<void(std::string_view record, Input input)> handler);
   /// Called when nothing more can be handed over now, and records are in hand: the moment to commit, and to settle, what
@@ -92,11 +99,30 @@ class Worker {
   /// Takes no more records: run() returns when those that it has are settled.
   void end();
 
+  /// Before run() or source(): these then serve flows under the name of a role, one after the other, in place of the
+  /// stage that has started this program. Needs <sluice/joined_worker.h>, which has the options, and its library.
+  void join(JoinOptions options);
+
   /// The number of this worker in its stage, from 1; known once on_data() is called.
   std::uint32_t number() const;
 
  private:
   friend class Input;
+  friend class JoinedStages;
+  /// Where stages come from, if not from who has started this program.
+  class Stages {
+   public:
+    virtual ~Stages() = default;
+    /// Calls `serve` with the socket of one stage after the other; returns what run() does.
+    virtual int run(const std::function<int(int socket)>& serve) = 0;
+    /// No more than the one that there is. Any thread.
+    virtual void end() = 0;
+    /// Nobody is at the other end of that one any more.
+    virtual bool is_cut() const = 0;
+    virtual void say(const std::string& message) = 0;
+  };
+  void take_stages(std::unique_ptr<Stages> stages);
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -19,8 +19,8 @@
 #include "cluster/credential_file.h"
 #include "cluster/discovery_message.h"
 #include "cluster/discovery_search.h"
-#include "node/link_dialer.h"
 #include "node/locations.h"
+#include "node/node_reach.h"
 #include "node/node_trust.h"
 
 namespace sluice::cli {
@@ -38,19 +38,31 @@ constexpr std::chrono::seconds kFoundConnectTime{1};
 
 // One way to a node that a command may take.
 struct Way {
-  std::string origin;                  // "--node", "SLUICE_NODE", "the context 'rack'", "this user's node"
-  std::string socket;                  // not empty: a Unix socket
-  std::optional<net::Endpoint> group;  // whoever answers on it; `at` is known then
-  net::HostPort at;
+  node::NodePlace place;               // origin: "--node", "SLUICE_NODE", "the context 'rack'", "this user's node"
+  std::optional<net::Endpoint> group;  // whoever answers on it; `place` is known then
   std::string key, cert;
 };
 
-// Whom a way led to.
-struct Reached {
-  Way way;
-  std::unique_ptr<net::TlsContext> tls;  // none on a Unix socket
-  std::unique_ptr<rpc::Channel> channel;
-};
+int status_of(node::ReachFailure::Kind kind) {
+  using Kind = node::ReachFailure::Kind;
+  switch (kind) {
+    case Kind::usage:
+      return kUsage;
+    case Kind::refused_access:
+      return kRefusedAccess;
+    case Kind::no_node:
+      return kNoNode;
+    case Kind::timed_out:
+      return kTimedOut;
+    case Kind::wrong_version:
+      return kWrongVersion;
+    case Kind::failed:
+      break;
+  }
+  return kFailed;
+}
+
+Failure to_failure(node::ReachFailure failure) { return {status_of(failure.kind), std::move(failure.message)}; }
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -58,21 +70,15 @@ std::string environment(const char* name) {
 }
 
 std::expected<Way, Failure> make_way(const std::string& origin, const std::string& node) {
-  Way way{.origin = origin};
-  if (node.find("://") == std::string::npos && node.find('/') != std::string::npos) {
-    way.socket = node;
-    return way;
-  }
-  auto url = net::parse_node_url(node);
-  if (!url) return Refusal(Failure{kUsage, fmt::format("{}: {}", origin, url.error())});
-  way.at = url->at;
-  return way;
+  auto place = node::parse_node_place(origin, node);
+  if (!place) return Refusal(to_failure(place.error()));
+  return Way{.place = std::move(*place)};
 }
 
 std::expected<Way, Failure> make_group_way(const std::string& origin, const std::string& text) {
   auto group = cluster::parse_discovery_group(text);
   if (!group) return Refusal(Failure{kUsage, fmt::format("{}: {}", origin, group.error())});
-  Way way{.origin = fmt::format("{} {}", origin, text)};
+  Way way{.place = {.origin = fmt::format("{} {}", origin, text)}};
   way.group = std::move(*group);
   return way;
 }
@@ -92,8 +98,7 @@ std::optional<std::expected<Way, Failure>> way_of_context(const Contexts& contex
 std::vector<Way> local_ways(const Settings& settings) {
   std::vector<Way> ways;
   for (const std::string& directory : local_data_directories(settings)) {
-    Way way{.origin = "the local node"};
-    way.socket = node::socket_path(directory);
+    Way way{.place = {.origin = "the local node", .socket = node::socket_path(directory)}};
     ways.push_back(std::move(way));
   }
   return ways;
@@ -131,50 +136,24 @@ std::expected<std::vector<Way>, Failure> find_ways(const NodeOptions& options) {
   return std::vector{*named};
 }
 
-std::string describe(const Way& way) { return way.socket.empty() ? net::to_text(way.at) : way.socket; }
-
 std::chrono::seconds connect_time(const Way& way) { return way.group ? kFoundConnectTime : kConnectTime; }
 
 Failure failure_to_reach(const Way& way, const net::NetError& error) {
-  std::string whom = fmt::format("cannot reach the node at {} ({})", describe(way), way.origin);
-  switch (error.kind) {
-    case NetErrorKind::refused: {
-      bool by_context = way.origin.starts_with("the context ");
-      return {kNoNode, fmt::format("{}: refused: {}; is it running?{}", whom, error.message,
-                                   by_context ? " `sluice context use -` leaves this context" : "")};
-    }
-    case NetErrorKind::unreachable:
-      return {kNoNode, fmt::format("{}: unreachable: {}", whom, error.message)};
-    case NetErrorKind::timed_out:
-      return {kTimedOut, fmt::format("{}: timed out: no answer within {} s", whom, connect_time(way).count())};
-    case NetErrorKind::wrong_key:
-      return {kRefusedAccess, fmt::format("{}: wrong key: {}", whom, error.message)};
-    case NetErrorKind::revoked:
-      return {kRefusedAccess, fmt::format("{}: {}", whom, error.message)};
-    case NetErrorKind::wrong_role:
-    case NetErrorKind::wrong_node:
-      return {kRefusedAccess, fmt::format("{}: {}", whom, error.message)};
-    case NetErrorKind::wrong_version:
-      return {kWrongVersion, fmt::format("{}: wrong version: {}", whom, error.message)};
-    default:
-      return {kNoNode, fmt::format("{}: {}", whom, error.message)};
-  }
+  return to_failure(node::failure_to_reach(way.place, error, connect_time(way)));
 }
 
 std::expected<net::Credentials, Failure> find_credentials(const Way& way, const Settings& settings) {
   Proof proof = find_proof({.key = way.key, .cert = way.cert}, settings);
   if (!proof.cert.empty()) {
-    auto credentials = cluster::read_credential_file(proof.cert);
-    if (!credentials) return Refusal(Failure{kRefusedAccess, credentials.error().message});
-    std::string expired = cluster::expiry_problem(proof.cert, credentials->fields, node::wall_time_now());
-    if (!expired.empty()) return Refusal(Failure{kRefusedAccess, std::move(expired)});
-    return credentials->tls;
+    auto credentials = node::read_certificate(proof.cert);
+    if (!credentials) return Refusal(to_failure(credentials.error()));
+    return *std::move(credentials);
   }
   if (proof.key.empty())
     return Refusal(
         Failure{kRefusedAccess, fmt::format("a node at {} wants a proof: name the cluster key with --key, or a "
                                             "certificate with --cert",
-                                            describe(way))});
+                                            node::describe(way.place))});
   auto keys = cluster::read_key_file(proof.key);
   if (!keys) return Refusal(Failure{kRefusedAccess, keys.error().message});
   auto authority = cluster::CertificateAuthority::from(*keys);
@@ -201,7 +180,7 @@ std::expected<std::vector<cluster::GossipSecret>, Failure> find_secrets(const Wa
     return Refusal(
         Failure{kRefusedAccess, fmt::format("{}: finding nodes by multicast takes the cluster key{}; name it with "
                                             "--key, or the node with --node",
-                                            way.origin, lack)});
+                                            way.place.origin, lack)});
   }
   auto keys = cluster::read_key_file(key);
   if (!keys) return Refusal(Failure{kRefusedAccess, keys.error().message});
@@ -209,29 +188,15 @@ std::expected<std::vector<cluster::GossipSecret>, Failure> find_secrets(const Wa
 }
 
 std::expected<std::unique_ptr<net::TlsContext>, Failure> make_tls(const Way& way, const Settings& settings) {
-  if (!way.socket.empty()) return nullptr;
+  if (!way.place.socket.empty()) return nullptr;
   auto credentials = find_credentials(way, settings);
   if (!credentials) return Refusal(credentials.error());
-  auto context = net::TlsContext::make(*credentials);
-  if (!context) return Refusal(Failure{kRefusedAccess, context.error().message});
-  return std::make_unique<net::TlsContext>(std::move(*context));
+  auto context = node::make_tls(*credentials);
+  if (!context) return Refusal(to_failure(context.error()));
+  return *std::move(context);
 }
 
-using OpenedChannel = std::expected<std::unique_ptr<rpc::Channel>, net::NetError>;
-
-// `tls` is that of the caller, who waits. `expected`: which node it must be.
-Awaitable<OpenedChannel> open_channel(Way way, const net::TlsContext* tls, std::optional<NodeId> expected,
-                                      TimePoint deadline) {
-  std::expected<std::unique_ptr<net::Connection>, net::NetError> connection = std::unexpected(net::NetError{});
-  if (way.socket.empty()) {
-    net::DialOptions dial{.deadline = deadline, .tls = tls, .expected = expected};
-    connection = co_await net::dial(way.at, std::move(dial));
-  } else {
-    connection = co_await net::dial_local(way.socket, deadline);
-  }
-  if (!connection) co_return std::unexpected(connection.error());
-  co_return co_await rpc::Channel::open(std::move(*connection), deadline);
-}
+using Reached = std::expected<std::unique_ptr<node::ReachedNode>, Failure>;
 
 // The first failure says what to exit with; all are told, each once.
 void add_failure(Failure& all, const Failure& another) {
@@ -240,35 +205,36 @@ void add_failure(Failure& all, const Failure& another) {
   all.message += (all.message.empty() ? "" : "; ") + another.message;
 }
 
-Awaitable<std::expected<Reached, Failure>> reach(Way way, Settings settings, TimePoint deadline) {
+Awaitable<Reached> reach(Way way, Settings settings, TimePoint deadline) {
   auto tls = make_tls(way, settings);
   if (!tls) co_return Refusal(tls.error());
-  auto channel = co_await open_channel(way, tls->get(), std::nullopt, deadline);
+  auto channel = co_await node::open_channel(way.place, tls->get(), std::nullopt, deadline);
   if (!channel) co_return Refusal(failure_to_reach(way, channel.error()));
-  co_return Reached{std::move(way), std::move(*tls), std::move(*channel)};
+  co_return std::make_unique<node::ReachedNode>(std::move(way.place), std::move(*tls), std::move(*channel));
 }
 
 Failure nobody_answered(const Way& way) {
   return {kNoNode, fmt::format("no node of this cluster answered ({}) within {} s; is one running with the same "
                                "--discover and the same key, on a network of this host's? --node names one elsewhere",
-                               way.origin, kConnectTime.count())};
+                               way.place.origin, kConnectTime.count())};
 }
 
 // The first node that answers on the group and can be reached.
-Awaitable<std::expected<Reached, Failure>> reach_any(Way way, Settings settings, TimePoint deadline) {
+Awaitable<Reached> reach_any(Way way, Settings settings, TimePoint deadline) {
   auto secrets = find_secrets(way, settings);
   if (!secrets) co_return Refusal(secrets.error());
   auto tls = make_tls(way, settings);
   if (!tls) co_return Refusal(tls.error());
   auto executor = co_await asio::this_coro::executor;
   auto search = cluster::DiscoverySearch::open(executor, *way.group, *secrets);
-  if (!search) co_return Refusal(Failure{kNoNode, fmt::format("{}: {}", way.origin, search.error())});
+  if (!search) co_return Refusal(Failure{kNoNode, fmt::format("{}: {}", way.place.origin, search.error())});
   Failure failures;
   while (auto found = co_await (*search)->next(deadline)) {
-    way.at = {.host = found->profile.endpoint.address, .port = found->profile.endpoint.port};
+    way.place.at = {.host = found->profile.endpoint.address, .port = found->profile.endpoint.port};
     TimePoint patience = std::min(deadline, Clock::now() + kFoundConnectTime);
-    auto channel = co_await open_channel(way, tls->get(), found->id, patience);
-    if (channel) co_return Reached{std::move(way), std::move(*tls), std::move(*channel)};
+    auto channel = co_await node::open_channel(way.place, tls->get(), found->id, patience);
+    if (channel)
+      co_return std::make_unique<node::ReachedNode>(std::move(way.place), std::move(*tls), std::move(*channel));
     // A lost packet looks like a firewall; what was refused will be refused again.
     if (channel.error().kind == NetErrorKind::timed_out) (*search)->forget(found->id);
     add_failure(failures, failure_to_reach(way, channel.error()));
@@ -287,7 +253,7 @@ void add_node_options(OptionReader& reader, NodeOptions& options) {
 }
 
 struct NodeSession::Impl {
-  Reached reached;
+  std::unique_ptr<node::ReachedNode> reached;
   std::string where;
 };
 
@@ -311,19 +277,19 @@ Awaitable<std::expected<std::unique_ptr<NodeSession>, Failure>> NodeSession::ope
   Failure failure;
   TimePoint deadline = Clock::now() + kConnectTime;
   for (Way& way : *ways) {
-    std::expected<Reached, Failure> reached = Refusal(Failure{});
+    Reached reached = Refusal(Failure{});
     if (way.group)
       reached = co_await reach_any(way, options.settings, deadline);
     else
       reached = co_await reach(way, options.settings, deadline);
     if (reached) {
-      std::string where = describe(reached->way);
+      std::string where = node::describe((*reached)->place());
       co_return std::unique_ptr<NodeSession>(
           new NodeSession(std::unique_ptr<Impl>(new Impl{std::move(*reached), std::move(where)})));
     }
     add_failure(failure, reached.error());
   }
-  if (ways->size() > 1 || ways->front().origin == "the local node")
+  if (ways->size() > 1 || ways->front().place.origin == "the local node")
     failure.message += "; `sluice start` starts one here, --node names another";
   co_return Refusal(failure);
 }
@@ -331,13 +297,12 @@ Awaitable<std::expected<std::unique_ptr<NodeSession>, Failure>> NodeSession::ope
 NodeSession::NodeSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 NodeSession::~NodeSession() = default;
 
-rpc::Channel& NodeSession::channel() { return *impl_->reached.channel; }
+rpc::Channel& NodeSession::channel() { return impl_->reached->channel(); }
 const std::string& NodeSession::where() const { return impl_->where; }
 
 Awaitable<std::expected<net::Connection::Parts, net::NetError>> NodeSession::dial_link(link::LinkClaim claim,
                                                                                        TimePoint deadline) {
-  node::LinkAddress to{.at = impl_->reached.way.at, .node = std::nullopt, .socket = impl_->reached.way.socket};
-  co_return co_await node::dial_link(std::move(to), claim, impl_->reached.tls.get(), deadline);
+  co_return co_await impl_->reached->dial_link(claim, deadline);
 }
 
 Failure failure_of(const rpc::Status& status) {

@@ -17,7 +17,7 @@
 #include "net/async.h"
 #include "net/error.h"
 #include "net/tls.h"
-#include "node/cluster_run.h"
+#include "node/node_access.h"
 #include "rpc/channel.h"
 #include "rpc/status.h"
 

@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/asio/this_coro.hpp>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 
@@ -11,14 +13,17 @@
 #include "exec/entry_state.h"
 #include "exec/program_lookup.h"
 #include "exec/zygote_client.h"
+#include "node/embedded_run.h"
 #include "node/role_worker.h"
 #include "node/signals.h"
+#include "node/spawned_role_programs.h"
 
 namespace sluice::cli {
 namespace {
 
 struct WorkerOptions {
   node::RoleWorkerRequest request;
+  node::RoleCommand command;
   NodeOptions node;
   std::vector<std::string> joins;  // URLs, one after the other
 };
@@ -42,12 +47,27 @@ net::Awaitable<Access> connect(const WorkerOptions* options) {
       .status = failure.status, .message = failure.message, .for_good = is_for_good(failure.status)});
 }
 
+bool is_ending(int signal) { return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT; }
+
+std::optional<int> next_ending(node::Signals& signals) {
+  while (auto signal = signals.next())
+    if (is_ending(signal->number)) return signal->number;
+  return std::nullopt;
+}
+
 net::Awaitable<int> serve(const WorkerOptions* options, exec::ZygoteClient* zygote, const exec::EntryState* entry,
-                          node::RunResult* result) {
+                          node::RoleWorkerEnd* result) {
+  node::Signals signals(*entry);
+  auto executor = co_await net::asio::this_coro::executor;
+  auto programs = node::spawned_role_programs(executor, options->command, std::move(*zygote));
   // Named: g++ 12 destroys temporaries of a co_await expression twice.
   node::RoleWorkerRequest request = options->request;
-  node::RoleWorkerConnect reach = [options] { return connect(options); };
-  *result = co_await node::run_role_worker(std::move(request), std::move(reach), std::move(*zygote), *entry);
+  node::RoleWorkerSurroundings surroundings{.connect = [options] { return connect(options); },
+                                            .programs = *programs,
+                                            .signal_descriptor = signals.descriptor(),
+                                            .next_signal = [&signals] { return next_ending(signals); },
+                                            .say = node::say};
+  *result = co_await node::run_role_worker(std::move(request), std::move(surroundings));
   co_return result->status;
 }
 
@@ -75,7 +95,7 @@ std::expected<WorkerOptions, OptionReader::Stop> read_options(const Arguments& a
   if (options.request.role.empty()) return stop("--role is missing: the name that stands as 'role' in the flow's file");
   if (dashes == arguments.end() || dashes + 1 == arguments.end())
     return stop("there is no program to run; it stands behind '--': sluice worker --role NAME -- COMMAND");
-  options.request.command.assign(dashes + 1, arguments.end());
+  options.command.command.assign(dashes + 1, arguments.end());
   if (options.joins.empty()) options.joins.emplace_back();  // whichever node any command would ask
   return options;
 }
@@ -90,20 +110,20 @@ int worker_verb(const Arguments& arguments) {
   if (!zygote) return refuse(kFailed, fmt::format("worker: cannot fork: {}", std::strerror(zygote.error())));
   auto options = read_options(arguments);
   if (!options) return options.error().status;
-  node::RoleWorkerRequest& request = options->request;
-  request.environment = exec::Environment::of_this_process();
-  request.environment.erase("_");
-  const std::string& name = request.command.front();
-  auto path = exec::find_program(name, request.environment.get("PATH").value_or(exec::kDefaultPath));
+  node::RoleCommand& command = options->command;
+  command.environment = exec::Environment::of_this_process();
+  command.environment.erase("_");
+  const std::string& name = command.command.front();
+  auto path = exec::find_program(name, command.environment.get("PATH").value_or(exec::kDefaultPath));
   if (!path) {
     bool found = path.error() == exec::LookupError::not_executable;
     return refuse(found ? 126 : 127,
                   fmt::format("worker: {}: {}", name, found ? "found, but it may not be executed" : "no such program"));
   }
-  request.path = *path;
+  command.path = *path;
   std::error_code ignored;
-  request.directory = std::filesystem::current_path(ignored);
-  node::RunResult result;
+  command.directory = std::filesystem::current_path(ignored);
+  node::RoleWorkerEnd result;
   int status = run_loop([&] { return serve(&*options, &*zygote, &entry, &result); });
   if (result.signal != 0) node::die_by(result.signal);
   return status;

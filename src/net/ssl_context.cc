@@ -104,7 +104,8 @@ int select_protocol(SSL* ssl, const unsigned char** selected, unsigned char* sel
 void SslContextDeleter::operator()(ssl_ctx_st* context) const { SSL_CTX_free(context); }
 
 std::expected<SslContext, NetError> make_ssl_context(const Credentials& credentials) {
-  OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr);  // a host's openssl.cnf must not change what we speak
+  // A host's openssl.cnf must not change what we speak; and of a program that ends, threads may still speak.
+  OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, nullptr);
   SslContext ssl(SSL_CTX_new(TLS_method()));
   REQUIRE(ssl != nullptr);
   REQUIRE(SSL_CTX_set_min_proto_version(ssl.get(), TLS1_3_VERSION) == 1);

@@ -9,22 +9,11 @@
 
 #include "exec/entry_state.h"
 #include "exec/spawner_client.h"
-#include "link/link_claim.h"
 #include "net/async.h"
-#include "net/connection.h"
 #include "node/cluster_request.h"
-#include "rpc/channel.h"
+#include "node/node_access.h"
 
 namespace sluice::node {
-
-/// A client's way to its node: calls, and more connections to it for links.
-class NodeAccess {
- public:
-  virtual ~NodeAccess() = default;
-  virtual rpc::Channel& channel() = 0;
-  virtual net::Awaitable<std::expected<net::Connection::Parts, net::NetError>> dial_link(link::LinkClaim claim,
-                                                                                         TimePoint deadline) = 0;
-};
 
 /// `spawners`: as many as count_client_parts says. They were forked before this process had a second thread.
 net::Awaitable<RunResult> run_on_cluster(NodeAccess& access, ClusterRunRequest request,

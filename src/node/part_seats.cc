@@ -43,7 +43,8 @@ std::expected<void, int> PartSeats::start(PartLinks& links) {
   auto log = [&log = surroundings_.log(), flow = prepare_.flow_id()](std::string trouble) {
     if (!trouble.empty()) log.error("a seat was closed", {{"flow", flow}, {"reason", trouble}});
   };
-  auto host = SeatHost::start(*std::exchange(jobs_, std::nullopt), std::move(ends), std::move(error_), std::move(log));
+  auto host = SeatHost::start(std::make_unique<exec::JobClient>(*std::exchange(jobs_, std::nullopt)), std::move(ends),
+                              std::move(error_), std::move(log));
   if (!host) return std::unexpected(host.error());
   host_.emplace(*std::move(host));
   return {};

@@ -1,7 +1,6 @@
 #include "node/role_worker.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
@@ -11,20 +10,15 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <chrono>
-#include <csignal>
 #include <cstring>
 #include <optional>
 #include <utility>
 
 #include "base/log.h"
 #include "base/pipe.h"
-#include "exec/job_client.h"
-#include "exec/spawner_pool.h"
-#include "flow/plan.h"
 #include "node/condition.h"
 #include "node/host_name.h"
 #include "node/seat_host.h"
-#include "node/signals.h"
 #include "node/task_group.h"
 #include "sluice/v1/roles.pb.h"
 
@@ -43,52 +37,37 @@ constexpr Duration kPauseFirst = 200ms, kPauseMax = 5s;
 
 using Descriptor = asio::posix::stream_descriptor;
 
-bool is_ending(int signal) { return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT; }
-
 // One stage of one flow, from its task to its end.
 struct Service {
-  Service(asio::any_io_executor executor, exec::SpawnerLease to_lease)
-      : lease(std::move(to_lease)), changed(executor) {}
+  Service(asio::any_io_executor executor, std::unique_ptr<RoleProgram> to_run)
+      : program(std::move(to_run)), changed(executor) {}
 
-  exec::SpawnerLease lease;
+  std::unique_ptr<RoleProgram> program;
   Condition changed;
   std::optional<SeatHost> seat;
   std::optional<Descriptor> requests;  // into the seat
   std::optional<Descriptor> replies;   // out of it
   bool requests_ended = false;         // what was asked is whole
   bool replies_ended = false;
-  bool childless = false;  // no process is left
-  bool killed = false;
+  bool program_ended = false;  // nothing of it runs
 
-  bool over() const { return childless && replies_ended; }
-  void kill() {
-    if (childless || std::exchange(killed, true)) return;
-    lease.wake();
-    lease->send(exec::EndAll{});
-  }
+  bool over() const { return program_ended && replies_ended; }
 };
 
 class RoleWorker final {
  public:
-  RoleWorker(asio::any_io_executor executor, RoleWorkerRequest request, RoleWorkerConnect connect,
-             exec::ZygoteClient zygote, const exec::EntryState& entry)
+  RoleWorker(asio::any_io_executor executor, RoleWorkerRequest request, RoleWorkerSurroundings surroundings)
       : executor_(executor),
         request_(std::move(request)),
-        connect_(std::move(connect)),
-        pool_(std::move(zygote), {.idle_max = 1, .reserve = 0, .cgroup_home = std::nullopt}),
-        signals_(entry),
+        around_(std::move(surroundings)),
         log_({.level = LogLevel::error}),
         tasks_(executor, log_),
         changed_(executor),
-        pool_descriptor_(executor, pool_.descriptor()),
-        signal_descriptor_(executor, signals_.descriptor()) {}
-  ~RoleWorker() {
-    pool_descriptor_.release();
-    signal_descriptor_.release();
-  }
+        signal_descriptor_(executor, around_.signal_descriptor) {}
+  ~RoleWorker() { signal_descriptor_.release(); }
 
-  Awaitable<RunResult> run() {
-    tasks_.spawn(watch_pool());
+  Awaitable<RoleWorkerEnd> run() {
+    tasks_.spawn(around_.programs.run());
     tasks_.spawn(watch_signals());
     while (goes_on()) {
       if (!access_) co_await reach_node();
@@ -97,10 +76,10 @@ class RoleWorker final {
     }
     access_.reset();
     over_ = true;
-    pool_descriptor_.cancel();
+    around_.programs.close();
     signal_descriptor_.cancel();
     co_await tasks_.wait();
-    co_return RunResult{.status = forced_by_ != 0 ? 128 + forced_by_ : status_, .signal = forced_by_};
+    co_return RoleWorkerEnd{.status = forced_by_ != 0 ? 128 + forced_by_ : status_, .signal = forced_by_};
   }
 
  private:
@@ -109,12 +88,14 @@ class RoleWorker final {
     status_ = status;
     ended_ = true;
   }
-  void tell(const std::string& message) const { say(fmt::format("worker of role {}: {}", request_.role, message)); }
+  void tell(const std::string& message) const {
+    around_.say(fmt::format("worker of role {}: {}", request_.role, message));
+  }
 
   // --- a node -----------------------------------------------------------------------------------------------------
 
   Awaitable<void> reach_node() {
-    auto reached = co_await connect_();
+    auto reached = co_await around_.connect();
     if (reached) {
       access_ = *std::move(reached);
       pause_ = kPauseFirst;
@@ -123,7 +104,7 @@ class RoleWorker final {
     }
     const RoleWorkerRefusal& refusal = reached.error();
     if (refusal.for_good) {
-      say(refusal.message);
+      around_.say(refusal.message);
       end(refusal.status);
       co_return;
     }
@@ -187,7 +168,7 @@ class RoleWorker final {
     bool refused = status.code == rpc::Code::permission_denied || status.code == rpc::Code::unauthenticated;
     bool wrong = status.code == rpc::Code::invalid_argument || status.code == rpc::Code::unimplemented;
     if (!refused && !wrong) return;
-    say("worker: " + status.message);
+    around_.say("worker: " + status.message);
     end(refused ? 4 : status.code == rpc::Code::invalid_argument ? 2 : 8);
   }
 
@@ -208,9 +189,7 @@ class RoleWorker final {
         }
         co_return true;
       case v1::RoleOutput::kSignal:
-        if (service_)
-          service_->lease->send(
-              exec::SendSignal{.signal = output.signal(), .programs = {0}, .strays_too = true, .then_continue = true});
+        if (service_) service_->program->signal(output.signal());
         co_return true;
       default:
         co_return true;
@@ -234,33 +213,22 @@ class RoleWorker final {
   }
 
   std::expected<void, std::string> start(const v1::RoleTask& task) {
-    auto lease = pool_.acquire();
-    if (!lease) return std::unexpected(lease.error());
     auto requests = make_pipe(), replies = make_pipe();
-    auto jobs = exec::JobClient::make();
-    if (!requests || !replies || !jobs) return std::unexpected("no descriptor is left; raise the limit (ulimit -n)");
-    exec::Launch launch;
-    launch.environment = request_.environment.entries();
-    launch.directory = request_.directory;
-    exec::Program program{.path = request_.path, .arguments = request_.command, .script_shell = "/bin/sh"};
-    program.by_job = true;
-    if (task.worker()) program.variables.emplace_back(flow::kWorkerVariable);
-    launch.programs.push_back(std::move(program));
-    int socket = jobs->second.get();
-    if (auto sent = (*lease)->send_with(launch, {&socket, 1}); !sent)
-      return std::unexpected(fmt::format("cannot pass its pipes on: {}", std::strerror(sent.error())));
-    service_ = std::make_shared<Service>(executor_, *std::move(lease));
+    if (!requests || !replies) return std::unexpected("no descriptor is left; raise the limit (ulimit -n)");
+    auto program = around_.programs.start(task);
+    if (!program) return std::unexpected(program.error());
+    service_ = std::make_shared<Service>(executor_, *std::move(program));
     std::vector<HostedSeatEnds> ends;
     ends.push_back({.requests = std::move(requests->read_end), .replies = std::move(replies->write_end)});
-    auto on_end = [role = request_.role](const std::string& trouble) {
+    auto on_end = [role = request_.role, say = around_.say](const std::string& trouble) {
       if (!trouble.empty()) say(fmt::format("worker of role {}: {}", role, trouble));
     };
-    auto seat = SeatHost::start(std::move(jobs->first), std::move(ends), UniqueFd(), on_end, true);
+    auto seat = SeatHost::start(service_->program->take_jobs(), std::move(ends), UniqueFd(), on_end, true);
     if (!seat) return std::unexpected(fmt::format("cannot start a thread: {}", std::strerror(seat.error())));
     service_->seat.emplace(*std::move(seat));
     service_->requests.emplace(executor_, requests->write_end.release());
     service_->replies.emplace(executor_, replies->read_end.release());
-    tasks_.spawn(read_spawner(service_));
+    tasks_.spawn(wait_for_program(service_));
     tasks_.spawn(pass_replies(service_));
     return {};
   }
@@ -282,32 +250,17 @@ class RoleWorker final {
     service->changed.notify();
   }
 
-  Awaitable<void> read_spawner(std::shared_ptr<Service> service) {
-    exec::SpawnerClient& client = *service->lease;
-    Descriptor descriptor(executor_, client.descriptor());
-    while (!service->childless) {
-      auto event = client.poll_event();
-      if (!event) break;  // it was killed, and what it ran with it
-      if (event->has_value()) {
-        if (std::holds_alternative<exec::Exited>(**event)) client.send(exec::EndAll{});  // what it left running
-        if (std::holds_alternative<exec::Childless>(**event)) break;
-      } else if (client.wants_write()) {
-        co_await descriptor.async_wait(Descriptor::wait_write, kTuple);
-        client.flush();
-      } else {
-        co_await descriptor.async_wait(Descriptor::wait_read, kTuple);
-      }
-    }
-    descriptor.release();
-    service->childless = true;
+  Awaitable<void> wait_for_program(std::shared_ptr<Service> service) {
+    co_await service->program->wait();
+    service->program_ended = true;
     service->changed.notify();
   }
 
-  // A call that was cut may have left a half of what was asked: its processes go before their input does.
+  // A call that was cut may have left a half of what was asked: what runs goes before their input does.
   Awaitable<void> end_service() {
     auto service = service_;
-    if (!service->requests_ended) service->kill();
-    while (!service->childless) co_await service->changed.wait();
+    if (!service->requests_ended) service->program->kill();
+    while (!service->program_ended) co_await service->changed.wait();
     service->requests.reset();
     while (!service->over()) co_await service->changed.wait();
     service->seat.reset();
@@ -316,28 +269,18 @@ class RoleWorker final {
 
   // --- what happens around it -------------------------------------------------------------------------------------
 
-  Awaitable<void> watch_pool() {
-    while (!over_) {
-      auto [error] = co_await pool_descriptor_.async_wait(Descriptor::wait_read, kTuple);
-      if (error) break;
-      pool_.on_readable();
-      while (pool_.poll_event()) continue;
-    }
-  }
-
   Awaitable<void> watch_signals() {
     while (!over_) {
-      while (auto signal = signals_.next()) on_signal(signal->number);
+      while (auto signal = around_.next_signal()) on_signal(*signal);
       auto [error] = co_await signal_descriptor_.async_wait(Descriptor::wait_read, kTuple);
       if (error) break;
     }
   }
 
   void on_signal(int number) {
-    if (!is_ending(number)) return;
     if (std::exchange(leaving_, true)) {
       forced_by_ = number;
-      if (service_) service_->kill();
+      if (service_) service_->program->kill();
       if (call_) call_->cancel();
     } else if (service_) {
       tell("finishing what it has, and serving nobody any more (again to end it at once)");
@@ -350,13 +293,11 @@ class RoleWorker final {
 
   asio::any_io_executor executor_;
   RoleWorkerRequest request_;
-  RoleWorkerConnect connect_;
-  exec::SpawnerPool pool_;
-  Signals signals_;
+  RoleWorkerSurroundings around_;
   Logger log_;
   TaskGroup tasks_;
   Condition changed_;
-  Descriptor pool_descriptor_, signal_descriptor_;  // the pool's, and those of the signals
+  Descriptor signal_descriptor_;
   std::unique_ptr<NodeAccess> access_;
   std::optional<rpc::ClientCall> call_;
   std::shared_ptr<Service> service_;  // while it serves
@@ -371,10 +312,9 @@ class RoleWorker final {
 
 }  // namespace
 
-Awaitable<RunResult> run_role_worker(RoleWorkerRequest request, RoleWorkerConnect connect, exec::ZygoteClient zygote,
-                                     const exec::EntryState& entry) {
+Awaitable<RoleWorkerEnd> run_role_worker(RoleWorkerRequest request, RoleWorkerSurroundings surroundings) {
   auto executor = co_await asio::this_coro::executor;
-  RoleWorker worker(executor, std::move(request), std::move(connect), std::move(zygote), entry);
+  RoleWorker worker(executor, std::move(request), std::move(surroundings));
   co_return co_await worker.run();
 }
 

@@ -70,7 +70,7 @@ struct Seat {
 }  // namespace
 
 struct SeatHost::Running {
-  exec::JobClient jobs;
+  std::unique_ptr<exec::Jobs> jobs;
   UniqueFd error;
   bool own_program = false;
   UniqueFd wake;
@@ -104,15 +104,15 @@ struct SeatHost::Running {
       move_jobs();
       if (over() || !wait(stop)) break;
     }
-    jobs.close();
+    jobs->close();
     error.reset();
     for (Seat& seat : seats) seat.replies = LocalStream();
   }
 
   bool over() const {
-    return !jobs.is_open() || (running.empty() && std::ranges::all_of(seats, [](const Seat& seat) {
-                                 return !seat.replies || (!seat.asks && seat.outgoing.empty());
-                               }));
+    return !jobs->is_open() || (running.empty() && std::ranges::all_of(seats, [](const Seat& seat) {
+                                  return !seat.replies || (!seat.asks && seat.outgoing.empty());
+                                }));
   }
 
   // --- what is asked ------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ struct SeatHost::Running {
     if (place == running.end() || place->second.seat != index) return {};  // it has ended
     if (signal.signal == 0 || signal.signal >= static_cast<std::uint32_t>(SIGRTMAX))
       return std::unexpected(fmt::format("a signal {} for job {}", signal.signal, signal.job));
-    if (place->second.started) jobs.signal(signal.job, static_cast<int>(signal.signal));
+    if (place->second.started) jobs->signal(signal.job, static_cast<int>(signal.signal));
     return {};
   }
 
@@ -258,11 +258,11 @@ struct SeatHost::Running {
     }
     int said = wanted_error ? wanted_error.get() : error ? error.get() : -1;
     int printed = said >= 0 ? said : STDERR_FILENO;  // what one that answers on its stdin prints
-    auto started = jobs.start(number, job.start.worker, std::move(job.start.arguments),
-                              {.input = input.get(),
-                               .output = job.start.duplex ? printed : output->write_end.get(),
-                               .error = said,
-                               .input_guard = guard ? guard.get() : -1});
+    auto started = jobs->start(number, job.start.worker, std::move(job.start.arguments),
+                               {.input = input.get(),
+                                .output = job.start.duplex ? printed : output->write_end.get(),
+                                .error = said,
+                                .input_guard = guard ? guard.get() : -1});
     if (!started || job.start.duplex) return started;
     auto from = LocalStream::open(std::move(output->read_end), LocalStream::Direction::from, true);
     if (!from) return std::unexpected(from.error());
@@ -287,9 +287,9 @@ struct SeatHost::Running {
   }
 
   void hear_spawner() {
-    bool open = jobs.receive();
-    while (auto event = jobs.poll_event()) std::visit([this](auto& what) { handle_event(what); }, *event);
-    if (!open) jobs.close();  // the part was ended, with every process
+    bool open = jobs->receive();
+    while (auto event = jobs->poll_event()) std::visit([this](auto& what) { handle_event(what); }, *event);
+    if (!open) jobs->close();  // the part was ended, with every process
   }
 
   void handle_event(exec::JobStarted&) {}
@@ -310,8 +310,8 @@ struct SeatHost::Running {
   }
 
   void move_jobs() {
-    jobs.flush();
-    if (jobs.is_open()) hear_spawner();
+    jobs->flush();
+    if (jobs->is_open()) hear_spawner();
     for (auto next = running.begin(); next != running.end();) {
       auto place = next++;
       feed(place->first, place->second);
@@ -336,7 +336,7 @@ struct SeatHost::Running {
     if (!reads) return;  // what it does not read it can't answer: its end decides
     if (job.start.duplex) ::shutdown(job.into.descriptor(), SHUT_WR);
     job.into = LocalStream();
-    if (!job.start.duplex) jobs.release_input(number);
+    if (!job.start.duplex) jobs->release_input(number);
   }
 
   // As the window of the other end grows, so does the pipe.
@@ -383,7 +383,7 @@ struct SeatHost::Running {
     };
     add(stop, true, POLLIN);
     add(wake.get(), !told_leaving, POLLIN);
-    add(jobs.descriptor(), true, static_cast<short>(jobs.wants_write() ? POLLIN | POLLOUT : POLLIN));
+    add(jobs->descriptor(), true, static_cast<short>(jobs->wants_write() ? POLLIN | POLLOUT : POLLIN));
     for (std::size_t i = 0; i < seats.size(); ++i) {
       add(seats[i].requests.descriptor(), seats[i].asks && waiting(i) <= kStreamingMax, POLLIN);
       add(seats[i].replies.descriptor(), static_cast<bool>(seats[i].replies), seats[i].outgoing.empty() ? 0 : POLLOUT);
@@ -415,8 +415,9 @@ SeatHost::SeatHost(std::unique_ptr<Running> running) : running_(std::move(runnin
 SeatHost::SeatHost(SeatHost&&) noexcept = default;
 SeatHost::~SeatHost() = default;
 
-std::expected<SeatHost, int> SeatHost::start(exec::JobClient jobs, std::vector<HostedSeatEnds> seats, UniqueFd error,
-                                             std::function<void(std::string trouble)> on_end, bool own_program) {
+std::expected<SeatHost, int> SeatHost::start(std::unique_ptr<exec::Jobs> jobs, std::vector<HostedSeatEnds> seats,
+                                             UniqueFd error, std::function<void(std::string trouble)> on_end,
+                                             bool own_program) {
   auto running = std::make_unique<Running>();
   running->wake.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!running->wake) return std::unexpected(errno);

@@ -44,6 +44,7 @@ def test_a_welcome_of_a_later_minor_version_is_understood(start):
     stage.finish()
 
 
+@pytest.mark.started_by_stage
 def test_the_descriptor_is_the_one_that_is_named(start):
     stage = start(descriptor=200).begin()
     ids = stage.give("echo:a")
@@ -52,12 +53,14 @@ def test_the_descriptor_is_the_one_that_is_named(start):
     stage.finish()
 
 
+@pytest.mark.started_by_stage
 def test_without_a_stage_it_says_how_it_is_started(worker):
     environment = {name: value for name, value in os.environ.items() if name != "SLUICE_WORKER_FD"}
     result = subprocess.run(worker, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
     assert result.returncode != 0 and b"worker" in result.stderr
 
 
+@pytest.mark.started_by_stage
 def test_a_descriptor_that_is_no_socket_is_refused(worker):
     result = subprocess.run(worker, env={**os.environ, "SLUICE_WORKER_FD": "0"}, stdin=subprocess.DEVNULL,
                             capture_output=True, timeout=30)

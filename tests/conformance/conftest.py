@@ -12,7 +12,11 @@ from stage import Stage
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORKERS = ROOT / "tests/conformance/workers"
-LIBRARIES = ["cpp", "node", "python", "python-coroutine"]
+LIBRARIES = ["cpp", "cpp-joined", "node", "python", "python-coroutine"]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "started_by_stage: about how a stage starts its workers, so not for one that joins")
 
 
 def pytest_addoption(parser):
@@ -25,13 +29,26 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("worker", metafunc.config.getoption("--worker", []) or LIBRARIES, indirect=True)
 
 
+def compile_worker(folder, *arguments):
+    """The C++ worker, compiled as a user would."""
+    program = folder / "conformance"
+    subprocess.run([os.environ.get("CXX", "g++"), "-std=c++17", "-O1", "-pthread", f"-I{ROOT}/include",
+                    WORKERS / "conformance.cc", *arguments, "-o", program], check=True)
+    return program
+
+
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory):
-    """The C++ worker, compiled as a user would."""
-    program = tmp_path_factory.mktemp("cpp") / "conformance"
-    subprocess.run([os.environ.get("CXX", "g++"), "-std=c++17", "-O1", "-pthread", f"-I{ROOT}/include",
-                    WORKERS / "conformance.cc", ROOT / "clients/cpp/worker.cc", "-o", program], check=True)
-    return program
+    return compile_worker(tmp_path_factory.mktemp("cpp"), ROOT / "clients/cpp/worker.cc")
+
+
+@pytest.fixture(scope="session")
+def compiled_to_join(tmp_path_factory):
+    archive = pathlib.Path(os.environ.get("SLUICE_WORKER_LIBRARY", ROOT / "build/release/libsluice_worker.a"))
+    if not archive.exists():
+        pytest.skip(f"{archive} is not built")
+    return compile_worker(tmp_path_factory.mktemp("joined"), "-DSLUICE_JOINS", archive, "-lprotobuf-lite", "-lssl",
+                          "-lcrypto")
 
 
 @pytest.fixture
@@ -39,6 +56,11 @@ def worker(request):
     """The command of a conformance worker."""
     if request.param == "cpp":
         return [str(request.getfixturevalue("compiled"))]
+    if request.param == "cpp-joined":
+        if request.node.get_closest_marker("started_by_stage"):
+            pytest.skip("nobody starts it")
+        node = pathlib.Path(__file__).with_name("node.py")
+        return ["/usr/bin/python3", str(node), str(request.getfixturevalue("compiled_to_join"))]
     if request.param == "node":
         node = shutil.which("node")
         if node is None:

@@ -5,6 +5,7 @@ may be. What a test is about it checks itself.
 """
 
 import os
+import re
 import select
 import signal
 import socket
@@ -19,6 +20,9 @@ HELLO, CREDIT, OUTPUTS, DONE, FAIL, LEAVE, FINISHED, REFUSE = range(1, 9)
 WELCOME, RECORDS, END, CANCEL = range(16, 20)
 BATCH_MAX = 1 << 20
 BODY_MAX = 64 << 10
+# What a worker that joins says of its life, as `sluice worker` does.
+STORY = re.compile(r"^sluice: worker of role conformance: (waiting for a flow|serving stage 1 of the flow flow|"
+                   r"finishing what it has, .*|done with that flow)\n", re.MULTILINE)
 
 
 def frame(kind, body=b""):
@@ -251,7 +255,7 @@ class Stage:
     def printed(self, name="stderr"):
         file = self._stderr if name == "stderr" else self._stdout
         file.seek(0)
-        return file.read().decode("utf-8", "replace")
+        return STORY.sub("", file.read().decode("utf-8", "replace"))
 
     def described(self):
         return (f"in hand {sorted(self.in_hand)[:10]}, done {self.done[-10:]}, failed {self.failed}, credits "

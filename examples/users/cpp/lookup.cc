@@ -1,5 +1,10 @@
 // Looks up the account of each user: lookup NETWORK. In place of a network that answers, it waits a moment.
+// `make joined` builds one that is started by hand, on any host, and joins flows with a stage of the role NETWORK:
+// joined-lookup NETWORK [NODE CERTIFICATE].
 #include <sluice/worker.h>
+#ifdef JOINS
+#include <sluice/joined_worker.h>
+#endif
 
 #include <cctype>
 #include <chrono>
@@ -27,6 +32,13 @@ int main(int count, char** arguments) {
   std::chrono::duration<double> answer_time(seconds != nullptr ? std::atof(seconds) : 0.001);
   sluice::Worker worker;
   worker.concurrency(10);
+#ifdef JOINS
+  sluice::JoinOptions options;
+  options.role = network;
+  if (count > 2) options.nodes = {arguments[2]};
+  if (count > 3) options.certificate = arguments[3];
+  worker.join(options);
+#endif
   // A look-up of its own thread: as many as the concurrency at a time.
   worker.on_data([&](std::string_view record, sluice::Input input) {
     std::thread([&network, answer_time, input, user = std::string(record)]() mutable {

@@ -1,5 +1,11 @@
-// The conformance worker of the C++ library (tests/conformance/README.md).
+// The conformance worker of the C++ library (tests/conformance/README.md). With SLUICE_JOINS defined it joins the node
+// at the socket that SLUICE_CONFORMANCE_NODE names, in place of the stage that has started it.
 #include <sluice/worker.h>
+#ifdef SLUICE_JOINS
+#include <sluice/joined_worker.h>
+
+#include <cstdlib>
+#endif
 
 #include <chrono>
 #include <cstdio>
@@ -61,6 +67,14 @@ int run_source(sluice::Worker& worker, const std::string& count) {
 int main(int count, char** arguments) {
   // Threads of `later` may outlive main().
   auto& worker = *new sluice::Worker;
+#ifdef SLUICE_JOINS
+  const char* node = std::getenv("SLUICE_CONFORMANCE_NODE");
+  sluice::JoinOptions options;
+  options.role = "conformance";
+  options.nodes = {node != nullptr ? node : ""};
+  options.once = true;
+  worker.join(options);
+#endif
   if (const char* source = option(count, arguments, "--source")) return run_source(worker, source);
   if (const char* records = option(count, arguments, "--concurrency"))
     worker.concurrency(static_cast<std::uint32_t>(std::stoul(records)));
