@@ -436,7 +436,7 @@ void RecordChainWorld::crash(std::size_t layer, std::size_t index) {
     for (std::size_t behind = 0; behind < layers_[layer + 1].size(); ++behind)
       break_connection(layer + 1, behind, index);
   if (layer == 0) {
-    replay_from_ = slot.producer->settled_below();
+    replay_from_ = settled_below();
     broken_ = broken_ || !options_.replayable;
   }
   slot.runs = slot.stopped = false;

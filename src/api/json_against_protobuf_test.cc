@@ -12,6 +12,7 @@
 #include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <set>
 
 #include "api/json_mapping.h"
@@ -292,6 +293,18 @@ void reads_what_protobuf_writes(Both& both) {
   });
 }
 
+// The mapping takes an integer with a point or an exponent with and without quotes; protobuf 3.21 takes it without only.
+std::string with_bare_decimals(const std::string& json) {
+  static const std::regex kQuotedDecimal(R"re("(-?[0-9]+(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))")re");
+  return std::regex_replace(json, kQuotedDecimal, "$1");
+}
+
+bool protobuf_reads(const std::string& json, pb::Message& message) {
+  if (pb::util::JsonStringToMessage(json, &message).ok()) return true;
+  message.Clear();
+  return pb::util::JsonStringToMessage(with_bare_decimals(json), &message).ok();
+}
+
 // What we accept of a text that was broken by chance, protobuf accepts too, and takes it for the same.
 void accepts_no_more_than_protobuf(Both& both) {
   for_random_messages(both, [&](const std::string& type, const pb::Message& message, SeededRandom& random) {
@@ -309,7 +322,7 @@ void accepts_no_more_than_protobuf(Both& both) {
       if (!bytes) continue;
       auto ours = both.make(type), theirs = both.make(type);
       ASSERT_TRUE(ours->ParseFromString(*bytes)) << *json;
-      ASSERT_TRUE(pb::util::JsonStringToMessage(*json, theirs.get()).ok()) << *json;
+      ASSERT_TRUE(protobuf_reads(*json, *theirs)) << *json;
       EXPECT_EQ(bytes_of(*ours), bytes_of(*theirs)) << *json;
     }
   });

@@ -64,13 +64,10 @@ std::string age(std::uint64_t unix_ms) {
 }
 
 nlohmann::ordered_json to_json(const v1::Flow& flow) {
-  nlohmann::ordered_json json = {{"id", flow.id()},
-                                 {"name", flow.name()},
-                                 {"text", flow.text()},
-                                 {"state", state_text(flow.state())},
-                                 {"node", flow.node()},
-                                 {"background", flow.background()},
-                                 {"started", utc(flow.started_unix_ms())}};
+  nlohmann::ordered_json json = {{"id", flow.id()},       {"name", flow.name()},
+                                 {"text", flow.text()},   {"state", state_text(flow.state())},
+                                 {"node", flow.node()},   {"background", flow.background()},
+                                 {"alone", flow.alone()}, {"started", utc(flow.started_unix_ms())}};
   if (flow.ended_unix_ms() != 0) json["ended"] = utc(flow.ended_unix_ms());
   if (flow.state() == v1::FLOW_STATE_ENDED) json["status"] = flow.status();
   if (!flow.message().empty()) json["message"] = flow.message();
@@ -89,6 +86,7 @@ nlohmann::ordered_json to_json(const v1::Flow& flow) {
 
 std::string state_column(const v1::Flow& flow) {
   if (flow.state() == v1::FLOW_STATE_ENDED) return fmt::format("ended ({})", flow.status());
+  if (flow.alone()) return "alone";
   return state_text(flow.state());
 }
 

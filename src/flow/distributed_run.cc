@@ -40,6 +40,12 @@ DistributedRun::DistributedRun(DistributedRunOptions options, TimePoint now)
 
 // --- starting -----------------------------------------------------------------------------------------------------
 
+void DistributedRun::resume(TimePoint now) {
+  REQUIRE(phase_ == Phase::preparing);
+  awaited_.clear();
+  start_running(now);
+}
+
 void DistributedRun::on_prepared(PartIndex part, TimePoint now) {
   if (phase_ != Phase::preparing) return;
   awaited_.erase(part);

@@ -98,6 +98,8 @@ class DistributedRun final {
  public:
   DistributedRun(DistributedRunOptions options, TimePoint now);
 
+  /// The parts run already: another orchestrator has started them. In place of the steps up to there.
+  void resume(TimePoint now);
   void on_prepared(PartIndex part, TimePoint now);
   void on_connected(PartIndex part, TimePoint now);
   void on_started(PartIndex part, TimePoint now);

@@ -228,6 +228,31 @@ TEST(DistributedRun, AHostThatNeverAnswersIsGivenUp) {
   EXPECT_THAT(run.message(), HasSubstr("no answer from n1"));
 }
 
+TEST(DistributedRun, OneThatIsResumedStartsNothingAndHearsWhatHasHappened) {
+  DistributedRun run = one_remote_stage(10s);
+  run.resume(kStart);
+  EXPECT_TRUE(run.started() && run.running());
+  EXPECT_THAT(drain(run), IsEmpty());
+  EXPECT_EQ(run.poll_deadline(), kStart + 10s);
+  for (int times = 0; times < 2; ++times) {  // a line to a part may break again
+    run.on_started(1, kStart);
+    run.on_worker_ended(1, 0, exited(3), kStart);
+    run.on_part_childless(1, kStart);
+  }
+  for (PartIndex part : {0u, 1u, 2u}) run.on_part_over(part, kStart);
+  ASSERT_TRUE(run.finished());
+  EXPECT_EQ(run.status(), 3);
+  EXPECT_EQ(run.end(), DistributedEnd::completed);
+}
+
+TEST(DistributedRun, OneThatIsResumedAndLacksAPartEndsTheOthers) {
+  DistributedRun run = one_remote_stage();
+  run.resume(kStart);
+  run.on_host_lost(1, "it does not have that part", kStart);
+  EXPECT_THAT(drain(run), ElementsAre(EndPart{2}, EndPart{0}));
+  EXPECT_THAT(run.message(), HasSubstr("lost n1: it does not have that part"));
+}
+
 TEST(DistributedRun, AStageOfSeveralWorkersHasItsHighestStatus) {
   PartGraph graph{.parts = {{.host = node_id(), .stages = {0}, .outputs = {{.from = 0, .links = {0}}}},
                             {.host = node_id(), .stages = {0}, .outputs = {{.from = 0, .links = {1}}}},

@@ -30,8 +30,10 @@ namespace sluice::link {
 
 struct RecordConsumerOptions {
   AdaptiveWindow::Options records{.size_min = 1, .size_start = 4, .size_max = std::uint64_t{1} << 20};
-  AdaptiveWindow::Options bytes{
-      .size_min = std::uint64_t{16} << 10, .size_start = std::uint64_t{64} << 10, .size_max = std::uint64_t{8} << 20};
+  AdaptiveWindow::Options bytes{.size_min = std::uint64_t{16} << 10,
+                                .size_start = std::uint64_t{64} << 10,
+                                .size_max = std::uint64_t{8} << 20,
+                                .size_free = std::uint64_t{256} << 10};
   std::size_t record_max = std::size_t{64} << 20;  // bytes; a longer record breaks the link
   /// How long an acknowledgement may wait for others to go with it.
   Duration ack_delay_max = std::chrono::milliseconds(10);

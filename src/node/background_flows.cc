@@ -14,12 +14,14 @@
 #include "exec/kept_flow.h"
 #include "flow/pipeline_status.h"
 #include "node/flow_messages.h"
+#include "sluice/v1/flow_memory.pb.h"
 #include "sluice/v1/flows.pb.h"
 
 namespace sluice::node {
 namespace {
 
 constexpr std::string_view kType = "sluice.v1.Flow";
+constexpr std::string_view kMemoryType = "sluice.v1.FlowMemory";
 constexpr std::size_t kRecordMax = std::size_t{16} << 20;
 constexpr std::size_t kPieceMax = std::size_t{64} << 10;
 constexpr std::size_t kUnwrittenMax = 1000;  // a record is some 1 kB
@@ -27,6 +29,7 @@ constexpr std::size_t kLimitsMax = 100;
 constexpr int kTimedOutStatus = 124;  // as of a flow in the foreground
 constexpr char kWorkLink[] = "/work";
 constexpr char kLimitsFile[] = "/limits";
+constexpr char kMemoryFile[] = "/parts.json";
 constexpr char kTimedOutFile[] = "/timed-out";
 
 std::int64_t milliseconds(Duration duration) {
@@ -206,6 +209,37 @@ std::optional<FlowLimits> BackgroundFlows::limits(const std::string& id) const {
                     .grace = std::chrono::milliseconds(grace)};
 }
 
+std::expected<void, std::string> BackgroundFlows::save_memory(const FlowId& id, const v1::FlowMemory& memory) {
+  auto json = api::message_to_json(api::api_schema(), kMemoryType, memory.SerializeAsString());
+  if (!json) return std::unexpected(json.error());
+  std::string path = folder(id.text()) + kMemoryFile;
+  if (auto written = write_file_durably(path, *json + "\n", 0600); !written)
+    return std::unexpected(fmt::format("cannot write {}: {}", path, std::strerror(written.error())));
+  return {};
+}
+
+std::optional<v1::FlowMemory> BackgroundFlows::memory(const FlowId& id) const {
+  std::string path = folder(id.text()) + kMemoryFile;
+  auto text = read_small_file(path, kRecordMax);
+  if (!text) return std::nullopt;
+  auto flow = read(id.text());
+  if (!flow || flow->state() == v1::FLOW_STATE_ENDED) return std::nullopt;
+  auto wire = api::message_from_json(api::api_schema(), kMemoryType, *text, kRecordMax);
+  v1::FlowMemory memory;
+  if (wire && memory.ParseFromString(*wire)) return memory;
+  log_.error("memory of a flow damaged",
+             {{"file", path}, {"reason", wire ? "it is no message of its type" : wire.error()}});
+  return std::nullopt;
+}
+
+std::vector<FlowId> BackgroundFlows::ids() const {
+  std::vector<FlowId> ids;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(flows_, ignored))
+    if (auto id = FlowId::parse(entry.path().filename().string())) ids.push_back(*id);
+  return ids;
+}
+
 void BackgroundFlows::mark_timed_out(const std::string& id) {
   auto written = write_file_durably(folder(id) + kTimedOutFile, "", 0600);
   if (!written) log_.error("timeout of a flow not written", {{"flow", id}, {"reason", std::strerror(written.error())}});
@@ -218,6 +252,8 @@ bool BackgroundFlows::is_timed_out(const std::string& id) const {
 
 void BackgroundFlows::save_end(const v1::Flow& flow) {
   auto saved = save(flow);
+  std::error_code ignored;
+  if (saved) std::filesystem::remove(folder(flow.id()) + kMemoryFile, ignored);  // it holds an environment
   if (saved) return;
   log_.error("flow's end not written", {{"flow", flow.id()}, {"reason", saved.error()}});
   if (unwritten_.size() < kUnwrittenMax) unwritten_[flow.id()] = flow;

@@ -3,6 +3,7 @@
 // its record (flow.json) and, for each of its parts that run here, what the spawner keeps (exec/kept_flow.h).
 //
 //   DATA/flows/ID/limits, of a flow with a timeout; DATA/flows/ID/timed-out, once that is over and no orchestrator was there
+//   DATA/flows/ID/parts.json, of a flow that outlives its orchestrator: what that needs to know its parts again
 //   DATA/flows/ID/flow.json    DATA/flows/ID/0/...    DATA/flows/ID/0/work, a link to the folder where its stages work
 //
 // What a flow is is asked of its spawner each time, so a daemon that was restarted knows as much as the one before.
@@ -22,7 +23,8 @@
 
 namespace sluice::v1 {
 class Flow;
-}
+class FlowMemory;
+}  // namespace sluice::v1
 
 namespace sluice::node {
 
@@ -46,6 +48,12 @@ class BackgroundFlows final {
   /// For the daemon after this one, which ends the flow in time if it still runs. Errors: a sentence.
   std::expected<void, std::string> save_limits(const std::string& id, const FlowLimits& limits);
   std::optional<FlowLimits> limits(const std::string& id) const;
+  /// For the daemon after this one, which knows the parts of the flow again by it. Errors: a sentence.
+  std::expected<void, std::string> save_memory(const FlowId& id, const v1::FlowMemory& memory);
+  /// Nothing: there is none, it can't be read, or the flow has ended.
+  std::optional<v1::FlowMemory> memory(const FlowId& id) const;
+  /// The flows that have a record.
+  std::vector<FlowId> ids() const;
   /// It is about to be ended because its time is over.
   void mark_timed_out(const std::string& id);
   /// How it ended. If that can't be written (a full disk), this daemon remembers it, and the next one asks the spawners.

@@ -12,6 +12,7 @@
 
 #include "exec/spawn_protocol.h"
 #include "flow/stage_words.h"
+#include "node/alone_flows.h"
 #include "sluice/v1/flows.pb.h"
 
 namespace sluice::node {
@@ -133,6 +134,7 @@ Answer<v1::ListFlowsResponse> list_flows(std::shared_ptr<NodeFlows> node, v1::Li
   }
   while (asking->open > 0) co_await asking->answered.wait();
   response.MergeFrom(asking->response);
+  merge_alone(response);
   keep_what_fits(response);
   co_return response;
 }
@@ -206,8 +208,10 @@ Answer<v1::Flow> wait_here(std::shared_ptr<NodeFlows> node, std::string id) {
 }
 
 Answer<v1::Flow> stop_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info, v1::StopFlowRequest request) {
+  if (request.alone_here()) co_return co_await stop_alone_here(node, std::move(request));
   auto flow = co_await find_flow(node, request.flow());
   if (!flow) co_return std::unexpected(flow.error());
+  if (flow->alone()) co_return co_await stop_alone(node, std::move(info), *std::move(flow), std::move(request));
   rpc::CallOptions options = on_behalf(info);
   options.timeout.reset();
   auto passed = co_await pass_on<v1::Flow>(node, *flow, request, std::move(options), "sluice.v1.Flows/StopFlow");
@@ -351,6 +355,7 @@ Answer<v1::ForgetFlowResponse> forget_flow(std::shared_ptr<NodeFlows> node, v1::
   if (node->kept.any_part_runs(id))
     co_return std::unexpected(rpc::Status{rpc::Code::failed_precondition, "a part of the flow still runs there"});
   if (auto removed = remove_kept(*node, id); !removed) co_return std::unexpected(removed.error());
+  node->workers.served().forget_alone(id);
   co_return v1::ForgetFlowResponse();
 }
 

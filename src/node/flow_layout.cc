@@ -182,6 +182,12 @@ bool FlowLayout::needs_only_this_host() const {
   return graph_.links.empty() && graph_.parts.size() == 1 && graph_.parts[0].host == flow::Host(world_.self);
 }
 
+bool FlowLayout::outlives_orchestrator() const {
+  flow::Host home = world_.self;
+  return !world_.has_client &&
+         std::ranges::none_of(graph_.parts, [&](const flow::Part& part) { return part.host == home || !part.host; });
+}
+
 // --- the plan, for the user ---------------------------------------------------------------------------------------
 
 void FlowLayout::set_how(const v1::StageHow& how) { hows_[how.index()] = how; }
@@ -332,6 +338,7 @@ v1::Prepare FlowLayout::prepare(const FlowId& id, std::size_t index) const {
   if (world_.has_client) return prepare;
   prepare.mutable_keep()->set_output_bytes_max(start_.keep_bytes_max());
   prepare.mutable_keep()->set_outlives_daemon(needs_only_this_host());
+  prepare.mutable_keep()->set_outlives_orchestrator(outlives_orchestrator());
   return prepare;
 }
 

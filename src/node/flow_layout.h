@@ -48,6 +48,7 @@ class FlowLayout final {
   /// Of some stage the workers may go over the nodes: that needs their free cores.
   bool shares_workers() const;
   std::vector<flow::NodeChoice>& nodes() { return world_.nodes; }
+  const std::vector<flow::NodeChoice>& nodes() const { return world_.nodes; }
   void place_stages();
   /// Every stage has a place.
   bool placed() const;
@@ -83,6 +84,8 @@ class FlowLayout final {
   bool needs_relay(const flow::PartLink& link) const;
   /// The whole flow: a part elsewhere must not go on without us, nor ours without one elsewhere.
   bool needs_only_this_host() const;
+  /// Of a flow in the background, no part of which is on this node, nor a link through it: it needs us for its end only.
+  bool outlives_orchestrator() const;
 
   /// "stage 3", or "stage 'merger'".
   std::string title_of(std::size_t stage) const;

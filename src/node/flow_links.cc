@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "sluice/v1/flow_memory.pb.h"
 #include "sluice/v1/flows.pb.h"
 
 namespace sluice::node {
@@ -19,6 +22,24 @@ std::string bytes_text(std::span<const std::uint8_t> bytes) {
 FlowLinks::FlowLinks(FlowSurroundings& surroundings, const FlowLayout& layout)
     : surroundings_(surroundings), layout_(layout) {
   make_links();
+}
+
+FlowLinks::FlowLinks(FlowSurroundings& surroundings, const FlowLayout& layout, const v1::FlowMemory& memory)
+    : surroundings_(surroundings), layout_(layout), relays_started_(true) {
+  for (const v1::LinkMemory& known : memory.links()) {
+    Link& link = links_.emplace_back();
+    if (known.id().size() == link.id.bytes.size()) std::ranges::copy(known.id(), link.id.bytes.begin());
+    if (known.token().size() == link.token.size()) std::ranges::copy(known.token(), link.token.begin());
+  }
+  make_links();
+}
+
+void FlowLinks::fill(v1::FlowMemory& memory) const {
+  for (const Link& link : links_) {
+    v1::LinkMemory& known = *memory.add_links();
+    known.set_id(bytes_text(link.id.bytes));
+    known.set_token(bytes_text(link.token));
+  }
 }
 
 void FlowLinks::make_links() {

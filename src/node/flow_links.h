@@ -18,6 +18,7 @@
 #include "node/flow_surroundings.h"
 
 namespace sluice::v1 {
+class FlowMemory;
 class HostCommand;
 class LinkEnd;
 class Prepare;
@@ -39,6 +40,8 @@ class FlowLinks final {
  public:
   /// Both outlive it; the parts of `layout` are made.
   FlowLinks(FlowSurroundings& surroundings, const FlowLayout& layout);
+  /// Those of a flow that runs already.
+  FlowLinks(FlowSurroundings& surroundings, const FlowLayout& layout, const v1::FlowMemory& memory);
   /// Forgets the relays.
   ~FlowLinks();
   FlowLinks(const FlowLinks&) = delete;
@@ -46,6 +49,7 @@ class FlowLinks final {
 
   /// For the links that can't be made without. Errors: a sentence.
   std::expected<void, std::string> set_up_relays();
+  void fill(v1::FlowMemory& memory) const;
   /// Every end is up: relays begin to pass on.
   void start_relays();
   /// To its streams, and those of its seats.

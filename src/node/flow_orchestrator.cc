@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <map>
@@ -17,10 +16,14 @@
 #include "node/counters_assembly.h"
 #include "node/flow_layout.h"
 #include "node/flow_links.h"
+#include "node/flow_memory.h"
 #include "node/flow_messages.h"
 #include "node/flow_roles.h"
+#include "node/flow_scaling.h"
 #include "node/host_commands.h"
 #include "node/mailbox.h"
+#include "node/part_reports.h"
+#include "sluice/v1/flow_memory.pb.h"
 #include "sluice/v1/flows.pb.h"
 #include "sluice/v1/roles.pb.h"
 
@@ -54,24 +57,14 @@ struct Offered {
   NodeId node;
   v1::RoleOffer offer;
 };
-struct Scaling {
-  std::size_t stage = 0;
-  std::uint32_t workers = 0;
-  std::optional<v1::WorkersSet> answer;
-};
 struct LetGo {};
 using Event = std::variant<PartEvent, PartLost, Input, ClientLost, NodeLost, StopRequest, Offered,
-                           std::shared_ptr<Scaling>, LetGo>;
+                           std::shared_ptr<FlowScaling::Request>, LetGo>;
 
 // After the grace. A client that is stopped (Ctrl-Z), or that nobody reads, must not keep a node from ending.
 constexpr std::chrono::seconds kClientTime{5};
 // For workers that wait already, on whichever node: that a stage has none is told when they had the time to join it.
 constexpr std::chrono::seconds kPatience{1};
-
-// For the counters of a part. One that did not answer in time is not waited for again until it does.
-constexpr std::chrono::seconds kReportTime{1};
-// Requests for its counters that a part has not answered, before it is asked no more.
-constexpr std::uint64_t kReportsOpenMax = 8;
 
 std::uint64_t unix_ms_now() {
   auto since = std::chrono::system_clock::now().time_since_epoch();
@@ -85,29 +78,31 @@ struct FlowOrchestrator::Impl final : HostListener {
     std::unique_ptr<HostSession> session;  // none: the client's, or closed
     bool prepared = false;
     bool over = false;
-    v1::Moved counted;               // as it has told last
-    std::uint64_t reports_sent = 0;  // requests for that, since its last answer
-    bool silent = false;             // it did not answer in time
   };
   using StageOfPart = std::pair<std::size_t, std::size_t>;  // part, stage
 
   Impl(net::asio::any_io_executor executor, FlowSurroundings& around, FlowClient* to_client, FlowId flow_id,
-       const v1::RunStart& run_start, Logger& to_log)
+       const v1::RunStart& run_start, FlowWorld world, Logger& to_log)
       : surroundings(around),
         client(to_client),
         id(flow_id),
         start(run_start),
         log(to_log),
-        layout(start, {.nodes = around.nodes(),
-                       .gone = around.gone_nodes(),
-                       .self = around.self(),
-                       .has_client = to_client != nullptr,
-                       .address_of = [&around](const NodeId& node) { return around.address_of(node); }}),
+        layout(start, std::move(world)),
         events(executor),
         changed(executor),
-        reported(executor),
         roles(start, id),
+        scaling(executor, layout),
+        reports(executor),
         started_ms(unix_ms_now()) {}
+
+  static FlowWorld world_of(FlowSurroundings& around, std::vector<flow::NodeChoice> nodes, bool has_client) {
+    return {.nodes = std::move(nodes),
+            .gone = around.gone_nodes(),
+            .self = around.self(),
+            .has_client = has_client,
+            .address_of = [&around](const NodeId& node) { return around.address_of(node); }};
+  }
 
   FlowSurroundings& surroundings;
   FlowClient* client;
@@ -116,9 +111,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   Logger& log;
   FlowLayout layout;
   Mailbox<Event> events;
-  Condition changed;   // the programs run, or the flow has ended
-  Condition reported;  // a part has told what it has moved, or the flow has ended
-  std::uint64_t report_number = 0;
+  Condition changed;               // the programs run, or the flow has ended
   bool gone_on = false;            // without us
   std::optional<FlowLinks> links;  // while it runs
   std::vector<PartState> parts;
@@ -127,8 +120,8 @@ struct FlowOrchestrator::Impl final : HostListener {
   std::optional<TimePoint> tell_at;  // then the user is told which stages wait for workers
   std::map<StageOfPart, int> pids;
   std::map<StageOfPart, int> wait_statuses;
-  std::map<std::uint64_t, std::shared_ptr<Scaling>> scalings;  // whose answer is awaited
-  std::uint64_t last_scaling = 0;
+  FlowScaling scaling;
+  PartReports reports;
   std::map<std::size_t, link::LineMarker> error_lines;  // of the parts of @all
   std::optional<flow::DistributedRun> machine;
   bool client_gone = false;
@@ -137,6 +130,8 @@ struct FlowOrchestrator::Impl final : HostListener {
   bool ended = false;
   std::uint64_t started_ms;
   std::uint64_t ended_ms = 0;
+  std::optional<v1::FlowMemory> memory;  // of an earlier daemon, which has started the parts
+  std::optional<TimePoint> deadline;     // ... and the flow's timeout
   v1::FlowEnded end_message;
 
   // --- inputs ---------------------------------------------------------------------------------------------------
@@ -180,10 +175,18 @@ struct FlowOrchestrator::Impl final : HostListener {
       const flow::Host& host = layout.graph().parts[i].host;
       if (host) parts[i].session = surroundings.open_host(*host, i, *this);
       v1::HostCommand command;
-      *command.mutable_prepare() = layout.prepare(id, i);
-      links->add_ends(i, *command.mutable_prepare());
+      *command.mutable_prepare() = prepare(i);
       send(i, command);
     }
+  }
+
+  v1::Prepare prepare(std::size_t part) const {
+    v1::Prepare prepare = layout.prepare(id, part);
+    links->add_ends(part, prepare);
+    if (!prepare.keep().outlives_orchestrator()) return prepare;
+    prepare.mutable_keep()->set_flow_text(start.text());
+    prepare.mutable_keep()->set_started_unix_ms(started_ms);
+    return prepare;
   }
 
   void let_parts_go() {
@@ -199,6 +202,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   // --- the run ----------------------------------------------------------------------------------------------------
 
   Awaitable<void> run() {
+    if (memory) co_return co_await resume();
     if (auto read = check_request(start); !read) co_return refuse(125, read.error());
     if (layout.shares_workers()) co_await surroundings.ask_free_cores(layout.nodes());
     layout.place_stages();
@@ -208,17 +212,55 @@ struct FlowOrchestrator::Impl final : HostListener {
     }
     layout.make_parts();
     parts.resize(layout.graph().parts.size());
-    if (client == nullptr && !start.dry_run()) {
-      v1::Flow record;
-      describe(record);
-      if (auto kept = surroundings.remember(record, limits()); !kept) co_return refuse(125, kept.error());
-    }
     links.emplace(surroundings, layout);
+    if (client == nullptr && !start.dry_run())
+      if (auto kept = remember(); !kept) co_return refuse(125, kept.error());
     if (auto relays = links->set_up_relays(); !relays) co_return refuse(125, relays.error());
     machine.emplace(machine_options(), Clock::now());
     open_parts();
+    co_await run_to_the_end();
+  }
+
+  // Each part says what has become of it, as if it happened now.
+  Awaitable<void> resume() {
+    if (auto read = check_request(start); !read) co_return refuse(125, read.error());
+    if (auto laid_out = lay_out_again(*memory, layout); !laid_out) co_return refuse(125, laid_out.error());
+    links.emplace(surroundings, layout, *memory);
+    parts.resize(layout.graph().parts.size());
+    flow::DistributedRunOptions options = machine_options();
+    if (deadline) options.timeout = std::max(Duration::zero(), *deadline - Clock::now());
+    machine.emplace(std::move(options), Clock::now());
+    machine->resume(Clock::now());
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      parts[i].prepared = true;
+      parts[i].session = surroundings.resume_host(*layout.graph().parts[i].host, id, i, *this);
+    }
+    co_await run_to_the_end();
+  }
+
+  std::expected<void, std::string> remember() const {
+    v1::Flow record;
+    describe(record);
+    auto kept = surroundings.remember(record, limits());
+    return kept ? remember_parts() : kept;
+  }
+
+  std::expected<void, std::string> remember_parts() const {
+    if (!layout.outlives_orchestrator()) return {};
+    v1::FlowMemory known;
+    *known.mutable_start() = start;
+    known.set_started_unix_ms(started_ms);
+    remember_layout(layout, known);
+    links->fill(known);
+    return surroundings.remember_parts(id, known);
+  }
+
+  Awaitable<void> run_to_the_end() {
     co_await drive();
-    if (gone_on) co_return let_parts_go();
+    if (gone_on) {
+      scaling.on_end();
+      co_return let_parts_go();
+    }
     close_parts();
     links.reset();
     conclude();
@@ -295,7 +337,8 @@ struct FlowOrchestrator::Impl final : HostListener {
     ended_ms = unix_ms_now();
     log.debug("flow ended", {{"flow", id.text()}, {"status", end_message.status()}, {"reason", end_message.message()}});
     changed.notify();
-    reported.notify();
+    reports.on_end();
+    scaling.on_end();
     v1::RunOutput output;
     *output.mutable_ended() = end_message;
     tell(std::move(output));
@@ -336,15 +379,15 @@ struct FlowOrchestrator::Impl final : HostListener {
       return machine->on_part_failed(seat.part, 125, relays.error(), Clock::now());
     }
     note(fmt::format("a worker on {} joins {}", join.host, title(join.stage)));
+    if (auto kept = remember_parts(); !kept) log.error("a worker that joined is not noted", {{"reason", kept.error()}});
     PartState& state = parts.back();
     state.prepared = true;
     state.session = surroundings.open_host(join.node, seat.part, *this);
     v1::HostCommand command;
-    *command.mutable_prepare() = layout.prepare(id, seat.part);
+    *command.mutable_prepare() = prepare(seat.part);
     command.mutable_prepare()->set_offer_id(join.offer_id);
     command.mutable_prepare()->clear_files();
     command.mutable_prepare()->clear_progress_ms();
-    links->add_ends(seat.part, *command.mutable_prepare());
     send(seat.part, command);
     send(seat.home, links->add_seat_command(seat.part));
   }
@@ -370,74 +413,9 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (client != nullptr && !client_due) client_due = Clock::now() + grace + kClientTime;
     machine->on_signal(SIGTERM, flow::SignalSource::process, false, Clock::now());
   }
-  // --- another number of workers ------------------------------------------------------------------------------------
-
-  std::optional<std::size_t> stage_named(const std::string& name) const {
-    std::vector<std::string> names = layout.stage_names();
-    if (auto named = std::ranges::find(names, name); !name.empty() && named != names.end())
-      return static_cast<std::size_t>(named - names.begin());
-    std::size_t number = 0;
-    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-    bool is_number = error == std::errc() && end == name.data() + name.size();
-    if (is_number && number >= 1 && number <= layout.stage_count()) return number - 1;
-    return std::nullopt;
-  }
-
-  std::string list_of_stages() const {
-    std::vector<std::string> names = layout.stage_names();
-    bool named = std::ranges::none_of(names, &std::string::empty);
-    return named ? fmt::format("{}", fmt::join(names, ", ")) : fmt::format("1 to {}", layout.stage_count());
-  }
-
-  Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> scale(std::string name, std::uint32_t workers) {
-    auto stage = stage_named(name);
-    if (!stage)
-      co_return std::unexpected(rpc::Status{
-          rpc::Code::not_found, fmt::format("the flow has no stage '{}'; its stages are {}", name, list_of_stages())});
-    auto scaling = std::make_shared<Scaling>();
-    scaling->stage = *stage;
-    scaling->workers = workers;
-    events.put(scaling);
-    while (!scaling->answer && !ended) co_await changed.wait();
-    if (!scaling->answer) co_return std::unexpected(rpc::Status{rpc::Code::failed_precondition, "the flow has ended"});
-    if (!scaling->answer->problem().empty())
-      co_return std::unexpected(rpc::Status{
-          rpc::Code::failed_precondition,
-          fmt::format("{} can't have {} workers: {}", layout.title_of(*stage), workers, scaling->answer->problem())});
-    v1::ScaleStageResponse response;
-    response.set_index(static_cast<std::uint32_t>(*stage));
-    response.set_before(scaling->answer->before());
-    co_return response;
-  }
-
-  void handle(std::shared_ptr<Scaling>& scaling) {
-    auto has_it = [&](const flow::Part& part) {
-      return std::ranges::find(part.stages, scaling->stage) != part.stages.end();
-    };
-    const std::vector<flow::Part>& all = layout.graph().parts;
-    auto part = std::ranges::find_if(all, has_it);
-    if (!machine->started() || part == all.end() || parts[static_cast<std::size_t>(part - all.begin())].over)
-      return refuse_scaling(*scaling, "it does not run");
-    if (std::find_if(part + 1, all.end(), has_it) != all.end())
-      return refuse_scaling(*scaling, "it has one worker on each node (@all)");
-    v1::HostCommand command;
-    command.mutable_set_workers()->set_stage(static_cast<std::uint32_t>(scaling->stage));
-    command.mutable_set_workers()->set_workers(scaling->workers);
-    command.mutable_set_workers()->set_request(++last_scaling);
-    scalings.emplace(last_scaling, scaling);
-    send(static_cast<std::size_t>(part - all.begin()), command);
-  }
-
-  void refuse_scaling(Scaling& scaling, const std::string& why) {
-    scaling.answer.emplace().set_problem(why);
-    changed.notify();
-  }
-
-  void on_workers_set(v1::WorkersSet answer) {
-    auto scaling = scalings.extract(answer.request());
-    if (scaling.empty()) return;
-    scaling.mapped()->answer = std::move(answer);
-    changed.notify();
+  void handle(std::shared_ptr<FlowScaling::Request>& request) {
+    auto runs = [this](std::size_t part) { return machine->started() && !parts[part].over; };
+    if (auto order = scaling.begin(request, runs)) send(order->part, order->command);
   }
 
   void handle(Input& input) {
@@ -501,7 +479,7 @@ struct FlowOrchestrator::Impl final : HostListener {
       case v1::HostEvent::kRemark:
         return note(event.remark().text());
       case v1::HostEvent::kWorkersSet:
-        return on_workers_set(std::move(*event.mutable_workers_set()));
+        return scaling.on_answer(std::move(*event.mutable_workers_set()));
       case v1::HostEvent::kLinkCounts:
         return tell_link_counts(std::move(*event.mutable_link_counts()));
       case v1::HostEvent::kMoved:
@@ -606,7 +584,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   void on_moved(std::size_t part, v1::Moved moved) {
-    if (moved.report() != 0) return on_reported(parts[part], std::move(moved));
+    if (moved.report() != 0) return reports.on_answer(part, std::move(moved));
     if (client == nullptr || client->crowded()) return;
     v1::RunOutput output;
     output.mutable_moved()->set_part(static_cast<std::uint32_t>(part));
@@ -640,37 +618,14 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   // --- counters ---------------------------------------------------------------------------------------------------
 
-  void on_reported(PartState& part, v1::Moved moved) {
-    part.counted = std::move(moved);
-    part.reports_sent = 0;
-    part.silent = false;
-    reported.notify();
-  }
-
-  void ask_for_counters() {
-    v1::HostCommand command;
-    command.mutable_report()->set_number(++report_number);
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      bool too_many = layout.on_client(i) && client != nullptr && client->crowded();
-      if (parts[i].over || too_many || parts[i].reports_sent >= kReportsOpenMax) continue;
-      ++parts[i].reports_sent;
-      send(i, command);
-    }
-  }
-
-  bool awaits_counters(std::uint64_t number) const {
-    return !ended && std::ranges::any_of(parts, [number](const PartState& part) {
-      return !part.over && !part.silent && part.counted.report() < number;
-    });
-  }
-
   Awaitable<void> count(v1::FlowCounters& counters) {
+    auto runs = [this](std::size_t part) { return !ended && !parts[part].over; };
     if (!ended && machine && machine->started()) {
-      ask_for_counters();
-      std::uint64_t number = report_number;
-      TimePoint deadline = Clock::now() + kReportTime;
-      while (awaits_counters(number) && Clock::now() < deadline) co_await reported.wait(deadline);
-      for (PartState& part : parts) part.silent = !part.over && part.counted.report() < number;
+      bool crowded = client != nullptr && client->crowded();
+      auto hears = [&](std::size_t part) { return runs(part) && !(crowded && layout.on_client(part)); };
+      std::uint64_t number =
+          reports.ask(parts.size(), hears, [this](std::size_t part, const auto& command) { send(part, command); });
+      co_await reports.wait(number, runs);
     }
     fill(counters);
   }
@@ -690,8 +645,8 @@ struct FlowOrchestrator::Impl final : HostListener {
                         .stages = layout.stage_count()};
     std::set<std::string> silent;
     for (std::size_t i = 0; i < parts.size(); ++i) {
-      input.moved.push_back(parts[i].counted);
-      if (parts[i].silent) silent.insert(layout.host_names()[i]);
+      input.moved.push_back(reports.of(i));
+      if (reports.is_silent(i)) silent.insert(layout.host_names()[i]);
     }
     for (const std::string& host : silent) counters.add_silent_hosts(host);
     assemble(input, counters);
@@ -753,7 +708,18 @@ struct FlowOrchestrator::Impl final : HostListener {
 
 FlowOrchestrator::FlowOrchestrator(net::asio::any_io_executor executor, FlowSurroundings& surroundings,
                                    FlowClient* client, FlowId id, const v1::RunStart& start, Logger& log)
-    : impl_(std::make_unique<Impl>(std::move(executor), surroundings, client, id, start, log)) {}
+    : impl_(std::make_unique<Impl>(std::move(executor), surroundings, client, id, start,
+                                   Impl::world_of(surroundings, surroundings.nodes(), client != nullptr), log)) {}
+
+FlowOrchestrator::FlowOrchestrator(net::asio::any_io_executor executor, FlowSurroundings& surroundings, FlowId id,
+                                   const v1::FlowMemory& memory, std::optional<TimePoint> deadline, Logger& log)
+    : impl_(std::make_unique<Impl>(
+          std::move(executor), surroundings, nullptr, id, memory.start(),
+          Impl::world_of(surroundings, nodes_from(memory).value_or(std::vector<flow::NodeChoice>()), false), log)) {
+  impl_->memory = memory;
+  impl_->deadline = deadline;
+  impl_->started_ms = memory.started_unix_ms();
+}
 
 FlowOrchestrator::~FlowOrchestrator() = default;
 
@@ -777,11 +743,14 @@ void FlowOrchestrator::on_offered(const NodeId& node, const std::vector<v1::Role
 
 Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> FlowOrchestrator::scale(std::string stage,
                                                                                       std::uint32_t workers) {
-  return impl_->scale(std::move(stage), workers);
+  return impl_->scaling.ask(
+      std::move(stage), workers,
+      [impl = impl_.get()](std::shared_ptr<FlowScaling::Request> request) { impl->events.put(std::move(request)); });
 }
 
 bool FlowOrchestrator::survives_daemon() const {
-  return impl_->client == nullptr && has_started() && impl_->layout.needs_only_this_host();
+  return impl_->client == nullptr && has_started() &&
+         (impl_->layout.needs_only_this_host() || impl_->layout.outlives_orchestrator());
 }
 void FlowOrchestrator::let_go() { impl_->events.put(LetGo{}); }
 

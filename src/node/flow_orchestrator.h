@@ -22,6 +22,7 @@
 namespace sluice::v1 {
 class Flow;
 class FlowCounters;
+class FlowMemory;
 class RoleOffer;
 class RunInput;
 class RunStart;
@@ -34,6 +35,9 @@ class FlowOrchestrator final {
  public:
   FlowOrchestrator(net::asio::any_io_executor executor, FlowSurroundings& surroundings, FlowClient* client, FlowId id,
                    const v1::RunStart& start, Logger& log);
+  /// Of a flow in the background that runs already: an earlier daemon of this node has started it. `deadline`: its timeout.
+  FlowOrchestrator(net::asio::any_io_executor executor, FlowSurroundings& surroundings, FlowId id,
+                   const v1::FlowMemory& memory, std::optional<TimePoint> deadline, Logger& log);
   ~FlowOrchestrator();
   FlowOrchestrator(const FlowOrchestrator&) = delete;
   FlowOrchestrator& operator=(const FlowOrchestrator&) = delete;
@@ -55,9 +59,9 @@ class FlowOrchestrator final {
   /// no such stage, or it has to keep those that it has.
   net::Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> scale(std::string stage, std::uint32_t workers);
 
-  /// A flow in the background, all of which runs on this node: it goes on when its daemon is gone.
+  /// A flow in the background that goes on when this daemon is gone: all of it runs on this node, or nothing.
   bool survives_daemon() const;
-  /// Leaves it to its spawner; `run` returns.
+  /// Leaves it to its spawner, or to the nodes of its parts; `run` returns.
   void let_go();
   /// Returns when the programs run, or will not.
   net::Awaitable<void> started_or_ended();

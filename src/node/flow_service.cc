@@ -20,6 +20,7 @@
 #include "node/node_flows.h"
 #include "node/role_service.h"
 #include "node/task_group.h"
+#include "sluice/v1/flow_memory.pb.h"
 #include "sluice/v1/flows.pb.h"
 #include "sluice/v1/roles.pb.h"
 
@@ -124,6 +125,11 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     return node->workers.open_remote(host, part, listener);
   }
 
+  std::unique_ptr<HostSession> resume_host(const NodeId& host, const FlowId& flow, std::size_t part,
+                                           HostListener& listener) override {
+    return node->workers.resume_remote(host, flow, part, listener);
+  }
+
   bool relay_link(const LinkId& link, const std::string& token, std::uint32_t generation) override {
     return relays->expect(link, token, generation);
   }
@@ -133,6 +139,10 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
   std::expected<void, std::string> remember(const v1::Flow& flow, std::optional<FlowLimits> limits) override {
     auto saved = node->kept.save(flow);
     return saved && limits ? node->kept.save_limits(flow.id(), *limits) : saved;
+  }
+
+  std::expected<void, std::string> remember_parts(const FlowId& flow, const v1::FlowMemory& memory) override {
+    return node->kept.save_memory(flow, memory);
   }
 
   // --- running ----------------------------------------------------------------------------------------------------
@@ -220,6 +230,19 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     self->node->changed.notify();
   }
 
+  // Those that an earlier daemon has started, and that have outlived it.
+  static void resume_flows(const std::shared_ptr<Impl>& self) {
+    for (const FlowId& id : self->node->kept.ids()) {
+      auto memory = self->node->kept.memory(id);
+      if (!memory) continue;
+      auto limits = self->node->kept.limits(id.text());
+      auto deadline = limits ? std::optional(limits->deadline) : std::nullopt;
+      auto flow = std::make_shared<FlowOrchestrator>(self->core.executor, *self, id, *memory, deadline, self->core.log);
+      self->node->orchestrated[id] = flow;
+      self->node->tasks.spawn(run_to_its_end(self, flow, id));
+    }
+  }
+
   static Awaitable<rpc::Status> hand_over(std::shared_ptr<Impl> self, rpc::ServerCall& call, v1::RunStart start,
                                           NodeId node) {
     for (v1::StageRequest& stage : *start.mutable_stages()) stage.mutable_where()->set_kind(v1::Whereabouts::KIND_HERE);
@@ -297,7 +320,8 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
 FlowService::FlowService(NodeCore core, WorkerService& workers, RoleService& roles, link::DataLoops& loops,
                          std::string data_directory)
     : impl_(std::make_shared<Impl>(core, workers, roles, loops, std::move(data_directory))) {
-  for (const v1::Flow& flow : impl_->node->list())
+  Impl::resume_flows(impl_);
+  for (const v1::Flow& flow : impl_->node->kept.list())
     if (flow.state() == v1::FLOW_STATE_RUNNING)
       if (auto limits = impl_->node->kept.limits(flow.id()))
         impl_->node->tasks.spawn(end_in_time(impl_->node, flow.id(), *limits));

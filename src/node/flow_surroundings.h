@@ -16,6 +16,7 @@
 
 namespace sluice::v1 {
 class Flow;
+class FlowMemory;
 class HostEvent;
 class RunOutput;
 }  // namespace sluice::v1
@@ -65,6 +66,9 @@ class FlowSurroundings {
   virtual std::string address_of(const NodeId& node) const = 0;
   /// A line to a part on `node`, this node included. It reports to `listener`, which outlives it.
   virtual std::unique_ptr<HostSession> open_host(const NodeId& node, std::size_t part, HostListener& listener) = 0;
+  /// A line to a part on another node that runs already. It is told first what has become of it.
+  virtual std::unique_ptr<HostSession> resume_host(const NodeId& node, const FlowId& flow, std::size_t part,
+                                                   HostListener& listener) = 0;
   /// Relays a link whose two ends dial this node. False: too many links wait.
   virtual bool relay_link(const LinkId& link, const std::string& token, std::uint32_t generation) = 0;
   /// Every end of the flow's links is up.
@@ -73,6 +77,9 @@ class FlowSurroundings {
   /// Writes down a flow in the background before anything of it is started: what runs without a record would be found by
   /// nobody once this daemon is gone. Errors: why it can't.
   virtual std::expected<void, std::string> remember(const v1::Flow& flow, std::optional<FlowLimits> limits) = 0;
+  /// What another daemon of this node needs to know the parts of a remembered flow again, in place of what was said before.
+  /// Errors: why it can't.
+  virtual std::expected<void, std::string> remember_parts(const FlowId& flow, const v1::FlowMemory& memory) = 0;
 };
 
 }  // namespace sluice::node

@@ -15,7 +15,8 @@ NodeFlows::NodeFlows(NodeCore node_core, WorkerService& worker_service, std::str
 
 NodeFlows::~NodeFlows() = default;
 
-// What runs under an orchestrator is asked of that; what an earlier daemon has left, of its spawners.
+// What runs under an orchestrator is asked of that; what an earlier daemon has left, of its spawners; what another node has
+// left here, of its parts.
 std::vector<v1::Flow> NodeFlows::list() const {
   std::vector<v1::Flow> own;
   for (const auto& [id, flow] : orchestrated) flow->describe(own.emplace_back());
@@ -23,6 +24,7 @@ std::vector<v1::Flow> NodeFlows::list() const {
     auto id = FlowId::parse(flow.id());
     if (!id || !orchestrated.contains(*id)) own.push_back(std::move(flow));
   }
+  for (v1::Flow& flow : workers.served().alone()) own.push_back(std::move(flow));
   return own;
 }
 

@@ -3,6 +3,7 @@
 // Threading: belongs to the control loop.
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/time.h"
@@ -10,6 +11,7 @@
 #include "node/flow_orchestrator.h"
 #include "node/node_core.h"
 #include "node/part_host.h"
+#include "node/served_parts.h"
 
 namespace sluice::node {
 
@@ -24,6 +26,14 @@ class WorkerService final {
   std::unique_ptr<HostSession> open_local(std::size_t part, HostListener& listener);
   /// A line to a part on another node.
   std::unique_ptr<HostSession> open_remote(const NodeId& node, std::size_t part, HostListener& listener);
+
+  /// A line to a part that runs already, started by an earlier daemon of this node. It is tried for a while: the other node
+  /// may not be known yet.
+  std::unique_ptr<HostSession> resume_remote(const NodeId& node, const FlowId& flow, std::size_t part,
+                                             HostListener& listener);
+
+  /// The parts that run here for orchestrators on other nodes.
+  ServedParts& served();
 
   /// Fills in how many cores of each node are free.
   net::Awaitable<void> ask_free_cores(std::vector<flow::NodeChoice>& nodes);

@@ -1,6 +1,7 @@
 """A cluster on several hosts, whose network is cut, loses packets, or lets connections pass in one direction only."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -318,3 +319,52 @@ def test_stopped_reader_of_logs_is_kept_until_its_host_is_gone(site):
         reader.kill()
     assert site.cluster.household.run_sluice("stop", "talks", *site.reach("n1"),
                                              before_exec=site.world.enter("n1")).returncode == 0
+
+
+# --- an orchestrator that is cut off from what it has started -----------------------------------------------------
+
+
+def in_background(site, text):
+    started = site.run(text, "--background")
+    assert started.returncode == 0, started
+    return started.stdout.decode().strip()
+
+
+def told(site, flow, by):
+    listed = site.cluster.household.run_sluice("ps", "-a", "--json", *site.reach(by), before_exec=site.world.enter(by))
+    assert listed.returncode in (0, 6), listed
+    return next((each for each in map(json.loads, listed.stdout.splitlines()) if each["id"] == flow), None)
+
+
+def dialled_ports(site, name):
+    """The node's own ports of its connections to other nodes."""
+    with open(f"/proc/{site.cluster[name].pid}/net/tcp", encoding="ascii") as file:
+        entries = [line.split() for line in file.readlines()[1:]]
+    established = "01"
+    return {int(entry[1].partition(":")[2], 16) for entry in entries if entry[3] == established and entry[2].endswith(f":{7117:X}")}
+
+
+def test_flow_whose_lines_to_its_orchestrator_break_goes_on(site):
+    site.grow("n1", "n2", "n3")
+    flow = in_background(site, "@n2 yes | @n3 cat > /dev/null")
+    site.cluster.wait_for_programs("yes", "cat")
+    dialled = dialled_ports(site, "n1")
+    site.world.reset_connections("n1", dialled, ["n2", "n3"])
+    wait_until(lambda: not dialled & dialled_ports(site, "n1"), "connections that broke")
+    assert told(site, flow, "n1")["state"] == "running"
+    stopped = site.cluster.household.run_sluice("stop", flow, *site.reach("n2"), before_exec=site.world.enter("n2"))
+    assert stopped.returncode == 0, stopped
+    assert told(site, flow, "n1")["state"] == "ended"
+    site.cluster.wait_for_no_program()
+
+
+def test_flow_that_its_orchestrator_took_for_lost_is_ended_when_they_meet_again(site):
+    site.grow("n1", "n2", "n3")
+    flow = in_background(site, "@n2 yes | @n3 cat > /dev/null")
+    site.cluster.wait_for_programs("yes", "cat")
+    site.world.cut(["n1"], ["n2", "n3"])
+    wait_until(lambda: (told(site, flow, "n2") or {}).get("alone"), "a flow that is alone", promised(LOSS_SECONDS))
+    assert told(site, flow, "n1")["state"] == "ended"
+    assert site.cluster.programs("yes")
+    site.world.heal()
+    site.cluster.wait_for_no_program(promised(LOSS_SECONDS))

@@ -133,6 +133,13 @@ class World:
             self._filter(receiver, f"add rule inet world in ip saddr {self.address(sender)} "
                                    "tcp flags & (syn | ack) == syn drop")
 
+    def reset_connections(self, sender, ports, receivers):
+        """What `sender` says from these ports is answered by a reset: the next probe of TCP at the latest."""
+        for receiver in receivers:
+            for port in ports:
+                self._filter(receiver, f"add rule inet world in ip saddr {self.address(sender)} tcp sport {port} "
+                                       "reject with tcp reset")
+
     def lose(self, percent):
         """Every host loses this part of what comes in."""
         for name in self._numbers:

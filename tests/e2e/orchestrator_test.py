@@ -1,0 +1,216 @@
+"""Flows in the background that outlive their orchestrator: no part of them is on its node. They go on while that is gone,
+and it knows them again."""
+
+import json
+import os
+import random
+
+import pytest
+
+from clusters import cluster, home, trio
+from processes import wait_until
+
+NUMBERS = "".join(f"{number}\n" for number in range(1, 2001)).encode()
+
+
+class Flow:
+    """A flow in the background that n1 has started, with all its stages on n2 and n3."""
+
+    def __init__(self, nodes, text, *options):
+        self.nodes = nodes
+        started = nodes.run(text, "--background", *options)
+        assert started.returncode == 0, started
+        self.id = started.stdout.decode().strip()
+
+    def ask(self, verb, *options, by="n1", **settings):
+        return self.nodes.household.run_sluice(verb, *self.nodes.at(by), *options, self.id, **settings)
+
+    def as_told(self, by="n1"):
+        listed = self.nodes.household.run_sluice("ps", "-a", "--json", *self.nodes.at(by))
+        assert listed.returncode in (0, 6), listed  # 6: a node that has just died did not answer
+        return next((flow for flow in map(json.loads, listed.stdout.splitlines()) if flow["id"] == self.id), None)
+
+    def wait(self, by="n1"):
+        return self.ask("wait", by=by).returncode
+
+    def output(self):
+        return self.ask("logs").stdout
+
+    def wait_until_alone(self, by="n2", stages=2):
+        def alone():
+            flow = self.as_told(by)
+            return flow and flow["alone"] and len(flow["stages"]) == stages and flow
+        return wait_until(alone, lambda: f"a flow that is alone: {self.as_told(by)}")
+
+
+def come_back(nodes, name="n1", by="n2"):
+    """The node starts again, at another port, and is known by the others."""
+    nodes.start(name, join=nodes[by].url)
+    nodes.wait_until_all_list(nodes.nodes)
+
+
+END = {"killed": lambda node: node.kill(), "ended": lambda node: node.terminate()}
+ends = pytest.mark.parametrize("end", END)
+
+
+def gate(nodes, name="go"):
+    """Words of a shell that wait until the test opens this gate, by opening it for writing."""
+    path = nodes.folder / name
+    os.mkfifo(path)
+    path.chmod(0o666)
+    return f"read -r _ < {path}", lambda: path.write_text("\n")
+
+
+# --- it goes on ---------------------------------------------------------------------------------------------------
+
+
+@ends
+def test_flow_goes_on_and_is_known_again(trio, end):
+    shut, open_gate = gate(trio)
+    flow = Flow(trio, f"@n2 {{ seq 1000; {shut}; seq 1001 2000; }} | @n3 cat")
+    trio.wait_for_programs("cat")
+    END[end](trio["n1"])
+    told = flow.wait_until_alone()
+    assert (told["state"], told["node"], told["background"]) == ("running", "n1", True)
+    assert [stage["node"] for stage in told["stages"]] == ["n2", "n3"] and told["text"].endswith("@n3 cat")
+    come_back(trio)
+    told = flow.as_told()
+    assert (told["state"], told["alone"]) == ("running", False)
+    wait_until(lambda: all(stage["pid"] for stage in flow.as_told()["stages"]), "what its parts say of themselves")
+    open_gate()
+    assert flow.wait() == 0
+    assert flow.output() == NUMBERS
+    assert flow.ask("rm").returncode == 0
+    assert flow.as_told() is None and flow.as_told("n3") is None
+    for name in trio.nodes:
+        assert not list((trio[name].data / "flows").glob("*")), name
+
+
+@ends
+def test_flow_that_ended_meanwhile_has_its_own_status(trio, end):
+    shut, open_gate = gate(trio)
+    flow = Flow(trio, f"@n2 {{ seq 2000; {shut}; exit 3; }} | @n3 cat")
+    trio.wait_for_programs("cat")
+    END[end](trio["n1"])
+    flow.wait_until_alone()
+    open_gate()
+    wait_until(lambda: flow.as_told("n2") is None, "that it is over")
+    come_back(trio)
+    assert flow.wait() == 3
+    assert flow.output() == NUMBERS
+    told = flow.as_told()
+    assert [stage["status"] for stage in told["stages"]] == [3, 0]
+    assert not (trio["n1"].data / "flows" / flow.id / "parts.json").exists(), "it holds an environment"
+
+
+def test_orchestrator_may_die_again_and_again(trio):
+    shut, open_gate = gate(trio)
+    flow = Flow(trio, f"@n2 {{ seq 1000; {shut}; seq 1001 2000; }} | @n3 cat")
+    for _ in range(3):
+        trio["n1"].kill()
+        flow.wait_until_alone()
+        come_back(trio)
+        assert flow.as_told()["state"] == "running"
+    open_gate()
+    assert flow.wait() == 0 and flow.output() == NUMBERS
+
+
+def test_timeout_counts_from_the_start_of_the_flow(trio):
+    flow = Flow(trio, "@n2 yes | @n3 cat > /dev/null", "--timeout", "4s")
+    trio["n1"].kill()
+    flow.wait_until_alone()
+    come_back(trio)
+    assert flow.wait() == 124
+    trio.wait_for_no_program()
+
+
+# --- it ends ------------------------------------------------------------------------------------------------------
+
+
+def test_flow_can_be_stopped_without_its_orchestrator(trio):
+    flow = Flow(trio, "@n2 yes | @n3 cat > /dev/null")
+    trio["n1"].kill()
+    flow.wait_until_alone()
+    assert flow.ask("stop", by="n3").returncode == 0
+    trio.wait_for_no_program()
+    assert flow.as_told("n2") is None
+    come_back(trio)
+    assert flow.wait() != 0
+    assert flow.as_told()["state"] == "ended"
+
+
+def test_flow_can_be_stopped_by_an_orchestrator_that_is_back(trio):
+    flow = Flow(trio, "@n2 yes | @n3 cat > /dev/null")
+    trio["n1"].kill()
+    come_back(trio)
+    assert flow.ask("stop").returncode == 0
+    trio.wait_for_no_program()
+    assert flow.as_told()["state"] == "ended"
+
+
+@pytest.mark.parametrize("lost", ["n2", "n3"])
+def test_flow_without_orchestrator_that_loses_a_node_ends(trio, lost):
+    flow = Flow(trio, "@n2 yes | @n3 cat > /dev/null")
+    trio["n1"].kill()
+    flow.wait_until_alone()
+    trio[lost].kill()
+    trio.wait_for_no_program()
+    trio.start(lost, join=trio["n3" if lost == "n2" else "n2"].url)
+    come_back(trio)
+    assert flow.wait() == 125
+    assert lost in flow.as_told()["message"], flow.as_told()
+
+
+def test_flow_whose_orchestrator_has_forgotten_it_ends(trio):
+    flow = Flow(trio, "@n2 yes | @n3 cat > /dev/null")
+    trio["n1"].kill()
+    flow.wait_until_alone()
+    memory = trio["n1"].data / "flows" / flow.id / "parts.json"
+    assert memory.stat().st_mode & 0o777 == 0o600
+    memory.write_text(memory.read_text()[:-10])
+    come_back(trio)
+    trio.wait_for_no_program()
+    told = flow.as_told()
+    assert (told["state"], told["status"]) == ("ended", 125), told
+    assert "memory of a flow damaged" in trio["n1"].log_text()
+
+
+def test_flow_with_a_part_on_its_orchestrator_ends_with_it(trio):
+    flow = Flow(trio, "@n1 yes | @n3 cat > /dev/null")
+    trio.wait_for_programs("cat")
+    trio["n1"].kill()
+    trio.wait_for_no_program()
+    assert flow.as_told("n2") is None
+    come_back(trio)
+    told = flow.as_told()
+    assert (told["state"], told["status"]) == ("ended", 125) and "link of the flow went through it" in told["message"]
+
+
+def test_node_that_leaves_takes_its_flows_along(trio):
+    flow = Flow(trio, "@n2 yes | @n3 cat > /dev/null")
+    trio.wait_for_programs("cat")
+    assert trio.household.run_sluice("leave", *trio.at("n1")).returncode == 0
+    trio.wait_for_no_program()
+    assert flow.as_told("n2") is None
+
+
+# --- whenever it dies ---------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_lost_whenever_the_orchestrator_dies(trio):
+    """Killed at random moments, also while flows start or end: none of its flows is lost that its starter was told of."""
+    chance = random.Random(os.environ.get("SLUICE_SEED"))
+    kills = 100 if os.environ.get("SLUICE_SOAK") else 4
+    for number in range(kills):
+        shut, open_gate = gate(trio, f"go{number}")
+        flow = Flow(trio, f"@n2 {{ seq 1000; {shut}; seq 1001 2000; }} | @n3 cat")
+        opened_first = chance.random() < 0.5
+        if opened_first:
+            open_gate()
+        trio["n1"].kill()
+        come_back(trio)
+        if not opened_first:
+            open_gate()
+        assert flow.wait() == 0, flow.as_told()
+        assert flow.output() == NUMBERS
+        assert flow.ask("rm").returncode == 0
