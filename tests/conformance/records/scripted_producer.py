@@ -46,13 +46,37 @@ class Connection(Talk):
         return f"the consumer said {self.said[-10:]}"
 
 
+class Door:
+    """Where the consumer dials; `came` are the sockets of those that did."""
+
+    silent = False
+    unsent = b""
+
+    def __init__(self, world):
+        self.came = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(world.socket_path)
+        self._socket.listen(8)
+        world.talks.append(self)
+
+    def fileno(self):
+        return self._socket.fileno()
+
+    def on_readable(self):
+        self.came.append(self._socket.accept()[0])
+
+    def close(self):
+        self._socket.close()
+
+    def __str__(self):
+        return f"{len(self.came)} connections wait"
+
+
 class Producer:
     def __init__(self, command, folder, generation=1, attach=True, **options):
         self.world = World(command, folder, **options)
         self.generation = generation
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(self.world.socket_path)
-        self._listener.listen(8)
+        self._door = Door(self.world)
         self.connection = None
         self.attempt = 0
         self.flights = []      # (first, last) of each batch
@@ -74,17 +98,12 @@ class Producer:
     # --- connections ----------------------------------------------------------------------------------------------
 
     def await_first_frame(self):
-        self._listener.settimeout(0.02)
-
-        def accepted():
-            try:
-                return self._listener.accept()[0]
-            except socket.timeout:
-                assert self.world.program.process.poll() is None, f"it has ended; {self.world.described()}"
-                return None
+        def came():
+            assert self._door.came or self.world.program.process.poll() is None, f"it has ended; {self.world.described()}"
+            return self._door.came
         # The first takes as long as a program takes to start.
-        sock = self.world.until(accepted, "a connection", None if self.attempt else DEADLINE_SECONDS)
-        self.connection = Connection(self, sock)
+        self.world.until(came, "a connection", None if self.attempt else DEADLINE_SECONDS)
+        self.connection = Connection(self, self._door.came.pop(0))
         self.world.until(lambda: self.connection.first_frame or self.connection.silent, "its first frame")
         assert self.connection.first_frame, "it closed before its first frame"
         self._judge_first_frame(self.connection.first_frame)
@@ -281,4 +300,3 @@ class Producer:
 
     def close(self):
         self.world.close()
-        self._listener.close()

@@ -73,8 +73,10 @@ class DropsWhatIsBehindTheAnswer(Consumer):
 
 @variant
 class GivesUpAtTheFirstCut(Consumer):
-    def on_cut(self):
-        raise Refused("the connection broke")
+    def converse(self):
+        if not super().converse():
+            raise Refused("the connection broke")
+        return True
 
     def dial(self):
         if not super().dial():
