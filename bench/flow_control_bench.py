@@ -27,6 +27,7 @@ LINE = "x" * 99
 SINK = "dd bs=64k of=/dev/null status=none"
 WORKERS = "four workers in C++"
 WINDOW_S = 0.1
+IDLE_LOOKS = 40  # one behind the other that are alike: 5 ms lie between two
 
 # --- balance ----------------------------------------------------------------------------------------------------------
 
@@ -137,8 +138,20 @@ class EndlessFlow:
         self.process = subprocess.Popen([sluice, "run", *options, flow])
         self.tap = self.sink = None
         wait_until(lambda: self.find("dd") is not None and self.find("sh") is not None, "the programs run")
-        time.sleep(0.3)
-        self.idle = {pid: resident_bytes(pid) for pid in tree_of(self.process.pid)}
+        self.idle = self.idle_memory()
+
+    def idle_memory(self):
+        """Of each process, when none has come or gone, and none has grown, for a while."""
+        looks = []
+
+        def stands_still():
+            try:
+                looks.append({pid: resident_bytes(pid) for pid in tree_of(self.process.pid)})
+            except (OSError, IndexError):
+                looks.clear()  # one has ended while it was looked at
+            return len(looks) >= IDLE_LOOKS and all(look == looks[-1] for look in looks[-IDLE_LOOKS:])
+        wait_until(stands_still, "its memory stands still")
+        return looks[-1]
 
     def find(self, program):
         found = self.all(program)

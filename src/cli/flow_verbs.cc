@@ -17,6 +17,7 @@
 
 #include "base/id.h"
 #include "base/time.h"
+#include "cli/flow_state.h"
 #include "cli/node_session.h"
 #include "cli/option_reader.h"
 #include "cli/stdout_watch.h"
@@ -36,21 +37,6 @@ constexpr std::size_t kFlowsMax = 10'000;  // of one command: more than its line
 int fail(const rpc::Status& status) {
   Failure failure = failure_of(status);
   return refuse(failure.status, failure.message);
-}
-
-const char* state_text(v1::FlowState state) {
-  switch (state) {
-    case v1::FLOW_STATE_STARTING:
-      return "starting";
-    case v1::FLOW_STATE_RUNNING:
-      return "running";
-    case v1::FLOW_STATE_ENDING:
-      return "ending";
-    case v1::FLOW_STATE_ENDED:
-      return "ended";
-    default:
-      return "unknown";
-  }
 }
 
 std::string utc(std::uint64_t unix_ms) {

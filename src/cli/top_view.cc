@@ -12,6 +12,7 @@
 #include "base/id.h"
 #include "base/quantity.h"
 #include "base/time.h"
+#include "cli/flow_state.h"
 #include "flow/quoting.h"
 #include "sluice/v1/flows.pb.h"
 
@@ -84,21 +85,6 @@ flow::LinkCounters link_from(const v1::LinkCounters& message) {
   if (message.to() >= 0) link.to = static_cast<std::size_t>(message.to());
   if (message.has_records()) link.records = counts_from(message.records());
   return link;
-}
-
-const char* state_text(v1::FlowState state) {
-  switch (state) {
-    case v1::FLOW_STATE_STARTING:
-      return "starting";
-    case v1::FLOW_STATE_RUNNING:
-      return "running";
-    case v1::FLOW_STATE_ENDING:
-      return "ending";
-    case v1::FLOW_STATE_ENDED:
-      return "ended";
-    default:
-      return "unknown";
-  }
 }
 
 // --- JSON ---------------------------------------------------------------------------------------------------------

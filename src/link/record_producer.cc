@@ -263,7 +263,7 @@ RecordProducer::Checked RecordProducer::on(Consumer& consumer, const RecordDrain
 }
 
 RecordProducer::Checked RecordProducer::on(Consumer& consumer, const RecordDone& done) {
-  if (consumer.state != State::ending) return std::unexpected("it confirmed an end that it was not told");
+  if (!consumer.told_end) return std::unexpected("it confirmed an end that it was not told");
   if (done.deliveries != consumer.assigned)
     return std::unexpected(
         fmt::format("it confirmed an end after {} deliveries, and was given {}", done.deliveries, consumer.assigned));
@@ -345,6 +345,7 @@ void RecordProducer::say_ends() {
     if (!settled && !consumer.draining) continue;
     consumer.state = consumer.local ? State::over : State::ending;
     if (consumer.local) continue;
+    consumer.told_end = true;
     consumer.control.push_back(encode(RecordEnd{.deliveries = consumer.assigned}));
   }
 }

@@ -171,6 +171,7 @@ class RecordProducer final {
     bool local = false;
     bool paused = false;
     bool draining = false;
+    bool told_end = false;  // on this connection or an earlier one: it may confirm it as soon as it has attached
     TimePoint reattach_until{};
     ConsumerFrameDecoder decoder;
     RecordCredit credit;

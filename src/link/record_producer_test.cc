@@ -240,6 +240,21 @@ TEST(RecordProducer, TheEndPassesOnlyAfterEveryAcknowledgement) {
   EXPECT_TRUE(producer.finished());
 }
 
+// It says at once all that it has to say; the end has not been repeated to it when its confirmation is read.
+TEST(RecordProducer, AConsumerThatComesBackConfirmsTheEndThatItWasToldBefore) {
+  RecordProducer producer;
+  producer.on_source_end();
+  Peer peer(producer, 1);
+  peer.attach().records();
+  ASSERT_TRUE(said_end(peer));
+  peer.lose();
+  ASSERT_TRUE(producer.on_connected(1, 1));
+  std::string frames = encode(RecordAttach{.next = 1}) + encode(RecordDone{.deliveries = 0});
+  EXPECT_TRUE(producer.on_bytes(1, bytes_of(frames)));
+  EXPECT_TRUE(producer.finished());
+  EXPECT_FALSE(producer.poll_event());
+}
+
 TEST(RecordProducer, AConsumerThatDrainsGetsNothingNewAndItsOwnEnd) {
   RecordProducer producer;
   Peer leaving(producer, 1), staying(producer, 2);
