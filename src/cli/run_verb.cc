@@ -180,8 +180,9 @@ int run_verb(const Arguments& arguments) {
     if (auto problem = not_yet_runnable(*graph)) return refuse(refused, *problem);
     return run_on_cluster(std::move(*graph), std::move(options), std::move(environment), entry);
   }
-  for (const std::string& file : options.ship)
-    return refuse(refused, fmt::format("run: --ship {}: no stage runs elsewhere; leave it out, or name a node", file));
+  for (const std::string& shipped : options.ship)
+    return refuse(refused,
+                  fmt::format("run: --ship {}: no stage runs elsewhere; leave it out, or name a node", shipped));
   flow::PlanContext context{.shell = std::move(*shell),
                             .environment = environment,
                             .inner_pipefail = options.pipefail != flow::PipefailRule::last,

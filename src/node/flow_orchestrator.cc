@@ -301,10 +301,10 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   std::optional<TimePoint> next_deadline() const {
-    auto deadline = machine->poll_deadline();
+    auto next = machine->poll_deadline();
     for (std::optional<TimePoint> due : {client_due, tell_at})
-      if (due && (!deadline || *due < *deadline)) deadline = due;
-    return deadline;
+      if (due && (!next || *due < *next)) next = due;
+    return next;
   }
 
   void on_deadline(TimePoint now) {
@@ -634,15 +634,16 @@ struct FlowOrchestrator::Impl final : HostListener {
     v1::Flow flow;
     describe(flow);
     fill_counters(flow, counters);
-    AssemblyInput input{.whole = layout.flow_graph(),
-                        .graph = layout.graph(),
-                        .host_names = layout.host_names(),
-                        .moved = {},
-                        .text_of = [this](std::size_t stage) -> const v1::StageText& {
-                          return start.stages(static_cast<int>(stage)).text();
-                        },
-                        .find_link = [this](const std::string& id) { return links ? links->find(id) : std::nullopt; },
-                        .stages = layout.stage_count()};
+    AssemblyInput input{
+        .whole = layout.flow_graph(),
+        .graph = layout.graph(),
+        .host_names = layout.host_names(),
+        .moved = {},
+        .text_of = [this](std::size_t stage) -> const v1::StageText& {
+          return start.stages(static_cast<int>(stage)).text();
+        },
+        .find_link = [this](const std::string& link) { return links ? links->find(link) : std::nullopt; },
+        .stages = layout.stage_count()};
     std::set<std::string> silent;
     for (std::size_t i = 0; i < parts.size(); ++i) {
       input.moved.push_back(reports.of(i));

@@ -4,11 +4,15 @@ and it knows them again."""
 import json
 import os
 import random
+from collections import Counter
 
 import pytest
 
 from clusters import cluster, home, trio
 from processes import wait_until
+from roles_test import Hand
+from settings import SOAK
+from workers import write_worker
 
 NUMBERS = "".join(f"{number}\n" for number in range(1, 2001)).encode()
 
@@ -200,7 +204,7 @@ def test_node_that_leaves_takes_its_flows_along(trio):
 def test_nothing_is_lost_whenever_the_orchestrator_dies(trio):
     """Killed at random moments, also while flows start or end: none of its flows is lost that its starter was told of."""
     chance = random.Random(os.environ.get("SLUICE_SEED"))
-    kills = 100 if os.environ.get("SLUICE_SOAK") else 4
+    kills = 100 if SOAK else 4
     for number in range(kills):
         shut, open_gate = gate(trio, f"go{number}")
         flow = Flow(trio, f"@n2 {{ seq 1000; {shut}; seq 1001 2000; }} | @n3 cat")
@@ -214,3 +218,89 @@ def test_nothing_is_lost_whenever_the_orchestrator_dies(trio):
         assert flow.wait() == 0, flow.as_told()
         assert flow.output() == NUMBERS
         assert flow.ask("rm").returncode == 0
+
+
+# --- records and workers ------------------------------------------------------------------------------------------
+
+ECHO = """
+worker = Worker(concurrency=4)
+
+@worker.on_data
+def got(record, item):
+    item.write(record)
+    item.done()
+
+raise SystemExit(worker.run())
+"""
+
+
+def record_flow(nodes, how, count, shut=":"):
+    """`count` records from n2 through a stage of workers on n3. The second half comes when the gate is open."""
+    half = count // 2
+    tap = f"{{ seq {half}; {shut}; seq {half + 1} {count}; }}"
+    if not how.startswith("worker:"):
+        return Flow(nodes, f"@n2 {tap} | @n3 {how} | @n2 cat")
+    write_worker(nodes.folder / "echo.py", ECHO)
+    stages = {"tap": {"on": "n2", "run": tap}, "echo": {"on": "n3", "worker": "./echo.py", "workers": 3},
+              "sink": {"on": "n2", "run": "cat"}}
+    (nodes.folder / "a.flow.yaml").write_text(json.dumps({"stages": stages, "links": ["tap -> echo -> sink"]}))
+    return Flow(nodes, "a.flow.yaml")
+
+
+@pytest.mark.parametrize("how", ["@x4 cat", "@x4 @map cat", "@x2 @each cat", "worker:"])
+def test_no_record_is_lost_or_repeated_whenever_the_orchestrator_dies(trio, how):
+    """The row of each of these stages in the table of promises, but for the last: on one node it repeats nothing."""
+    chance = random.Random(os.environ.get("SLUICE_SEED"))
+    count = 400 if "@each" in how else 4000
+    for number in range(25 if SOAK else 2):
+        shut, open_gate = gate(trio, f"go{number}")
+        flow = record_flow(trio, how, count, shut)
+        opened_first = chance.random() < 0.5
+        if opened_first:
+            open_gate()
+        trio["n1"].kill()
+        come_back(trio)
+        if not opened_first:
+            open_gate()
+        assert flow.wait() == 0, flow.as_told()
+        assert Counter(flow.output().splitlines()) == Counter(b"%d" % number for number in range(1, count + 1))
+        assert flow.ask("rm").returncode == 0
+    trio.wait_for_no_program()
+
+
+def test_a_flow_that_is_known_again_is_scaled_and_counted(trio):
+    shut, open_gate = gate(trio)
+    flow = record_flow(trio, "@x2 @map cat", 1000, shut)
+    trio["n1"].kill()
+    come_back(trio)
+    scaled = trio.household.run_sluice("scale", *trio.at("n1"), flow.id, "2=5")
+    assert scaled.returncode == 0, scaled
+    seen = trio.household.run_sluice("top", "--once", "--json", *trio.at("n1"), flow.id)
+    assert seen.returncode == 0, seen
+    stage = json.loads(seen.stdout.splitlines()[-1])["flows"][0]["stages"][1]
+    assert stage["workers"] == 5, stage
+    open_gate()
+    assert flow.wait() == 0
+
+
+def test_workers_started_by_hand_stay_and_come_while_the_orchestrator_dies(trio):
+    write_worker(trio.folder / "echo.py", ECHO)
+    shut, open_gate = gate(trio)
+    stages = {"tap": {"on": "n2", "run": f"{{ seq 1000; {shut}; seq 1001 2000; }}"}, "echo": {"role": "echo"},
+              "sink": {"on": "n3", "run": "cat"}}
+    (trio.folder / "a.flow.yaml").write_text(json.dumps({"stages": stages, "links": ["tap -> echo -> sink"]}))
+    first = Hand(trio, "first", "./echo.py", role="echo", node="n3")
+    flow = Flow(trio, "a.flow.yaml")
+    first.serves()
+    trio["n1"].kill()
+    flow.wait_until_alone(stages=4)  # the worker by hand is told by its own node
+    second = Hand(trio, "second", "./echo.py", role="echo", node="n2").waits()
+    come_back(trio)
+    second.serves()
+    first.kill()
+    trio["n1"].kill()
+    come_back(trio)
+    open_gate()
+    assert flow.wait() == 0, flow.as_told()
+    assert Counter(flow.output().splitlines()) == Counter(NUMBERS.splitlines())
+    assert second.leave() == 0

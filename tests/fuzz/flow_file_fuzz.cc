@@ -10,7 +10,6 @@
 #include "flow/flow_drawing.h"
 #include "flow/flow_file.h"
 #include "flow/flow_file_graph.h"
-#include "flow/flow_file_row.h"
 #include "flow/graph_wiring.h"
 #include "require.h"
 
@@ -79,8 +78,6 @@ void check_graph(const FlowFile& file) {
   require(graph->stages.size() == file.stages.size(), "a graph has every stage");
   require(graph->links.size() == file.links.size(), "a graph has every link");
   for (const Link& link : graph->links) require(link.from < link.to, "a link leads on to a later stage");
-  bool is_row = file.links.size() + 1 == file.stages.size() && wire(*graph).junctions.empty();
-  require(is_row == beyond_a_row(file).empty(), "what is no row is told");
   check_wiring(*graph);
 }
 
