@@ -1,6 +1,7 @@
 // How `sluice run` on one machine compares with the shells that people would use instead.
 //
 //   local_pipelines_bench SLUICE
+//   local_pipelines_bench --spawn-loop N    starts `true` N times, two at a time: the least that N processes cost
 //
 // Every figure is the median of several runs; the runs of one row's programs take turns, so that a change of the
 // machine's speed hits all of them alike, and ratios hold where absolute figures drift. SLUICE_BENCH_SCALE=0.1 makes it
@@ -174,7 +175,8 @@ void each_rows(const std::string& sluice, double scale) {
   std::vector<Contender> contenders = {
       {.name = "sluice @x2 @each", .command = {sluice, "run", numbers("@x2 @each @ordered true")}},
       with_tool("xargs", numbers("xargs -P2 -n1 true")),
-      with_tool("parallel", numbers("parallel -j2 -k true"))};
+      with_tool("parallel", numbers("parallel -j2 -k true")),
+      {.name = "posix_spawn in a loop", .command = {"/proc/self/exe", "--spawn-loop", std::to_string(records)}}};
   race(contenders, 7, 1);
   Unit unit{"k/s", records / 1e3, true};
   print_row(fmt::format("`true` for each of {} records, output in order, beside xargs -P2", records), contenders, unit,
@@ -214,6 +216,25 @@ void short_pipelines_row(const std::string& sluice, double scale) {
             "<= 1.5 x bash's time");
 }
 
+// What every tool has to pay that starts a process a record, and nothing besides.
+int spawn_loop(int count) {
+  std::string program = find("true");
+  char* arguments[] = {program.data(), nullptr};
+  int running = 0;
+  for (int started = 0; started < count || running > 0;) {
+    if (started < count && running < 2) {
+      pid_t pid = 0;
+      if (posix_spawn(&pid, arguments[0], nullptr, nullptr, arguments, environ) != 0) return 1;
+      ++started;
+      ++running;
+    } else {
+      if (::wait(nullptr) < 0) return 1;
+      --running;
+    }
+  }
+  return 0;
+}
+
 // Memory is asked of a flow that waits: its stage shows /proc of its parent, the spawner, and of the parent's parent.
 void memory_row(const std::string& sluice) {
   fmt::print("\nmemory of a waiting flow: anonymous and file pages (RSS), beside bash's\n");
@@ -235,6 +256,7 @@ void memory_row(const std::string& sluice) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 3 && std::strcmp(argv[1], "--spawn-loop") == 0) return spawn_loop(std::atoi(argv[2]));
   if (argc != 2) {
     fmt::print(stderr, "usage: local_pipelines_bench SLUICE\n");
     return 2;
