@@ -61,6 +61,7 @@ std::optional<EachWork::Start> EachWork::poll_start(TimePoint now) {
       continue;
     }
     Place place = held.lane ? Place{.worker = *held.lane} : *free_.begin();
+    resting_ -= held.state == State::resting ? 1 : 0;
     held.state = State::running;
     free_.erase(place);
     running_[*next] = place;
@@ -103,6 +104,7 @@ void EachWork::run_again(BatchNumber batch, Held& held, TimePoint now) {
   Duration rest = options_.backoff_first;
   for (std::uint32_t i = 1; i < held.attempts() && rest < options_.backoff_max; ++i) rest *= 2;
   held.state = State::resting;
+  ++resting_;
   held.rests_until = now + std::min(rest, options_.backoff_max);
   startable_.insert(batch);
 }
@@ -116,7 +118,7 @@ void EachWork::condemn(BatchNumber batch, Held& held, AttemptEnd end) {
 }
 
 std::optional<TimePoint> EachWork::poll_deadline() const {
-  if (stopped_ || broken_) return std::nullopt;
+  if (stopped_ || broken_ || resting_ == 0) return std::nullopt;
   std::optional<TimePoint> due;
   std::set<Worker> seen;  // lanes
   for (BatchNumber batch : startable_) {

@@ -156,6 +156,7 @@ class EachWork final {
   std::set<Place> free_;
   std::set<Worker> left_;
   std::set<BatchNumber> startable_;  // waiting and resting, in order
+  std::size_t resting_ = 0;          // of these
   std::deque<BatchNumber> writable_;
   std::deque<Dead> to_bury_;
   std::optional<Broken> broken_;
