@@ -113,8 +113,10 @@ struct ServedParts::Impl : std::enable_shared_from_this<Impl> {
   std::expected<std::shared_ptr<ServedPart>, rpc::Status> resume(const rpc::CallInfo& info, const v1::Resume& wanted) {
     auto found = outliving.find({wanted.flow_id(), wanted.part()});
     const std::optional<NodeId>& caller = info.caller.connection.node;
-    bool is_own = found != outliving.end() && caller && found->second->orchestrator()->id == *caller;
-    if (!is_own)
+    auto is_of = [&](const std::optional<ServedPart::Orchestrator>& orchestrator) {
+      return caller && orchestrator && orchestrator->id == *caller;
+    };
+    if (found == outliving.end() || !is_of(found->second->orchestrator()))
       return std::unexpected(
           rpc::Status{rpc::Code::not_found,
                       "it does not have that part of the flow: it was started anew, or never started the part"});
@@ -140,7 +142,8 @@ struct ServedParts::Impl : std::enable_shared_from_this<Impl> {
         "a part goes on without its orchestrator",
         {{"flow", part->key().first}, {"part", part->key().second}, {"node", part->orchestrator()->name}});
     while (part->is_alone() && !part->over() && !self->closing) {
-      auto why = co_await self->end_of_flow(*part);
+      std::string why;
+      if (!part->is_broken()) why = co_await self->end_of_flow(*part);
       if (!part->is_alone() || part->over() || self->closing) break;
       if (part->is_broken()) why = "a link of it broke";
       if (!why.empty()) {

@@ -17,7 +17,7 @@ from processes import is_alive, let_pass, wait_until
 from roles_test import Flow
 from settings import SLUICE
 from worker_test import assert_every_user_is_there_once, example_programs, users
-from workers import ROOT, USERS
+from workers import ROOT, USERS, ByHand
 
 ARCHIVE = pathlib.Path(SLUICE).parent / "libsluice_worker.a"
 LIBRARIES = ["-lprotobuf-lite", "-lssl", "-lcrypto", "-pthread"]
@@ -36,7 +36,7 @@ def joined_programs(tmp_path_factory):
     return folder
 
 
-class Joined:
+class Joined(ByHand):
     """A program that was started by hand, and what it says."""
 
     count = 0
@@ -46,21 +46,6 @@ class Joined:
         self.log = cluster.folder / f"joined-{Joined.count}.log"
         with open(self.log, "wb") as stderr:
             self.process = cluster.household.start(command, stdout=stderr, stderr=stderr, **options)
-
-    def said(self):
-        return self.log.read_text()
-
-    def wait_until_it_says(self, text, count=1):
-        wait_until(lambda: self.said().count(text) >= count or self.process.poll() is not None,
-                   lambda: f"'{text}'; it says: {self.said()}")
-        assert self.said().count(text) >= count, self.said()
-        return self
-
-    def waits(self, count=1):
-        return self.wait_until_it_says("waiting for a flow", count)
-
-    def serves(self, count=1):
-        return self.wait_until_it_says("serving stage", count)
 
     def ends(self, status):
         assert self.process.wait(timeout=60) == status, self.said()

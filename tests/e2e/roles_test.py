@@ -11,7 +11,7 @@ from cluster_trust_test import issue, reach
 from clusters import cluster, home, pair, trio
 from files import write_script
 from processes import is_alive, process_command, processes_below, wait_until
-from workers import write_flow, write_worker
+from workers import ByHand, write_flow, write_worker
 
 DOUBLER = """
 import os, time
@@ -33,7 +33,7 @@ def lines(numbers):
     return b"".join(b"%d\n" % number for number in numbers)
 
 
-class Hand:
+class Hand(ByHand):
     """A worker that was started by hand, and what it says."""
 
     def __init__(self, cluster, who, *command, role="double", node="n1", options=(), reach=None):
@@ -45,21 +45,6 @@ class Hand:
         with open(self.log, "wb") as stderr:
             self.process = cluster.household.start_sluice("worker", "--role", role, *node_options, *options, "--", *command,
                                                           environment={"WHO": who}, stdout=stderr, stderr=stderr)
-
-    def said(self):
-        return self.log.read_text()
-
-    def wait_until_it_says(self, text, count=1):
-        wait_until(lambda: self.said().count(text) >= count or self.process.poll() is not None,
-                   lambda: f"'{text}'; it says: {self.said()}")
-        assert self.said().count(text) >= count, self.said()
-        return self
-
-    def waits(self):
-        return self.wait_until_it_says("waiting for a flow")
-
-    def serves(self):
-        return self.wait_until_it_says("serving stage")
 
     def programs(self):
         return [pid for pid in processes_below(self.process.pid) if "sluice" not in process_command(pid).split(" ")[0]]

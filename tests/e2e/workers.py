@@ -3,7 +3,7 @@
 import pathlib
 import subprocess
 
-from processes import children_of, process_command
+from processes import children_of, process_command, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 USERS = ROOT / "examples/users"
@@ -44,3 +44,22 @@ def write_flow(household, *stages, name="a.flow.yaml"):
 def workers_of(process, words):
     """The numbers of the workers of a running `sluice` whose command has these words in it."""
     return [pid for spawner in children_of(process.pid) for pid in children_of(spawner) if words in process_command(pid)]
+
+
+class ByHand:
+    """A worker that was started by hand: its `process`, and the `log` of what it says."""
+
+    def said(self):
+        return self.log.read_text()
+
+    def wait_until_it_says(self, text, count=1):
+        wait_until(lambda: self.said().count(text) >= count or self.process.poll() is not None,
+                   lambda: f"'{text}'; it says: {self.said()}")
+        assert self.said().count(text) >= count, self.said()
+        return self
+
+    def waits(self, count=1):
+        return self.wait_until_it_says("waiting for a flow", count)
+
+    def serves(self, count=1):
+        return self.wait_until_it_says("serving stage", count)

@@ -28,7 +28,7 @@ def client(request):
     if request.param == "cpp":
         program = BUILD / "tests/record_client"
         if not program.exists():
-            pytest.skip("tests/record_client is not built")
+            pytest.fail("tests/record_client is not built: SLUICE_TESTS=ON scripts/build.sh release record_client")
         return [str(program)]
     if request.param == "python":
         return [PYTHON, str(CLIENTS / "record_client.py")]
