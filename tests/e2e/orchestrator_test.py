@@ -4,6 +4,7 @@ and it knows them again."""
 import json
 import os
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -120,9 +121,12 @@ def test_orchestrator_may_die_again_and_again(trio):
 
 
 def test_timeout_counts_from_the_start_of_the_flow(trio):
-    flow = Flow(trio, "@n2 yes | @n3 cat > /dev/null", "--timeout", "4s")
+    flow = Flow(trio, "@n2 yes | @n3 cat > /dev/null", "--timeout", "1h")
     trio["n1"].kill()
     flow.wait_until_alone()
+    limits = trio["n1"].data / "flows" / flow.id / "limits"
+    deadline, grace = map(int, limits.read_text().split())
+    limits.write_text(f"{deadline - 3_600_000} {grace}\n")  # as if it had been gone for an hour
     come_back(trio)
     assert flow.wait() == 124
     trio.wait_for_no_program()
@@ -290,9 +294,15 @@ def test_workers_started_by_hand_stay_and_come_while_the_orchestrator_dies(trio)
     second = Hand(trio, "second", "./echo.py", role="echo", node="n2").waits()
     come_back(trio)
     second.serves()
-    first.kill()
     trio["n1"].kill()
+
+    def alone_on(name):
+        return Counter(re.findall(r"goes on without its orchestrator .*part=(\d+)", trio[name].log_text()))
+
+    # The worker by hand has a line to the orchestrator that is back, as all parts have.
+    wait_until(lambda: list(alone_on("n3").values()) == [2, 2], lambda: f"parts on n3 that were left twice: {alone_on('n3')}")
     come_back(trio)
+    first.kill()
     open_gate()
     assert flow.wait() == 0, flow.as_told()
     assert Counter(flow.output().splitlines()) == Counter(NUMBERS.splitlines())
