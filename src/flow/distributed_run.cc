@@ -256,6 +256,10 @@ void DistributedRun::lose(std::string message, int status) {
   end_all();
 }
 
+void DistributedRun::on_stalled(std::string why) {
+  if (running()) lose(std::move(why));
+}
+
 std::string DistributedRun::link_name(std::size_t link) const {
   const PartLink& ends = options_.graph.links[link];
   const Part& from = options_.graph.parts[ends.from];

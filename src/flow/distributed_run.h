@@ -118,6 +118,8 @@ class DistributedRun final {
   PartIndex add_seat(Part part, PartLink requests, PartLink replies, std::string host_name);
   /// Workers may join.
   bool running() const { return phase_ == Phase::running && !lost_; }
+  /// Its stages only wait for each other. `why`: a sentence.
+  void on_stalled(std::string why);
   void on_signal(int signal, SignalSource source, bool terminal_raw, TimePoint now);
   /// Of what begins to end from now on.
   void set_grace(Duration grace);

@@ -66,7 +66,8 @@ class ByteLink final {
   /// Cancels, and OnEnd is not called any more.
   ~ByteLink();
 
-  /// Bytes of the stream so far: sent by a source, delivered by a sink, passed on by a relay. Any thread may ask.
+  /// Bytes of the stream so far: taken from its descriptor by a source, delivered by a sink, passed on by a relay. Nothing is
+  /// on its way if a sink has delivered what its source has taken. Any thread may ask.
   std::uint64_t moved() const;
   /// Ends the link; the other side is told why if it still listens. OnEnd(cancelled) follows, or the end that was faster.
   void cancel(std::string reason);

@@ -114,7 +114,6 @@ LinkPump::Step ByteSource::splice_batch() {
     return Step::waits;
   }
   pipe_->take(*put);
-  count(*put);
   return Step::moved;
 }
 
@@ -123,6 +122,7 @@ LocalStream::Outcome ByteSource::fill_pipe() {
   while (pipe_->held() < pipe_->capacity() && outcome.status == LocalStream::Status::moved) {
     outcome = from_.splice_to(pipe_->input(), pipe_->capacity() - pipe_->held());
     pipe_->put(outcome.bytes);
+    count(outcome.bytes);
   }
   return outcome;
 }

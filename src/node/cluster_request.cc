@@ -50,6 +50,8 @@ v1::RunStart to_message(const ClusterRunRequest& request, bool shows_progress) {
   start.set_pipefail(std::string(pipefail_name(request.run.pipefail)));
   start.set_grace_ms(milliseconds(request.run.grace));
   if (request.run.timeout) start.set_timeout_ms(std::max<std::uint64_t>(1, milliseconds(*request.run.timeout)));
+  start.set_stall_timeout_ms(
+      request.run.stall_timeout ? std::max<std::uint64_t>(1, milliseconds(*request.run.stall_timeout)) : 0);
   start.set_keep_stragglers(request.run.keep);
   start.set_background(request.background);
   start.set_keep_bytes_max(request.keep_bytes_max);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "flow/stall_watch.h"
 #include "sluice/v1/flows.pb.h"
 #include "sluice/v1/host.pb.h"
 
@@ -191,6 +192,19 @@ flow::LinkSummary link_summary_from(const v1::LinkCount& message) {
                          .spilled_most = message.spilled_bytes_max()};
   if (message.has_records()) link.records = message.records();
   return link;
+}
+
+void to_message(const flow::StallParty& party, v1::WaitingParty& message) {
+  using Waits = flow::StallParty::Waits;
+  if (party.waits == Waits::one) message.set_kind(v1::WaitingParty::KIND_ONE);
+  if (party.waits == Waits::all) message.set_kind(v1::WaitingParty::KIND_ALL);
+  for (const flow::StallParty::Other& other : party.others) {
+    message.add_others()->set_party(static_cast<std::uint32_t>(other.party));
+    message.mutable_others()->rbegin()->set_why(other.why);
+  }
+  message.set_joins(party.joins);
+  message.set_moved(party.moved);
+  message.set_advice(party.advice);
 }
 
 flow::Stage stage_elsewhere(const v1::PartStream& stream, bool is_input) {

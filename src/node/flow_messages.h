@@ -13,6 +13,10 @@
 #include "flow/graph.h"
 #include "flow/placement.h"
 
+namespace sluice::flow {
+struct StallParty;
+}
+
 namespace sluice::v1 {
 class Exited;
 class FlowEnded;
@@ -25,6 +29,7 @@ class StageLink;
 class StageRequest;
 class StageText;
 class SurveyResult;
+class WaitingParty;
 }  // namespace sluice::v1
 
 namespace sluice::node {
@@ -47,6 +52,7 @@ std::expected<flow::FlowGraph, std::string> graph_from(const v1::RunStart& start
 void set_framing(const flow::Stage& from, v1::PartStream& stream);
 void to_message(const flow::LinkSummary& link, v1::LinkCount& message);
 flow::LinkSummary link_summary_from(const v1::LinkCount& message);
+void to_message(const flow::StallParty& party, v1::WaitingParty& message);
 /// What stands for the stage elsewhere in the graph of a part.
 flow::Stage stage_elsewhere(const v1::PartStream& stream, bool is_input);
 

@@ -20,6 +20,7 @@
 #include "node/flow_messages.h"
 #include "node/flow_roles.h"
 #include "node/flow_scaling.h"
+#include "node/flow_stalls.h"
 #include "node/host_commands.h"
 #include "node/mailbox.h"
 #include "node/part_reports.h"
@@ -65,6 +66,8 @@ using Event = std::variant<PartEvent, PartLost, Input, ClientLost, NodeLost, Sto
 constexpr std::chrono::seconds kClientTime{5};
 // For workers that wait already, on whichever node: that a stage has none is told when they had the time to join it.
 constexpr std::chrono::seconds kPatience{1};
+// A client says otherwise, if it likes.
+constexpr std::chrono::milliseconds kStallTimeout{10'000};
 
 std::uint64_t unix_ms_now() {
   auto since = std::chrono::system_clock::now().time_since_epoch();
@@ -122,6 +125,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   std::map<StageOfPart, int> wait_statuses;
   FlowScaling scaling;
   PartReports reports;
+  std::optional<FlowStalls> stalls;                     // of a flow that can stall
   std::map<std::size_t, link::LineMarker> error_lines;  // of the parts of @all
   std::optional<flow::DistributedRun> machine;
   bool client_gone = false;
@@ -256,6 +260,9 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   Awaitable<void> run_to_the_end() {
+    std::chrono::milliseconds patience = kStallTimeout;
+    if (start.has_stall_timeout_ms()) patience = std::chrono::milliseconds(start.stall_timeout_ms());
+    if (patience.count() > 0 && can_stall(layout.flow_graph())) stalls.emplace(layout.graph(), patience);
     co_await drive();
     if (gone_on) {
       scaling.on_end();
@@ -304,14 +311,18 @@ struct FlowOrchestrator::Impl final : HostListener {
     auto next = machine->poll_deadline();
     for (std::optional<TimePoint> due : {client_due, tell_at})
       if (due && (!next || *due < *next)) next = due;
+    if (looks_for_stalls()) next = next ? std::min(*next, stalls->poll_deadline()) : stalls->poll_deadline();
     return next;
   }
+
+  bool looks_for_stalls() const { return stalls && machine->running(); }
 
   void on_deadline(TimePoint now) {
     if (tell_at && *tell_at <= now) {
       tell_at.reset();
       return tell_awaiting();
     }
+    if (looks_for_stalls() && stalls->poll_deadline() <= now) return look_for_stall(now);
     bool client_is_late = client_due && *client_due <= now;
     if (!client_is_late) return machine->on_deadline(false, now);
     client_due.reset();
@@ -482,6 +493,8 @@ struct FlowOrchestrator::Impl final : HostListener {
         return scaling.on_answer(std::move(*event.mutable_workers_set()));
       case v1::HostEvent::kLinkCounts:
         return tell_link_counts(std::move(*event.mutable_link_counts()));
+      case v1::HostEvent::kWaits:
+        return on_waits(part, std::move(*event.mutable_waits()), now);
       case v1::HostEvent::kMoved:
         return on_moved(part, std::move(*event.mutable_moved()));
       case v1::HostEvent::EVENT_NOT_SET:
@@ -651,6 +664,24 @@ struct FlowOrchestrator::Impl final : HostListener {
     }
     for (const std::string& host : silent) counters.add_silent_hosts(host);
     assemble(input, counters);
+  }
+
+  // --- stages that wait for each other ----------------------------------------------------------------------------
+
+  void look_for_stall(TimePoint now) {
+    auto runs = [this](std::size_t part) { return !parts[part].over; };
+    if (auto stall = stalls->poll_stall(runs, now)) machine->on_stalled(*stall);
+    auto question = stalls->poll_question(now);
+    if (!question) return;
+    bool crowded = client != nullptr && client->crowded();
+    for (std::size_t i = 0; i < parts.size(); ++i)
+      if (stalls->is_asked(i) && !(crowded && layout.on_client(i))) send(i, *question);
+  }
+
+  void on_waits(std::size_t part, v1::Waits waits, TimePoint now) {
+    if (!looks_for_stalls()) return;
+    stalls->on_answer(part, std::move(waits));
+    look_for_stall(now);
   }
 
   // --- the machine's actions --------------------------------------------------------------------------------------

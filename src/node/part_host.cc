@@ -415,6 +415,15 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     emit(std::move(event));
   }
 
+  void tell_waits(std::uint64_t number) {
+    v1::HostEvent event;
+    v1::Waits& waits = *event.mutable_waits();
+    waits.set_number(number);
+    if (records) records->fill(waits);
+    links->fill(waits);
+    emit(std::move(event));
+  }
+
   Awaitable<void> look_for_a_while() {
     looking = true;
     TimePoint next = Clock::now() + kLookPause;
@@ -561,6 +570,8 @@ void PartHost::on_command(const v1::HostCommand& command) {
       return impl_->give_up(command.end_all().links_too());
     case v1::HostCommand::kReport:
       return impl_->report(command.report().number());
+    case v1::HostCommand::kAskWaits:
+      return impl_->tell_waits(command.ask_waits().number());
     case v1::HostCommand::kDetach:
       return impl_->detach();
     case v1::HostCommand::kDropLinks:

@@ -421,6 +421,16 @@ std::uint64_t PartLinks::output_bytes(std::size_t output) const {
   return link.pump ? link.pump->moved() : 0;
 }
 
+// Of a stream of several links nobody asks.
+void PartLinks::fill(v1::Waits& waits) const {
+  auto moved = [this](const Stream& stream) {
+    const Link& link = links_[stream.links.front()];
+    return link.pump ? link.pump->moved() : 0;
+  };
+  for (const Stream& input : inputs_) waits.add_input_bytes(moved(input));
+  for (const Stream& output : outputs_) waits.add_output_bytes(moved(output));
+}
+
 void PartLinks::report(v1::Moved& moved) const {
   for (const Link& link : links_) {
     if (link.of_seat || !link.pump) continue;

@@ -34,6 +34,7 @@ class PartStream;
 class Prepare;
 class Redial;
 class SeatEnds;
+class Waits;
 }  // namespace sluice::v1
 
 namespace sluice::node {
@@ -82,6 +83,8 @@ class PartLinks final : public std::enable_shared_from_this<PartLinks> {
   bool given_up() const { return given_up_; }
   /// What the output has carried so far.
   std::uint64_t output_bytes(std::size_t output) const;
+  /// What each input has delivered, and each output taken.
+  void fill(v1::Waits& waits) const;
   /// What each of them, but those of seats, has moved.
   void report(v1::Moved& moved) const;
   /// Each has ended.

@@ -417,6 +417,12 @@ void PartRecords::report(v1::Moved& moved) const {
   }
 }
 
+void PartRecords::fill(v1::Waits& waits) const {
+  std::vector<flow::StallParty> parties(stall_party_count(plan_));
+  if (started_ && !stopped_) parties = streams_.stall_parties();
+  for (const flow::StallParty& party : parties) to_message(party, *waits.add_parties());
+}
+
 // Of programs that were looked at more is known than what their pipes tell.
 void PartRecords::report_workers(const JobStageCounts& counts, bool by_job, v1::StageMoved& stage) {
   bool looked_at = !stage.workers().empty();

@@ -34,6 +34,7 @@ class Moved;
 class Prepare;
 class SetWorkers;
 class StageMoved;
+class Waits;
 }  // namespace sluice::v1
 
 namespace sluice::node {
@@ -76,6 +77,8 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
   }
   /// What its stages have counted, beside what was seen of their programs.
   void report(v1::Moved& moved) const;
+  /// What its stages, and what lies between them, wait for.
+  void fill(v1::Waits& waits) const;
   std::size_t program_count() const { return streams_.seats().size(); }
   /// Of a program that has ended: tells the orchestrator if with it the stage has.
   void on_exited(const exec::Exited& exited);

@@ -30,6 +30,8 @@ class PartyList final {
   std::vector<StallParty> run() {
     for (const auto& [stage, counts] : standing_.stages)
       if (flow::runs_by_job(plan_.stages[stage])) describe_stage(stage, counts);
+    for (std::size_t stage = 0; stage < plan_.stages.size(); ++stage)
+      if (plan_.stages[stage].elsewhere) describe_elsewhere(stage);
     for (std::size_t i = 0; i < standing_.junctions.size(); ++i)
       for (std::size_t input = 0; input < plan_.wiring.junctions[i].inputs.size(); ++input) describe_input(i, input);
     return std::move(parties_);
@@ -58,6 +60,15 @@ class PartyList final {
     if (!holds_none) return;
     for (std::size_t link = 0; link < counts.links.size(); ++link)
       if (!counts.links[link].ended && !wait_for_writers(stage, link, label(stage) + " waits for ")) return;
+  }
+
+  // A link to another host, or from one: whoever is at its other end goes on when one at this end does.
+  void describe_elsewhere(std::size_t stage) {
+    auto leads_there = [&](const flow::PlannedLink& planned) { return planned.link.to == stage; };
+    if (std::ranges::any_of(plan_.links, leads_there))
+      wait_for_writers(stage, 0, "");
+    else
+      wait_for_reader(stage);
   }
 
   // Of some links it holds as much as it may, and of the others nothing: so it works on none, but waits for them.
@@ -195,6 +206,12 @@ class PartyList final {
 }  // namespace
 
 bool can_stall(const flow::Plan& plan) { return flow::takes_links_apart(plan); }
+
+std::size_t stall_party_count(const flow::Plan& plan) {
+  std::size_t count = plan.stages.size();
+  for (const Junction& junction : plan.wiring.junctions) count += junction.inputs.size();
+  return count;
+}
 
 std::vector<flow::StallParty> stall_parties(const flow::Plan& plan, const LinkSources& sources,
                                             const FlowStanding& standing) {

@@ -32,8 +32,10 @@ struct FlowStanding {
 
 /// A stage that joins records could have to wait for itself: only then is there anything to watch.
 bool can_stall(const flow::Plan& plan);
-/// The stages of the plan, and then the inputs of its junctions.
+/// The stages of the plan, and then the inputs of its junctions. A stage that is elsewhere waits for whoever writes to it
+/// here, or reads from it.
 std::vector<flow::StallParty> stall_parties(const flow::Plan& plan, const LinkSources& sources,
                                             const FlowStanding& standing);
+std::size_t stall_party_count(const flow::Plan& plan);
 
 }  // namespace sluice::node

@@ -13,6 +13,7 @@ from files import write_script
 from hosts import needs_hosts, world
 from processes import is_alive, let_pass, wait_until
 from settings import SOAK
+from workers import JOIN_BRANCHES, QUICK_BRANCH, write_worker
 
 pytestmark = needs_hosts
 
@@ -258,6 +259,69 @@ def test_short_cut_does_no_harm(site):
     site.world.heal()
     result = site.finish(flow, 30)
     assert result.outcome == (0, numbers), result
+
+
+# Keeps all that it gets but for the first records, which merger joins, until the test opens `gate`.
+HOLDING_BRANCH = """
+import threading
+worker = Worker(concurrency=100_000)
+held, lock = [], threading.Lock()
+
+def answer(record, item):
+    item.write(record)
+    item.done()
+
+@worker.on_data
+def pass_on(record, item):
+    with lock:
+        answer(record, item) if held is None or int(record) <= 20 else held.append((record, item))
+
+def wait():
+    global held
+    open("{gate}").read()
+    with lock:
+        for record, item in held:
+            answer(record, item)
+        held = None
+
+threading.Thread(target=wait, daemon=True).start()
+sys.exit(worker.run())
+"""
+
+
+def test_short_cut_is_not_taken_for_a_flow_whose_stages_wait_for_each_other(site):
+    """Every stage waits for another, but what slow has answered is on its way to merger."""
+    site.grow("n1", "n2", "n3")
+    folder = site.cluster.household.folder
+    gate = folder / "gate"
+    os.mkfifo(gate)
+    for name, text in (("join", JOIN_BRANCHES), ("quick", QUICK_BRANCH), ("hold", HOLDING_BRANCH.replace("{gate}", str(gate)))):
+        write_worker(folder / name, text)
+    (folder / "a.flow.yaml").write_text("""
+stages:
+  tap: { run: "seq -f '%0200.0f' 60000", on: n2 }
+  quick: { worker: ./quick, concurrency: 100, on: n2 }
+  slow: { worker: ./hold, on: n3 }
+  merger: { worker: ./join, concurrency: 10, on: n2 }
+links: [ tap -> quick -> merger, tap -> slow -> merger ]
+""")
+    flow = site.start_flow("a.flow.yaml", "--stall-timeout", "1s")
+
+    def taken_by_slow():
+        seen = site.cluster.household.run_sluice("top", "--json", "--once", "--interval", "300ms", *site.reach("n1"),
+                                                 before_exec=site.world.enter("client"))
+        flows = json.loads(seen.stdout)["flows"]
+        return next((stage for each in flows for stage in each["stages"] if stage["command"] == "./hold"), None)
+
+    wait_until(lambda: (stage := taken_by_slow()) and stage["records_read"] and not stage["records_read_per_second"],
+               lambda: f"a tap that is closed: {taken_by_slow()}")
+    site.world.cut(["n2"], ["n3"])
+    gate.write_text("\n")
+    let_pass(4)
+    assert flow.poll() is None
+    site.world.heal()
+    result = site.cluster.household.finish(flow, deadline=120)
+    assert (result.returncode, len(result.stdout.splitlines())) == (0, 60_000), result.stderr
 
 
 def test_cut_link_of_nodes_that_others_reach_fails_the_flow_or_is_whole(site, committer):

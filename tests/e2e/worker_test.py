@@ -15,7 +15,8 @@ import pytest
 
 from flows import SHORT_GRACE
 from processes import is_alive, let_pass, wait_until
-from workers import NODE, PYTHON, ROOT, USERS, compile_worker, workers_of, write_flow, write_worker
+from workers import (JOIN_BRANCHES, NODE, PYTHON, QUICK_BRANCH, ROOT, SLOW_BRANCH, USERS, compile_worker, workers_of, write_flow,
+                     write_worker)
 
 NUMBERS = b"".join(b"%d\n" % number for number in range(1, 3001))
 
@@ -129,52 +130,6 @@ def test_one_look_up_of_the_example_may_be_far_behind_the_other(users, language)
 
 # --- several links into a stage ------------------------------------------------------------------------------------
 
-JOIN_BRANCHES = """
-waiting = {}
-worker = Worker(concurrency=1)
-
-@worker.on_data
-def join(record, item):
-    other = waiting.pop(record, None)
-    if other is None:
-        waiting[record] = item
-        return
-    item.write(record)
-    item.done()
-    other.done()
-
-sys.exit(worker.run())
-"""
-QUICK_BRANCH = """
-worker = Worker()
-seen = 0
-
-@worker.on_data
-def pass_on(record, item):
-    global seen
-    seen += 1
-    if seen == 1000:
-        open("far", "w").close()
-    item.write(record)
-    item.done()
-
-sys.exit(worker.run())
-"""
-SLOW_BRANCH = """
-import os, time
-worker = Worker()
-
-@worker.on_data
-def pass_on(record, item):
-    while not os.path.exists("far"):
-        time.sleep(0.01)
-    item.write(record)
-    item.done()
-
-sys.exit(worker.run())
-"""
-
-
 def write_join(household, merger, *links):
     for name, text in (("join", JOIN_BRANCHES), ("quick", QUICK_BRANCH), ("slow", SLOW_BRANCH)):
         write_worker(household.folder / name, text)
@@ -207,97 +162,6 @@ def test_a_merger_that_is_killed_gets_both_halves_again(household):
     result = household.finish(process)
     assert result.returncode == 0, result.stderr
     assert sorted(result.stdout.splitlines(), key=int) == [b"%d" % number for number in range(1, 3001)]
-    household.assert_clean()
-
-
-# --- flows that stand still ---------------------------------------------------------------------------------------
-
-FILTER_BRANCH = """
-worker = Worker(concurrency=100)
-
-@worker.on_data
-def pass_some(record, item):
-    if int(record) <= 100:
-        item.write(record)
-    item.done()
-
-sys.exit(worker.run())
-"""
-# More than fits into the pipes and windows of a branch.
-MUCH = "seq -f '%0200.0f' 60000"
-
-
-def write_filtered_join(household, link, tap=MUCH):
-    """The slow branch lets only a hundred records through, and the merger waits for the others."""
-    for name, text in (("join", JOIN_BRANCHES), ("quick", QUICK_BRANCH), ("filter", FILTER_BRANCH)):
-        write_worker(household.folder / name, text)
-    (household.folder / "a.flow.yaml").write_text(
-        f'stages:\n  tap: {{ run: "{tap}" }}\n  quick: {{ worker: ./quick, concurrency: 100 }}\n'
-        f"  slow: {{ worker: ./filter }}\n  merger: {{ worker: ./join, concurrency: 10 }}\n"
-        f"links: [ {link}, quick -> merger, tap -> slow -> merger ]\n")
-    return "a.flow.yaml"
-
-
-def test_a_flow_whose_stages_all_wait_for_each_other_ends_and_says_how(household):
-    flow = write_filtered_join(household, "tap -> quick")
-    result = household.run_sluice("run", "--stall-timeout", "2s", "--grace", "100ms", flow, deadline=90)
-    assert result.returncode == 125
-    assert len(result.stdout.splitlines()) == 100
-    assert result.stderr.startswith(
-        b"sluice: every stage waits for another since 2.0 s: tap waits for room in the link to quick (256 KiB), quick waits for "
-        b"merger, merger holds 5 records of quick, as many as it may, and waits for slow, slow waits for tap; raise the "
-        b"concurrency of merger, or put 'slow: { spill: 100M }' on the link tap -> quick\n")
-    household.assert_clean()
-
-
-def test_a_link_that_spills_breaks_the_cycle_and_what_never_comes_is_still_told(household):
-    flow = write_filtered_join(household, "{ link: tap -> quick, slow: { spill: 100M } }")
-    result = household.run_sluice("run", "--stall-timeout", "2s", "--grace", "100ms", flow, deadline=90)
-    assert result.returncode == 125
-    assert result.stderr.startswith(
-        b"sluice: every stage waits for another since 2.0 s: merger holds 10 records of quick, as many as it may, and nothing "
-        b"more comes from slow; raise the concurrency of merger\n")
-    household.assert_clean()
-
-
-def test_a_flow_that_is_only_slow_or_idle_is_left_alone(household):
-    """All that is slow here takes many times the patience."""
-    for name, text in (("join", JOIN_BRANCHES), ("quick", QUICK_BRANCH), ("slow", "import time\n" + SLOW_BRANCH.replace(
-            'while not os.path.exists("far"):\n        time.sleep(0.01)', "time.sleep(0.6)"))):
-        write_worker(household.folder / name, text)
-    (household.folder / "a.flow.yaml").write_text("""
-stages:
-  tap: { run: "seq 3; sleep 1; seq 4 5" }
-  quick: { worker: ./quick }
-  slow: { worker: ./slow, workers: 2 }
-  merger: { worker: ./join, concurrency: 4 }
-  reader: { run: "sleep 1; sort -n" }
-links: [ tap -> quick -> merger, tap -> slow -> merger, merger -> reader ]
-""")
-    result = household.run_sluice("run", "--stall-timeout", "100ms", "a.flow.yaml")
-    assert result.outcome == (0, b"1\n2\n3\n4\n5\n"), result.stderr
-    household.assert_clean()
-
-
-def test_a_stage_that_takes_long_for_the_records_of_one_link_is_no_stall(household):
-    """It looks them up one by one, and joins none; the other branch has nothing for it meanwhile."""
-    write_filtered_join(household, "tap -> quick", tap="seq 120")
-    write_worker(household.folder / "join", """
-import threading
-worker = Worker(concurrency=10)
-
-@worker.on_data
-def look_up(record, item):
-    def found():
-        item.write(record)
-        item.done()
-    threading.Timer(0.3 if int(record) > 100 else 0.001, found).start()
-
-sys.exit(worker.run())
-""")
-    result = household.run_sluice("run", "--stall-timeout", "50ms", "a.flow.yaml")
-    assert result.returncode == 0, result.stderr
-    assert len(result.stdout.splitlines()) == 220
     household.assert_clean()
 
 

@@ -16,6 +16,52 @@ sys.path.insert(0, "{ROOT}/clients/python")
 from sluice_worker import Worker
 """
 
+# Of a flow that copies to two branches and joins them.
+JOIN_BRANCHES = """
+waiting = {}
+worker = Worker(concurrency=1)
+
+@worker.on_data
+def join(record, item):
+    other = waiting.pop(record, None)
+    if other is None:
+        waiting[record] = item
+        return
+    item.write(record)
+    item.done()
+    other.done()
+
+sys.exit(worker.run())
+"""
+QUICK_BRANCH = """
+worker = Worker()
+seen = 0
+
+@worker.on_data
+def pass_on(record, item):
+    global seen
+    seen += 1
+    if seen == 1000:
+        open("far", "w").close()
+    item.write(record)
+    item.done()
+
+sys.exit(worker.run())
+"""
+SLOW_BRANCH = """
+import os, time
+worker = Worker()
+
+@worker.on_data
+def pass_on(record, item):
+    while not os.path.exists("far"):
+        time.sleep(0.01)
+    item.write(record)
+    item.done()
+
+sys.exit(worker.run())
+"""
+
 
 def compile_worker(program, *sources):
     """Compiles a C++ worker with the library, as a user would."""
