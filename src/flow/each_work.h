@@ -53,6 +53,12 @@ struct AttemptEnd {
   Kind kind = Kind::succeeded;
   exec::ProcessStatus status;  // of a process that ended
   std::string why;             // `refused`: it could not be started, and trying again is of no use
+
+  /// Of a process that ended.
+  static AttemptEnd of(exec::ProcessStatus status) {
+    Kind kind = status.success() ? Kind::succeeded : status.by_signal() ? Kind::lost : Kind::failed;
+    return {.kind = kind, .status = status, .why = {}};
+  }
 };
 
 class EachWork final {

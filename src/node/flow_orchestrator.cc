@@ -5,21 +5,21 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <map>
 #include <set>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "flow/distributed_run.h"
-#include "link/line_marker.h"
 #include "node/counters_assembly.h"
 #include "node/flow_layout.h"
 #include "node/flow_links.h"
 #include "node/flow_memory.h"
 #include "node/flow_messages.h"
+#include "node/flow_news.h"
 #include "node/flow_roles.h"
 #include "node/flow_scaling.h"
+#include "node/flow_stages.h"
 #include "node/flow_stalls.h"
 #include "node/host_commands.h"
 #include "node/mailbox.h"
@@ -82,16 +82,16 @@ struct FlowOrchestrator::Impl final : HostListener {
     bool prepared = false;
     bool over = false;
   };
-  using StageOfPart = std::pair<std::size_t, std::size_t>;  // part, stage
 
   Impl(net::asio::any_io_executor executor, FlowSurroundings& around, FlowClient* to_client, FlowId flow_id,
        const v1::RunStart& run_start, FlowWorld world, Logger& to_log)
       : surroundings(around),
-        client(to_client),
         id(flow_id),
         start(run_start),
         log(to_log),
         layout(start, std::move(world)),
+        news(to_client, layout),
+        stages(start, layout),
         events(executor),
         changed(executor),
         roles(start, id),
@@ -108,11 +108,12 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   FlowSurroundings& surroundings;
-  FlowClient* client;
   FlowId id;
   v1::RunStart start;
   Logger& log;
   FlowLayout layout;
+  FlowNews news;
+  FlowStages stages;
   Mailbox<Event> events;
   Condition changed;               // the programs run, or the flow has ended
   bool gone_on = false;            // without us
@@ -121,16 +122,11 @@ struct FlowOrchestrator::Impl final : HostListener {
   FlowRoles roles;
   bool has_asked_offers = false;
   std::optional<TimePoint> tell_at;  // then the user is told which stages wait for workers
-  std::map<StageOfPart, int> pids;
-  std::map<StageOfPart, int> wait_statuses;
   FlowScaling scaling;
   PartReports reports;
-  std::optional<FlowStalls> stalls;                     // of a flow that can stall
-  std::map<std::size_t, link::LineMarker> error_lines;  // of the parts of @all
+  std::optional<FlowStalls> stalls;  // of a flow that can stall
   std::optional<flow::DistributedRun> machine;
-  bool client_gone = false;
   std::optional<TimePoint> client_due;  // the flow was told to stop: until then its client must have ended its own part
-  bool plan_sent = false;
   bool ended = false;
   std::uint64_t started_ms;
   std::uint64_t ended_ms = 0;
@@ -142,36 +138,14 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   void on_event(std::size_t part, v1::HostEvent event) override { events.put(PartEvent{part, std::move(event)}); }
   void on_lost(std::size_t part, std::string reason) override { events.put(PartLost{part, std::move(reason)}); }
-  Awaitable<void> room() override {
-    if (client != nullptr && !client_gone) co_await client->room();
-  }
-
-  void tell(v1::RunOutput output) {
-    if (client != nullptr && !client_gone) client->send(std::move(output));
-  }
-  void note(const std::string& text) {
-    v1::RunOutput output;
-    output.set_note(text);
-    tell(std::move(output));
-  }
-
-  void send_plan() {
-    if (std::exchange(plan_sent, true)) return;
-    v1::RunOutput output;
-    *output.mutable_plan() = layout.plan(id);
-    tell(std::move(output));
-  }
+  Awaitable<void> room() override { return news.room(); }
 
   // --- parts ------------------------------------------------------------------------------------------------------
 
   void send(std::size_t part, const v1::HostCommand& command) {
     if (parts[part].over) return;
     if (parts[part].session) return parts[part].session->send(command);
-    if (!layout.on_client(part)) return;
-    v1::RunOutput output;
-    output.mutable_host()->set_part(static_cast<std::uint32_t>(part));
-    *output.mutable_host()->mutable_command() = command;
-    tell(std::move(output));
+    if (layout.on_client(part)) news.tell_command(part, command);
   }
 
   void open_parts() {
@@ -211,13 +185,13 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (layout.shares_workers()) co_await surroundings.ask_free_cores(layout.nodes());
     layout.place_stages();
     if (!layout.placed()) {
-      send_plan();
+      news.tell_plan(id);
       co_return refuse(125, layout.first_problem());
     }
     layout.make_parts();
     parts.resize(layout.graph().parts.size());
     links.emplace(surroundings, layout);
-    if (client == nullptr && !start.dry_run())
+    if (!news.has_client() && !start.dry_run())
       if (auto kept = remember(); !kept) co_return refuse(125, kept.error());
     if (auto relays = links->set_up_relays(); !relays) co_return refuse(125, relays.error());
     machine.emplace(machine_options(), Clock::now());
@@ -327,7 +301,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (!client_is_late) return machine->on_deadline(false, now);
     client_due.reset();
     ClientLost lost;
-    if (!client_gone) handle(lost);
+    if (!news.has_lost_client()) handle(lost);
   }
 
   void refuse(int status, const std::string& message) {
@@ -338,7 +312,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   }
 
   void conclude() {
-    for (std::size_t part = 0; part < parts.size(); ++part) tell_last_line(part);  // of nodes that were lost
+    for (std::size_t part = 0; part < parts.size(); ++part) news.tell_last_line(part);  // of nodes that were lost
     fill_end(*machine, end_message);
     tell_end();
   }
@@ -350,9 +324,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     changed.notify();
     reports.on_end();
     scaling.on_end();
-    v1::RunOutput output;
-    *output.mutable_ended() = end_message;
-    tell(std::move(output));
+    news.tell_end(end_message);
   }
 
   // --- workers that join ------------------------------------------------------------------------------------------
@@ -369,8 +341,9 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   void tell_awaiting() {
     for (const FlowRoles::Awaiting& waits : roles.awaiting())
-      note(fmt::format("{} waits for workers: sluice worker --role {} --join sluice://{}/{} -- CMD", title(waits.stage),
-                       waits.role, surroundings.address_of(layout.self()), layout.name_of(layout.self())));
+      news.note(fmt::format("{} waits for workers: sluice worker --role {} --join sluice://{}/{} -- CMD",
+                            title(waits.stage), waits.role, surroundings.address_of(layout.self()),
+                            layout.name_of(layout.self())));
   }
 
   std::string title(std::size_t stage) const {
@@ -389,7 +362,7 @@ struct FlowOrchestrator::Impl final : HostListener {
       parts.back().over = true;
       return machine->on_part_failed(seat.part, 125, relays.error(), Clock::now());
     }
-    note(fmt::format("a worker on {} joins {}", join.host, title(join.stage)));
+    news.note(fmt::format("a worker on {} joins {}", join.host, title(join.stage)));
     if (auto kept = remember_parts(); !kept) log.error("a worker that joined is not noted", {{"reason", kept.error()}});
     PartState& state = parts.back();
     state.prepared = true;
@@ -414,14 +387,14 @@ struct FlowOrchestrator::Impl final : HostListener {
   void handle(Offered& offered) { roles.on_offered(offered.node, offered.offer); }
   void handle(LetGo&) { gone_on = true; }
   void handle(ClientLost&) {
-    client_gone = true;
+    news.on_client_lost();
     machine->on_client_lost(Clock::now());
   }
   void handle(StopRequest& stop) {
     if (stop.grace_ms) machine->set_grace(std::chrono::milliseconds(*stop.grace_ms));
-    note(stop.reason);
+    news.note(stop.reason);
     std::chrono::milliseconds grace(stop.grace_ms.value_or(start.grace_ms()));
-    if (client != nullptr && !client_due) client_due = Clock::now() + grace + kClientTime;
+    if (news.has_client() && !client_due) client_due = Clock::now() + grace + kClientTime;
     machine->on_signal(SIGTERM, flow::SignalSource::process, false, Clock::now());
   }
   void handle(std::shared_ptr<FlowScaling::Request>& request) {
@@ -477,22 +450,22 @@ struct FlowOrchestrator::Impl final : HostListener {
       case v1::HostEvent::kChildless:
         return machine->on_part_childless(part, now);
       case v1::HostEvent::kErrorOutput:
-        return on_error_output(part, event.error_output());
+        return news.tell_errors(part, event.error_output());
       case v1::HostEvent::kOver:
         parts[part].over = true;
-        tell_last_line(part);
+        news.tell_last_line(part);
         return machine->on_part_over(part, now);
       case v1::HostEvent::kUnreached:
         return on_unreached(part, event.unreached(), now);
       case v1::HostEvent::kLeaving:
-        return note(fmt::format("{} is about to leave the cluster; what runs there was told to end",
-                                layout.host_names()[part]));
+        return news.note(fmt::format("{} is about to leave the cluster; what runs there was told to end",
+                                     layout.host_names()[part]));
       case v1::HostEvent::kRemark:
-        return note(event.remark().text());
+        return news.note(event.remark().text());
       case v1::HostEvent::kWorkersSet:
         return scaling.on_answer(std::move(*event.mutable_workers_set()));
       case v1::HostEvent::kLinkCounts:
-        return tell_link_counts(std::move(*event.mutable_link_counts()));
+        return news.tell_link_counts(std::move(*event.mutable_link_counts()));
       case v1::HostEvent::kWaits:
         return on_waits(part, std::move(*event.mutable_waits()), now);
       case v1::HostEvent::kMoved:
@@ -512,7 +485,7 @@ struct FlowOrchestrator::Impl final : HostListener {
       status = how.problem_status();
     }
     parts[part].prepared = true;
-    if (std::ranges::all_of(parts, &PartState::prepared)) send_plan();
+    if (std::ranges::all_of(parts, &PartState::prepared)) news.tell_plan(id);
     if (start.dry_run()) {
       parts[part].over = true;
       dry_part(part, now);
@@ -534,28 +507,18 @@ struct FlowOrchestrator::Impl final : HostListener {
   void dry_part(std::size_t part, TimePoint now) { machine->on_part_failed(part, 0, "", now); }
 
   void on_started(std::size_t part, const v1::Started& started, TimePoint now) {
-    const std::vector<std::size_t>& stages = layout.graph().parts[part].stages;
-    for (std::size_t i = 0; i < stages.size() && i < static_cast<std::size_t>(started.pids_size()); ++i) {
-      pids[{part, stages[i]}] = started.pids(static_cast<int>(i));
-      v1::RunOutput output;
-      v1::StageStatus& status = *output.mutable_stage();
-      status.set_index(static_cast<std::uint32_t>(stages[i]));
-      status.set_host(layout.host_names()[part]);
-      status.set_pid(started.pids(static_cast<int>(i)));
-      tell(std::move(output));
+    const std::vector<std::size_t>& programs = layout.graph().parts[part].stages;
+    for (std::size_t i = 0; i < programs.size() && i < static_cast<std::size_t>(started.pids_size()); ++i) {
+      int pid = started.pids(static_cast<int>(i));
+      stages.on_started(part, programs[i], pid);
+      news.tell_started(part, programs[i], pid);
     }
     machine->on_started(part, now);
   }
 
   void on_exited(std::size_t part, const v1::Exited& exited, TimePoint now) {
-    wait_statuses[{part, exited.stage()}] = exited.wait_status();
-    v1::RunOutput output;
-    v1::StageStatus& status = *output.mutable_stage();
-    status.set_index(exited.stage());
-    status.set_host(layout.host_names()[part]);
-    status.set_pid(pids[{part, exited.stage()}]);
-    *status.mutable_exited() = exited;
-    tell(std::move(output));
+    stages.on_exited(part, exited.stage(), exited.wait_status());
+    news.tell_exited(part, stages.pid_of(part, exited.stage()), exited);
     machine->on_worker_ended(part, exited.stage(), stage_end_from(exited), now);
   }
 
@@ -573,60 +536,21 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (!whole || link_ended.is_input() || !link || layout.graph().links[*link].of_seat) return;
     auto stage = layout.stream_with(*link).from;
     if (!stage || !layout.carries_all_of(*link, *stage)) return;
-    v1::RunOutput output;
-    v1::StageStatus& status = *output.mutable_stage();
-    status.set_index(static_cast<std::uint32_t>(*stage));
-    status.set_output_known(true);
-    status.set_output_bytes(link_ended.bytes_moved());
-    tell(std::move(output));
+    news.tell_output(*stage, link_ended.bytes_moved());
   }
 
   void on_unreached(std::size_t part, const v1::Unreached& unreached, TimePoint now) {
     auto link = links->find(unreached.link_id());
     if (!link) return;
     LinkRemedy remedy = links->on_unreached(*link, part);
-    if (!remedy.note.empty()) note(remedy.note);
+    if (!remedy.note.empty()) news.note(remedy.note);
     for (const LinkRemedy::Dial& dial : remedy.dials) send(dial.part, links->redial_command(*link, dial.to));
     if (remedy.dials.empty()) machine->on_link_lost(*link, unreached.message(), now);
   }
 
-  void tell_link_counts(v1::LinkCounts counts) {
-    v1::RunOutput output;
-    *output.mutable_link_counts() = std::move(counts);
-    tell(std::move(output));
-  }
-
   void on_moved(std::size_t part, v1::Moved moved) {
     if (moved.report() != 0) return reports.on_answer(part, std::move(moved));
-    if (client == nullptr || client->crowded()) return;
-    v1::RunOutput output;
-    output.mutable_moved()->set_part(static_cast<std::uint32_t>(part));
-    *output.mutable_moved()->mutable_moved() = std::move(moved);
-    tell(std::move(output));
-  }
-
-  // Several nodes share the client's stderr in @all: a line of one of them is not divided by the others.
-  void on_error_output(std::size_t part, const v1::ErrorOutput& error_output) {
-    if (!layout.merges_errors(part)) return tell_errors(error_output.stage(), error_output.bytes());
-    link::LineMarker& lines = error_lines.try_emplace(part, layout.error_mark(part)).first->second;
-    tell_errors(error_output.stage(), lines.on_bytes(error_output.bytes()));
-  }
-
-  void tell_last_line(std::size_t part) {
-    auto lines = error_lines.find(part);
-    if (lines == error_lines.end()) return;
-    const flow::Part& whose = layout.graph().parts[part];
-    tell_errors(static_cast<std::uint32_t>(whose.seats_of ? *whose.seats_of : whose.stages.front()),
-                lines->second.on_end());
-    error_lines.erase(lines);
-  }
-
-  void tell_errors(std::uint32_t stage, const std::string& bytes) {
-    if (bytes.empty()) return;
-    v1::RunOutput output;
-    output.mutable_error_output()->set_stage(stage);
-    output.mutable_error_output()->set_bytes(bytes);
-    tell(std::move(output));
+    news.tell_moved(part, std::move(moved));
   }
 
   // --- counters ---------------------------------------------------------------------------------------------------
@@ -634,7 +558,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   Awaitable<void> count(v1::FlowCounters& counters) {
     auto runs = [this](std::size_t part) { return !ended && !parts[part].over; };
     if (!ended && machine && machine->started()) {
-      bool crowded = client != nullptr && client->crowded();
+      bool crowded = news.crowded();
       auto hears = [&](std::size_t part) { return runs(part) && !(crowded && layout.on_client(part)); };
       std::uint64_t number =
           reports.ask(parts.size(), hears, [this](std::size_t part, const auto& command) { send(part, command); });
@@ -673,9 +597,8 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (auto stall = stalls->poll_stall(runs, now)) machine->on_stalled(*stall);
     auto question = stalls->poll_question(now);
     if (!question) return;
-    bool crowded = client != nullptr && client->crowded();
     for (std::size_t i = 0; i < parts.size(); ++i)
-      if (stalls->is_asked(i) && !(crowded && layout.on_client(i))) send(i, *question);
+      if (stalls->is_asked(i) && !(news.crowded() && layout.on_client(i))) send(i, *question);
   }
 
   void on_waits(std::size_t part, v1::Waits waits, TimePoint now) {
@@ -690,7 +613,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     while (auto action = machine->poll_action()) std::visit([this](const auto& what) { carry_out(what); }, *action);
   }
 
-  void carry_out(const flow::Tell& action) { note(action.message); }
+  void carry_out(const flow::Tell& action) { news.note(action.message); }
   void carry_out(const flow::DropLinks& action) { send(action.part, links->drop_command(action.links)); }
   void carry_out(const flow::StartPart& action) {
     links->start_relays();
@@ -700,43 +623,11 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   // --- what it is now ---------------------------------------------------------------------------------------------
 
-  void describe_stage(std::size_t part, std::size_t program, v1::FlowStage& stage) const {
-    std::size_t index = layout.graph().parts[part].stages[program];
-    stage.set_index(static_cast<std::uint32_t>(index));
-    stage.set_command(start.stages(static_cast<int>(index)).text().command());
-    stage.set_name(start.stages(static_cast<int>(index)).text().name());
-    stage.set_node(layout.host_names()[part]);
-    if (layout.graph().parts[part].host) stage.set_node_id(layout.graph().parts[part].host->text());
-    stage.set_part(static_cast<std::uint32_t>(part));
-    stage.set_program(static_cast<std::uint32_t>(program));
-    describe_keeping(part, index, stage);
-    if (auto pid = pids.find({part, index}); pid != pids.end()) stage.set_pid(pid->second);
-    if (auto status = wait_statuses.find({part, index}); status != wait_statuses.end()) {
-      stage.set_ended(true);
-      stage.set_wait_status(status->second);
-    }
-  }
-
-  void describe_keeping(std::size_t part, std::size_t index, v1::FlowStage& stage) const {
-    stage.set_through_daemon(layout.moves_records(part));
-    stage.set_writes_output(layout.writes_output(index));
-    stage.set_mark(layout.error_mark(part));
-    if (!flow::takes_records(layout.flow_graph().stages[index].words)) return;
-    for (std::size_t seats = 0; seats < layout.graph().parts.size(); ++seats) {
-      const flow::Part& each = layout.graph().parts[seats];
-      if (each.seats_of != index || each.joined) continue;
-      v1::KeptSeats& kept = *stage.add_seats();
-      kept.set_node(layout.host_names()[seats]);
-      kept.set_node_id(each.host->text());
-      kept.set_part(static_cast<std::uint32_t>(seats));
-    }
-  }
-
   void describe(v1::Flow& flow) const {
     flow.set_id(id.text());
     flow.set_name(start.name());
     flow.set_text(start.text());
-    flow.set_background(client == nullptr);
+    flow.set_background(!news.has_client());
     flow.set_started_unix_ms(started_ms);
     flow.set_ended_unix_ms(ended_ms);
     flow.set_node(layout.name_of(layout.self()));
@@ -748,9 +639,7 @@ struct FlowOrchestrator::Impl final : HostListener {
       flow.set_state(machine && machine->started() ? v1::FLOW_STATE_RUNNING : v1::FLOW_STATE_STARTING);
     flow.set_status(end_message.status());
     flow.set_message(end_message.message());
-    for (std::size_t part = 0; part < layout.graph().parts.size(); ++part)
-      for (std::size_t program = 0; program < layout.graph().parts[part].stages.size(); ++program)
-        describe_stage(part, program, *flow.add_stages());
+    stages.describe(flow);
   }
 };
 
@@ -797,7 +686,7 @@ Awaitable<std::expected<v1::ScaleStageResponse, rpc::Status>> FlowOrchestrator::
 }
 
 bool FlowOrchestrator::survives_daemon() const {
-  return impl_->client == nullptr && has_started() &&
+  return !impl_->news.has_client() && has_started() &&
          (impl_->layout.needs_only_this_host() || impl_->layout.outlives_orchestrator());
 }
 void FlowOrchestrator::let_go() { impl_->events.put(LetGo{}); }

@@ -7,8 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <deque>
 #include <optional>
@@ -16,19 +14,17 @@
 #include <vector>
 
 #include "base/pipe.h"
-#include "base/require.h"
 #include "link/large_pipes.h"
 #include "link/local_stream.h"
 #include "link/record_order.h"
 #include "node/job_stage_thread.h"
-#include "node/job_stderr.h"
 #include "node/job_trouble.h"
+#include "node/lasting_processes.h"
 #include "node/map_trouble.h"
 
 namespace sluice::node {
 namespace {
 
-using flow::AttemptEnd;
 using flow::MapWork;
 using link::LocalStream;
 using link::RecordBatch;
@@ -58,17 +54,13 @@ struct Outgoing {
   std::string_view rest() const { return (framed.empty() ? batch.bytes() : std::string_view(framed)).substr(written); }
 };
 
-// A worker and its process, if it has one.
+// What is between the stage and a worker's process, if it has one.
 struct Seat {
-  exec::JobNumber job = 0;  // 0: none
   LocalStream input;
   LocalStream output;  // empty: nothing more comes
-  JobStderr error;
   std::optional<link::RecordCutter> cutter;
   std::optional<Outgoing> giving;
-  bool ends = false;  // behind what is being given
-  std::optional<exec::ProcessStatus> status;
-  TimePoint ended{};
+  bool ends = false;        // behind what is being given
   TimePoint moved{};        // when it took or answered something last
   Duration stall = kStall;  // how long after that it is taken for stalled
   std::size_t pipe = kFirstPipe;
@@ -83,6 +75,7 @@ class MapStageWork final : public JobStageWork {
         options_(std::move(options)),
         into_(std::move(into)),
         work_(options_.work),
+        processes_(frame, options_.work.workers),
         seats_(options_.work.workers) {}
 
   // --- input ------------------------------------------------------------------------------------------------------
@@ -95,14 +88,14 @@ class MapStageWork final : public JobStageWork {
   void on_source_end(LinkNumber) override { work_.on_source_end(); }
   void set_workers(std::uint32_t workers) override {
     work_.set_workers(workers);
-    if (workers > seats_.size()) seats_.resize(workers);
+    make_room(workers);
   }
   void on_joined(std::uint32_t worker) override {
-    if (worker == seats_.size()) seats_.emplace_back();
+    make_room(worker + 1);
     work_.on_joined(worker);
   }
   void on_leaving(std::uint32_t worker) override { work_.on_leaving(worker); }
-  bool retired(std::uint32_t worker) const override { return work_.retired(worker) && seats_[worker].job == 0; }
+  bool retired(std::uint32_t worker) const override { return work_.retired(worker) && !processes_.exists(worker); }
 
   bool drive() override {
     bool moved = false;
@@ -130,9 +123,9 @@ class MapStageWork final : public JobStageWork {
   void on_reader_gone() override {
     outgoing_.clear();
     outgoing_bytes_ = 0;
-    for (Seat& seat : seats_) {
-      seat.output = LocalStream();
-      if (seat.job != 0) close_input(seat);
+    for (Worker worker = 0; worker < seats_.size(); ++worker) {
+      seats_[worker].output = LocalStream();
+      if (processes_.exists(worker)) close_input(worker);
     }
   }
   void close_output() override { into_ = LocalStream(); }
@@ -145,7 +138,7 @@ class MapStageWork final : public JobStageWork {
     return Dead{.number = dead->record.first(),
                 .attempts = dead->attempts,
                 .end = dead->end,
-                .stderr_tail = seats_[dead->worker].error.tail(),
+                .stderr_tail = processes_.stderr_tail(dead->worker),
                 .record = std::move(record)};
   }
 
@@ -159,25 +152,14 @@ class MapStageWork final : public JobStageWork {
 
   // --- processes --------------------------------------------------------------------------------------------------
 
-  void on_failed(const exec::JobFailed& failed) override {
-    if (failed.error != ECANCELED) return frame_.on_unstarted(failed);
-    Seat& seat = seat_of(failed.job);
-    seat.status = exec::ProcessStatus::ended_by(SIGTERM);
-    seat.ended = frame_.now();
-  }
-
-  void on_ended(const exec::JobEnded& ended) override {
-    Seat& seat = seat_of(ended.job);
-    seat.status = exec::ProcessStatus::from_wait(ended.wait_status);
-    seat.ended = frame_.now();
-  }
-
+  void on_failed(const exec::JobFailed& failed) override { processes_.on_failed(failed); }
+  void on_ended(const exec::JobEnded& ended) override { processes_.on_ended(ended); }
   void stop() override { work_.stop(); }
 
   // --- waiting ----------------------------------------------------------------------------------------------------
 
   void add_waits(std::vector<pollfd>& polled) override {
-    for (const Seat& seat : seats_) polled.push_back(seat.error.waits(frame_.error_to()));
+    processes_.add_waits(polled);
     for (const Seat& seat : seats_) {
       bool writes = seat.giving && seat.input;
       polled.push_back({.fd = hears() ? seat.output.descriptor() : -1, .events = POLLIN, .revents = 0});
@@ -185,10 +167,7 @@ class MapStageWork final : public JobStageWork {
     }
   }
 
-  void on_ready(std::span<const pollfd> polled) override {
-    for (std::size_t i = 0; i < seats_.size(); ++i)
-      if (polled[i].revents != 0) seats_[i].error.pump(frame_.error_to());
-  }
+  void on_ready(std::span<const pollfd> polled) override { processes_.on_ready(polled); }
 
   void after_wait() override {
     conclude_processes();
@@ -199,11 +178,9 @@ class MapStageWork final : public JobStageWork {
     std::optional<TimePoint> due = work_.poll_deadline();
     auto consider = [&](TimePoint point) { due = due ? std::min(*due, point) : point; };
     if (auto rated = work_.wants_input() ? frame_.rate_due() : std::nullopt) consider(*rated);
-    for (Worker worker = 0; worker < seats_.size(); ++worker) {
-      if (seats_[worker].status && hears() && seats_[worker].error.passed_on())
-        consider(seats_[worker].ended + kOutputLinger);
+    if (auto over = hears() ? processes_.deadline() : std::nullopt) consider(*over);
+    for (Worker worker = 0; worker < seats_.size(); ++worker)
       if (may_keep_answers(worker)) consider(help_due(seats_[worker]));
-    }
     return due;
   }
 
@@ -214,9 +191,7 @@ class MapStageWork final : public JobStageWork {
     return map_trouble(*work_.broken(), frame_.command());
   }
   bool finished() const override { return work_.finished() && outgoing_.empty() && none_runs(); }
-  bool none_runs() const override {
-    return std::ranges::all_of(seats_, [](const Seat& seat) { return seat.job == 0; });
-  }
+  bool none_runs() const override { return processes_.none_exists(); }
   exec::ProcessStatus status() const override { return frame_.worst(); }
 
   void count() override {
@@ -239,6 +214,11 @@ class MapStageWork final : public JobStageWork {
 
   link::RecordFraming framing() const { return frame_.options().cut.framing; }
 
+  void make_room(std::uint32_t workers) {
+    processes_.make_room(workers);
+    if (workers > seats_.size()) seats_.resize(workers);
+  }
+
   // --- processes --------------------------------------------------------------------------------------------------
 
   RecordId limit() const { return options_.ordered && order_.bytes() > kOrderMax ? order_.next() : ~RecordId{0}; }
@@ -253,7 +233,7 @@ class MapStageWork final : public JobStageWork {
         continue;
       }
       if (outgoing_bytes_ > kOutputMax) return moved;  // the reader comes first
-      if (seat.job != 0 && (!seat.input || seat.status)) return moved;
+      if (processes_.exists(worker) && (!seat.input || processes_.has_ended(worker))) return moved;
       MapWork::Action action = work_.poll(worker, limit(), frame_.now());
       switch (action.kind) {
         case MapWork::Action::Kind::nothing:
@@ -267,7 +247,7 @@ class MapStageWork final : public JobStageWork {
           seat.ends = action.ends;
           break;
         case MapWork::Action::Kind::close:
-          close_input(seat);
+          close_input(worker);
           break;
       }
       moved = true;
@@ -276,51 +256,41 @@ class MapStageWork final : public JobStageWork {
   }
 
   void start(Worker worker) {
-    Seat& seat = seats_[worker];
-    if (auto connected = connect(seat); !connected)
+    if (auto connected = connect(worker); !connected)
       return frame_.breaks(125, "no process can be started: " + trouble(connected.error()));
+    Seat& seat = seats_[worker];
     seat.cutter.emplace(frame_.options().cut);
     seat.giving.reset();
     seat.ends = false;
-    seat.status.reset();
     seat.pipe = kFirstPipe;
     seat.taken = 0;
     seat.moved = seat.taken_since = frame_.now();
-    ++frame_.counts().jobs;
   }
 
-  std::expected<void, int> connect(Seat& seat) {
+  std::expected<void, int> connect(Worker worker) {
     auto input = make_pipe();
     if (!input) return std::unexpected(input.error());
     auto output = make_pipe();
     if (!output) return std::unexpected(output.error());
-    UniqueFd error;
-    seat.error = JobStderr();
-    if (frame_.options().letters != nullptr) {
-      auto opened = seat.error.open();
-      if (!opened) return std::unexpected(opened.error());
-      error = *std::move(opened);
-    }
+    auto error = processes_.capture_stderr(worker);
+    if (!error) return std::unexpected(error.error());
     (void)::fcntl(input->write_end.get(), F_SETPIPE_SZ, static_cast<int>(kFirstPipe));
-    seat.job = ++last_job_;
-    auto started = frame_.jobs().start(seat.job, static_cast<std::uint32_t>(&seat - seats_.data()), {},
-                                       {.input = input->read_end.get(),
-                                        .output = output->write_end.get(),
-                                        .error = error ? error.get() : frame_.error(),
-                                        .input_guard = input->write_end.get()});
-    if (!started) return started;
     auto into = LocalStream::open(std::move(input->write_end), LocalStream::Direction::into, true);
     auto from = LocalStream::open(std::move(output->read_end), LocalStream::Direction::from, true);
     if (!into) return std::unexpected(into.error());
     if (!from) return std::unexpected(from.error());
+    Seat& seat = seats_[worker];
     seat.input = *std::move(into);
     seat.output = *std::move(from);
-    return {};
+    return processes_.start(worker, {.input = input->read_end.get(),
+                                     .output = output->write_end.get(),
+                                     .error = *error ? error->get() : frame_.error(),
+                                     .input_guard = seat.input.descriptor()});
   }
 
-  void close_input(Seat& seat) {
-    seat.input = LocalStream();
-    frame_.jobs().release_input(seat.job);
+  void close_input(Worker worker) {
+    seats_[worker].input = LocalStream();
+    processes_.release_input(worker);
   }
 
   // True: something was written, or there is nobody any more who would read it.
@@ -330,7 +300,7 @@ class MapStageWork final : public JobStageWork {
     auto outcome = seat.input.write_some(std::as_bytes(std::span(rest)));
     if (outcome.status == LocalStream::Status::would_block) return false;
     if (outcome.status != LocalStream::Status::moved) {
-      close_input(seat);  // what it did not read it can't answer: its end decides what becomes of that
+      close_input(worker);  // what it did not read it can't answer: its end decides what becomes of that
       return true;
     }
     seat.moved = frame_.now();
@@ -338,7 +308,7 @@ class MapStageWork final : public JobStageWork {
     seat.giving->written += outcome.bytes;
     if (!seat.giving->rest().empty()) return true;
     seat.giving.reset();
-    if (seat.ends) close_input(seat);
+    if (seat.ends) close_input(worker);
     return true;
   }
 
@@ -427,39 +397,29 @@ class MapStageWork final : public JobStageWork {
 
   // --- the end of a process ---------------------------------------------------------------------------------------
 
-  Seat& seat_of(exec::JobNumber job) {
-    auto seat = std::ranges::find(seats_, job, &Seat::job);
-    INVARIANT(seat != seats_.end());
-    return *seat;
-  }
-
   // Those that have ended, and whose answers are all there: or are held open by what they left running.
   void conclude_processes() {
     for (Worker worker = 0; worker < seats_.size() && !frame_.ended(); ++worker) {
       Seat& seat = seats_[worker];
-      if (!seat.status) continue;
+      if (!processes_.has_ended(worker)) continue;
       hear_answers(worker);
       if (frame_.ended()) return;
-      if (seat.output && (!hears() || frame_.now() < seat.ended + kOutputLinger)) continue;
-      seat.error.pump(frame_.error_to());
-      if (!seat.error.passed_on() && !frame_.ending()) continue;
+      bool heard = !seat.output;
+      if ((!heard && !hears()) || !processes_.is_over(worker, heard)) continue;
+      exec::ProcessStatus status = processes_.remove(worker);
       seat.output = LocalStream();
       // A process that was stopped may have been in the middle of an answer.
-      if (seat.status->success()) take_answers(worker, seat.cutter->on_end());
+      if (status.success()) take_answers(worker, seat.cutter->on_end());
       if (frame_.ended()) return;
       seat.input = LocalStream();
       seat.giving.reset();
-      seat.job = 0;
-      conclude(worker, *std::exchange(seat.status, std::nullopt));
+      conclude(worker, status);
     }
   }
 
   void conclude(Worker worker, exec::ProcessStatus status) {
-    AttemptEnd::Kind kind = status.success()     ? AttemptEnd::Kind::succeeded
-                            : status.by_signal() ? AttemptEnd::Kind::lost
-                                                 : AttemptEnd::Kind::failed;
     bool owes = work_.unanswered(worker) > 0;
-    work_.on_ended(worker, {.kind = kind, .status = status, .why = {}}, frame_.now());
+    work_.on_ended(worker, flow::AttemptEnd::of(status), frame_.now());
     // What runs again, or was only lost, is no failure of the stage.
     bool counts_for_stage =
         frame_.ending() || work_.broken() || (!owes && !status.by_signal() && !frame_.jobs().has_joined(worker));
@@ -500,12 +460,12 @@ class MapStageWork final : public JobStageWork {
   MapStageOptions options_;
   LocalStream into_;
   MapWork work_;
-  std::vector<Seat> seats_;
+  LastingProcesses processes_;
+  std::vector<Seat> seats_;  // of each worker
   link::RecordOrder order_;
   std::deque<Outgoing> outgoing_;
   std::size_t outgoing_bytes_ = 0;
   std::uint64_t output_bytes_ = 0;
-  exec::JobNumber last_job_ = 0;
 };
 
 }  // namespace

@@ -5,18 +5,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <optional>
 #include <utility>
 #include <vector>
 
-#include "base/require.h"
 #include "flow/unsettled_outputs.h"
 #include "link/local_stream.h"
 #include "node/job_stage_thread.h"
-#include "node/job_stderr.h"
 #include "node/job_trouble.h"
+#include "node/lasting_processes.h"
 #include "node/worker_connection.h"
 #include "node/worker_output.h"
 #include "node/worker_trouble.h"
@@ -24,7 +22,6 @@
 namespace sluice::node {
 namespace {
 
-using flow::AttemptEnd;
 using flow::WorkerWork;
 using link::LocalStream;
 using link::RecordBatch;
@@ -48,14 +45,10 @@ constexpr Duration kCancelWait = 2s;
 // A worker that never stops writing must not keep the stage from its other duties.
 constexpr std::uint32_t kReadsAtOnce = 8;
 
-// A worker and its process, if it has one.
+// What is between the stage and a worker's process, if it has one.
 struct Seat {
-  exec::JobNumber job = 0;  // 0: none
   WorkerConnection connection;
   flow::UnsettledOutputs outputs;
-  JobStderr error;
-  std::optional<exec::ProcessStatus> status;
-  TimePoint ended{};
   bool finished = false;              // it has said so
   bool idle = false;                  // ... and did not exit, and was ended for that
   bool doomed = false;                // what it says counts no more
@@ -69,6 +62,7 @@ class WorkerStageWork final : public JobStageWork {
         options_(std::move(options)),
         output_(std::move(into), frame.options().cut.framing, options_.ordered),
         work_(options_.work),
+        processes_(frame, options_.work.workers),
         seats_(options_.work.workers) {}
 
   // --- input ------------------------------------------------------------------------------------------------------
@@ -82,14 +76,14 @@ class WorkerStageWork final : public JobStageWork {
   void on_source_end(LinkNumber link) override { work_.on_source_end(link); }
   void set_workers(std::uint32_t workers) override {
     work_.set_workers(workers);
-    if (workers > seats_.size()) seats_.resize(workers);
+    make_room(workers);
   }
   void on_joined(std::uint32_t worker) override {
-    if (worker == seats_.size()) seats_.emplace_back();
+    make_room(worker + 1);
     work_.on_joined(worker);
   }
   void on_leaving(std::uint32_t worker) override { work_.on_leaving(worker); }
-  bool retired(std::uint32_t worker) const override { return work_.retired(worker) && seats_[worker].job == 0; }
+  bool retired(std::uint32_t worker) const override { return work_.retired(worker) && !processes_.exists(worker); }
 
   bool drive() override {
     bool moved = false;
@@ -114,8 +108,9 @@ class WorkerStageWork final : public JobStageWork {
   // What the workers would still write is wanted no more.
   void on_reader_gone() override {
     output_.stream().drop();
-    for (Seat& seat : seats_) {
-      if (seat.job == 0) continue;
+    for (Worker worker = 0; worker < seats_.size(); ++worker) {
+      if (!processes_.exists(worker)) continue;
+      Seat& seat = seats_[worker];
       link::append_worker_frame(seat.connection.outgoing(), WorkerFrameKind::cancel);
       seat.connection.flush();
       seat.kill_due = frame_.now() + kCancelWait;
@@ -126,14 +121,13 @@ class WorkerStageWork final : public JobStageWork {
   std::optional<Dead> poll_dead() override {
     auto dead = work_.poll_dead();
     if (!dead) return std::nullopt;
-    JobStderr& error = seats_[dead->worker].error;
-    error.pump(frame_.error_to());  // what it said of the record came before its failure, in another stream
+    processes_.pump_stderr(dead->worker);  // what it said of the record came before its failure, in another stream
     std::string record;
     link::append_framed(dead->record, frame_.options().cut.framing, record);
     return Dead{.number = dead->record.first(),
                 .attempts = dead->attempts,
                 .end = dead->end,
-                .stderr_tail = error.tail(),
+                .stderr_tail = processes_.stderr_tail(dead->worker),
                 .record = std::move(record)};
   }
 
@@ -144,25 +138,14 @@ class WorkerStageWork final : public JobStageWork {
 
   // --- processes --------------------------------------------------------------------------------------------------
 
-  void on_failed(const exec::JobFailed& failed) override {
-    if (failed.error != ECANCELED) return frame_.on_unstarted(failed);
-    Seat& seat = seat_of(failed.job);
-    seat.status = exec::ProcessStatus::ended_by(SIGTERM);
-    seat.ended = frame_.now();
-  }
-
-  void on_ended(const exec::JobEnded& ended) override {
-    Seat& seat = seat_of(ended.job);
-    seat.status = exec::ProcessStatus::from_wait(ended.wait_status);
-    seat.ended = frame_.now();
-  }
-
+  void on_failed(const exec::JobFailed& failed) override { processes_.on_failed(failed); }
+  void on_ended(const exec::JobEnded& ended) override { processes_.on_ended(ended); }
   void stop() override { work_.stop(); }
 
   // --- waiting ----------------------------------------------------------------------------------------------------
 
   void add_waits(std::vector<pollfd>& polled) override {
-    for (const Seat& seat : seats_) polled.push_back(seat.error.waits(frame_.error_to()));
+    processes_.add_waits(polled);
     for (const Seat& seat : seats_) {
       const WorkerConnection& connection = seat.connection;
       bool listens = connection.is_open() && !connection.ended();
@@ -172,10 +155,7 @@ class WorkerStageWork final : public JobStageWork {
     }
   }
 
-  void on_ready(std::span<const pollfd> polled) override {
-    for (std::size_t i = 0; i < seats_.size(); ++i)
-      if (polled[i].revents != 0) seats_[i].error.pump(frame_.error_to());
-  }
+  void on_ready(std::span<const pollfd> polled) override { processes_.on_ready(polled); }
 
   void after_wait() override {
     conclude_processes();
@@ -186,10 +166,9 @@ class WorkerStageWork final : public JobStageWork {
     std::optional<TimePoint> due = work_.poll_deadline();
     auto consider = [&](TimePoint point) { due = due ? std::min(*due, point) : point; };
     if (auto rated = frame_.rate_due(); rated && wants_any_input()) consider(*rated);
-    for (const Seat& seat : seats_) {
-      if (seat.status && hears() && seat.error.passed_on()) consider(seat.ended + kOutputLinger);
-      if (seat.kill_due && seat.job != 0 && !seat.status) consider(*seat.kill_due);
-    }
+    if (auto over = hears() ? processes_.deadline() : std::nullopt) consider(*over);
+    for (Worker worker = 0; worker < seats_.size(); ++worker)
+      if (seats_[worker].kill_due && processes_.runs(worker)) consider(*seats_[worker].kill_due);
     return due;
   }
 
@@ -200,9 +179,7 @@ class WorkerStageWork final : public JobStageWork {
     return worker_trouble(*work_.broken(), frame_.command(), options_.work.restart);
   }
   bool finished() const override { return work_.finished() && !output_waits() && none_runs(); }
-  bool none_runs() const override {
-    return std::ranges::all_of(seats_, [](const Seat& seat) { return seat.job == 0; });
-  }
+  bool none_runs() const override { return processes_.none_exists(); }
   exec::ProcessStatus status() const override { return frame_.worst(); }
 
   void count() override {
@@ -215,7 +192,7 @@ class WorkerStageWork final : public JobStageWork {
   }
 
   link::WorkerState state_of(std::uint32_t worker) const override {
-    bool writes_by_itself = work_.is_source() && seats_[worker].job != 0;
+    bool writes_by_itself = work_.is_source() && processes_.exists(worker);
     bool has_work = work_.in_hand(worker) > 0 || writes_by_itself;
     if (!hears() && (has_work || frame_.counts().waiting > 0)) return link::WorkerState::held_back;
     return has_work ? link::WorkerState::busy : link::WorkerState::idle;
@@ -241,13 +218,18 @@ class WorkerStageWork final : public JobStageWork {
 
   // --- workers ----------------------------------------------------------------------------------------------------
 
+  void make_room(std::uint32_t workers) {
+    processes_.make_room(workers);
+    if (workers > seats_.size()) seats_.resize(workers);
+  }
+
   bool drive(Worker worker) {
     Seat& seat = seats_[worker];
     bool moved = hear(worker);
     while (!frame_.ended()) {
       moved = seat.connection.flush() || moved;
       if (seat.connection.unsent() > kUnsentMax) return moved;
-      if (seat.job != 0 && seat.status) return moved;
+      if (processes_.has_ended(worker)) return moved;
       WorkerWork::Action action = work_.poll(worker, output_.limit(), frame_.now());
       switch (action.kind) {
         case WorkerWork::Action::Kind::nothing:
@@ -273,37 +255,26 @@ class WorkerStageWork final : public JobStageWork {
   }
 
   void start(Worker worker) {
-    Seat& seat = seats_[worker];
-    if (auto connected = connect(seat); !connected)
+    if (auto connected = connect(worker); !connected)
       return frame_.breaks(125, "no process can be started: " + trouble(connected.error()));
+    Seat& seat = seats_[worker];
     seat.outputs.clear();
-    seat.status.reset();
     seat.kill_due.reset();
     seat.finished = seat.doomed = seat.idle = false;
-    ++frame_.counts().jobs;
   }
 
   // The socket is its stdin; what it prints goes where its stderr goes.
-  std::expected<void, int> connect(Seat& seat) {
+  std::expected<void, int> connect(Worker worker) {
     auto ends = WorkerConnection::make(frame_.options().cut.record_max);
     if (!ends) return std::unexpected(ends.error());
-    seat.error = JobStderr();
-    UniqueFd captured;
-    if (frame_.options().letters != nullptr) {
-      auto opened = seat.error.open();
-      if (!opened) return std::unexpected(opened.error());
-      captured = *std::move(opened);
-    }
+    auto captured = processes_.capture_stderr(worker);
+    if (!captured) return std::unexpected(captured.error());
     // Elsewhere its stderr goes where that of any stage there goes.
-    bool kept_there = frame_.jobs().is_far() && !captured && frame_.error() < 0;
-    int error = kept_there ? -1 : captured ? captured.get() : frame_.error_to();
-    seat.job = ++last_job_;
-    auto started = frame_.jobs().start(
-        seat.job, static_cast<std::uint32_t>(&seat - seats_.data()), {},
-        {.input = ends->second.get(), .output = kept_there ? STDERR_FILENO : error, .error = error});
-    if (!started) return started;
-    seat.connection = std::move(ends->first);
-    return {};
+    bool kept_there = frame_.jobs().is_far() && !*captured && frame_.error() < 0;
+    int error = kept_there ? -1 : *captured ? captured->get() : frame_.error_to();
+    seats_[worker].connection = std::move(ends->first);
+    return processes_.start(
+        worker, {.input = ends->second.get(), .output = kept_there ? STDERR_FILENO : error, .error = error});
   }
 
   // --- what a worker says -----------------------------------------------------------------------------------------
@@ -438,36 +409,24 @@ class WorkerStageWork final : public JobStageWork {
 
   // --- the end of a process ---------------------------------------------------------------------------------------
 
-  Seat& seat_of(exec::JobNumber job) {
-    auto seat = std::ranges::find(seats_, job, &Seat::job);
-    INVARIANT(seat != seats_.end());
-    return *seat;
-  }
-
   // Those that have ended, and of whom everything was heard: or whose socket is held by what they left running.
   void conclude_processes() {
     for (Worker worker = 0; worker < seats_.size() && !frame_.ended(); ++worker) {
       Seat& seat = seats_[worker];
-      if (!seat.status) continue;
+      if (!processes_.has_ended(worker)) continue;
       bool says_more = hear(worker);
       bool heard = !seat.connection.is_open() || seat.connection.ended();
-      if (!heard && (says_more || !hears() || frame_.now() < seat.ended + kOutputLinger)) continue;
-      seat.error.pump(frame_.error_to());
-      if (!seat.error.passed_on() && !frame_.ending()) continue;
+      if ((!heard && (says_more || !hears())) || !processes_.is_over(worker, heard)) continue;
       seat.connection = WorkerConnection();
       seat.outputs.clear();
-      seat.job = 0;
       seat.kill_due.reset();
-      conclude(worker, *std::exchange(seat.status, std::nullopt));
+      conclude(worker, processes_.remove(worker));
     }
   }
 
   void conclude(Worker worker, exec::ProcessStatus status) {
     if (seats_[worker].idle) status = exec::ProcessStatus::exited(0);
-    AttemptEnd::Kind kind = status.success()     ? AttemptEnd::Kind::succeeded
-                            : status.by_signal() ? AttemptEnd::Kind::lost
-                                                 : AttemptEnd::Kind::failed;
-    work_.on_ended(worker, {.kind = kind, .status = status, .why = {}}, frame_.now());
+    work_.on_ended(worker, flow::AttemptEnd::of(status), frame_.now());
     // Where another takes its place, or it was only lost, it is no failure of the stage.
     bool for_good = options_.work.restart == flow::Restart::never && !frame_.jobs().has_joined(worker);
     bool counts_for_stage = frame_.ending() || work_.broken() || (!status.by_signal() && for_good);
@@ -477,10 +436,10 @@ class WorkerStageWork final : public JobStageWork {
   void kill_overdue() {
     for (Worker worker = 0; worker < seats_.size(); ++worker) {
       Seat& seat = seats_[worker];
-      if (!seat.kill_due || frame_.now() < *seat.kill_due || seat.job == 0 || seat.status) continue;
+      if (!seat.kill_due || frame_.now() < *seat.kill_due || !processes_.runs(worker)) continue;
       seat.kill_due.reset();
       if (frame_.reader_gone() || seat.doomed)
-        frame_.jobs().signal(seat.job, SIGKILL);
+        processes_.signal(worker, SIGKILL);
       else if (seat.finished)
         end_idle(worker);
       else
@@ -494,15 +453,15 @@ class WorkerStageWork final : public JobStageWork {
     std::string said =
         fmt::format("sluice: worker {} {} has finished and does not exit; ending it\n", worker + 1, frame_.command());
     (void)!::write(frame_.error_to(), said.data(), said.size());
-    frame_.jobs().signal(seats_[worker].job, SIGKILL);
+    processes_.signal(worker, SIGKILL);
   }
 
   JobStageFrame& frame_;
   WorkerStageOptions options_;
   WorkerOutput output_;
   WorkerWork work_;
-  std::vector<Seat> seats_;
-  exec::JobNumber last_job_ = 0;
+  LastingProcesses processes_;
+  std::vector<Seat> seats_;  // of each worker
 };
 
 }  // namespace

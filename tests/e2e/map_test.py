@@ -131,6 +131,12 @@ def test_a_reader_that_is_done_ends_the_stage(household):
     household.assert_clean()
 
 
+def test_a_process_that_leaves_something_running_is_over_with_itself(household):
+    result = household.run_sluice("run", *SHORT_GRACE, "seq 3 | @map sh -c 'sleep 1000 & exec cat'", deadline=30)
+    assert (result.returncode, result.stdout) == (0, b"1\n2\n3\n"), result
+    household.assert_clean()
+
+
 # --- workers that die ---------------------------------------------------------------------------------------------
 
 

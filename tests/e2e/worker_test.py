@@ -645,6 +645,29 @@ def test_worker_that_ends_before_it_has_finished_is_no_success(household, end, r
     assert result.returncode != 0 and b"before it had finished" in result.stderr, result
 
 
+# What it leaves running has its connection too, which so does not end with it.
+def test_worker_that_dies_and_leaves_something_running_is_over_with_itself(household):
+    write_worker(household.folder / "worker.py", """
+import os, signal, subprocess
+is_first = not os.path.exists("first")
+if is_first:
+    open("first", "w").close()
+    subprocess.Popen(["sleep", "1000"])
+worker = Worker()
+@worker.on_data
+def data(record, item):
+    if is_first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    item.write(record)
+    item.done()
+sys.exit(worker.run())
+""")
+    flow = write_flow(household, "run: seq 3", "worker: ./worker.py, restart: on-failure")
+    result = household.run_sluice("run", *SHORT_GRACE, flow, deadline=30)
+    assert (result.returncode, result.stdout) == (0, b"1\n2\n3\n"), result
+    household.assert_clean()
+
+
 def test_worker_that_has_finished_and_does_not_exit_is_ended_and_named(household):
     write_worker(household.folder / "total.py", TOTAL % "threading.Thread(target=lambda: time.sleep(1000)).start()")
     result = household.run_sluice("run", write_flow(household, "run: seq 100", "worker: ./total.py"))
