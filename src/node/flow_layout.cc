@@ -21,6 +21,8 @@ constexpr std::uint64_t kSlowestShipping = std::uint64_t{256} << 10;  // bytes a
 constexpr int kRefusedStatus = 125;
 constexpr std::size_t kLinksMax = 4096;
 constexpr int kStagesMax = kLinksMax;
+// ... with those of all workers that have ever joined, which stay known.
+constexpr std::size_t kLinksOfLifeMax = 65'536;
 
 void add_problem(v1::FlowPlan& plan, std::size_t stage, int status, const std::string& message) {
   v1::PlanProblem& problem = *plan.add_problems();
@@ -129,7 +131,7 @@ void FlowLayout::make_parts() {
   for (const flow::Part& part : graph_.parts) moves_records_.push_back(moves_records(part));
 }
 
-bool FlowLayout::has_room_for_seat() const { return graph_.links.size() + 2 <= kLinksMax; }
+bool FlowLayout::has_room_for_seat() const { return graph_.links.size() + 2 <= kLinksOfLifeMax; }
 
 FlowLayout::JoinedSeat FlowLayout::add_seat(std::size_t stage, const NodeId& node) {
   auto home = std::ranges::find_if(

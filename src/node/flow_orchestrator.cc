@@ -121,6 +121,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   std::vector<PartState> parts;
   FlowRoles roles;
   bool has_asked_offers = false;
+  bool has_refused_workers = false;
   std::optional<TimePoint> tell_at;  // then the user is told which stages wait for workers
   FlowScaling scaling;
   PartReports reports;
@@ -350,8 +351,15 @@ struct FlowOrchestrator::Impl final : HostListener {
     return flow::title_of_stage(start.stages(static_cast<int>(stage)).text().name(), stage);
   }
 
+  void refuse_workers(const RoleJoin& join) {
+    if (std::exchange(has_refused_workers, true)) return;
+    std::string full = "as many workers have come and gone as a flow can know; start it anew for more";
+    news.note(fmt::format("a worker on {} can't join {}: {}", join.host, title(join.stage), full));
+    log.warn("a flow takes no more workers", {{"flow", id.text()}, {"reason", full}});
+  }
+
   void admit(const RoleJoin& join) {
-    if (!layout.has_room_for_seat()) return;  // who comes and goes all day: a flow has so many links
+    if (!layout.has_room_for_seat()) return refuse_workers(join);
     FlowLayout::JoinedSeat seat = layout.add_seat(join.stage, join.node);
     const flow::PartGraph& graph = layout.graph();
     const flow::Seat& links_of = graph.parts[seat.part].seats.front();
