@@ -240,6 +240,11 @@ void LaunchedPrograms::serve_jobs(std::span<const pollfd> polled) {
       if (each.revents != 0 && program.jobs && program.jobs->descriptor() == each.fd) program.jobs->serve();
 }
 
+void LaunchedPrograms::send_job_events() {
+  for (Running& program : programs_)
+    if (program.jobs) program.jobs->send_events();
+}
+
 std::optional<Exited> LaunchedPrograms::poll_jobs_over() {
   for (Running& program : programs_) {
     if (!program.jobs || !program.jobs->over()) continue;

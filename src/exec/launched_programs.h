@@ -46,6 +46,7 @@ class LaunchedPrograms final {
 
   /// The sockets on which owners ask for jobs.
   void add_polled(std::vector<pollfd>& polled) const;
+  void send_job_events();
   void serve_jobs(std::span<const pollfd> polled);
   /// A program whose last job is over and whose owner wants no more: it has ended.
   std::optional<Exited> poll_jobs_over();

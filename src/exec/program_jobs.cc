@@ -126,8 +126,12 @@ void ProgramJobs::handle(SignalJob& request) {
 }
 
 void ProgramJobs::send(const JobEvent& event) {
-  if (!socket_.is_open()) return;
-  bool sent = socket_.send(encode(event));
+  if (socket_.is_open()) events_ += encode(event);
+}
+
+void ProgramJobs::send_events() {
+  if (events_.empty() || !socket_.is_open()) return;
+  bool sent = socket_.send(std::exchange(events_, {}));
   if (!sent || socket_.unsent_bytes() > kUnsentMax) close();
 }
 

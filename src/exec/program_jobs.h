@@ -39,6 +39,8 @@ class ProgramJobs final {
   short events() const;
   /// Does what the owner asks for.
   void serve();
+  /// Tells the owner what has happened since. Once a turn of the loop: an end and the start behind it wake the owner once.
+  void send_events();
 
   /// Waits for the job that has ended with this number, and says so. False: it is none of ours.
   bool reap(pid_t pid);
@@ -78,6 +80,7 @@ class ProgramJobs final {
   const EntryState& entry_;
   std::map<pid_t, Running> running_;
   std::map<std::uint32_t, std::deque<Waiting>> waiting_;  // by seat
+  std::string events_;                                    // to be sent
   bool ending_ = false;
 };
 

@@ -254,6 +254,7 @@ class Spawner final {
 
   void serve_jobs() {
     programs_.serve_jobs(std::span(polled_).subspan(first_jobs_polled_));
+    programs_.send_job_events();
     while (auto exited = programs_.poll_jobs_over()) {
       if (keeper_) keeper_->on_exited(*exited);
       send(*exited);

@@ -39,6 +39,8 @@ constexpr Duration kShort = 20ms;
 // Each output that is kept in a file is a descriptor, of which a process has 1,024.
 constexpr std::size_t kFilesHeldMax = 128;
 constexpr std::size_t kReadSize = std::size_t{64} << 10;
+// Each is a descriptor more.
+constexpr std::size_t kGuardedMax = 64;
 
 struct Batch {
   std::string bytes;     // as the records stood in the stream; until they have been run
@@ -49,7 +51,8 @@ struct Batch {
 struct Job {
   BatchNumber batch = 0;
   EachWork::Worker worker = 0;
-  UniqueFd output;  // empty: nothing more comes
+  UniqueFd output;        // empty: nothing more comes
+  UniqueFd output_guard;  // while it runs, and is short: it ends in one event then, and not in two
   JobStderr error;
   HeldOutput held;
   double started_s = 0;  // since 1970
@@ -189,6 +192,7 @@ class EachStageWork final : public JobStageWork {
     INVARIANT(place != running_.end());
     place->second.status = exec::ProcessStatus::from_wait(ended.wait_status);
     place->second.ended = frame_.now();
+    place->second.output_guard.reset();
     Duration ran = std::chrono::microseconds(ended.run_us);
     place->second.started = place->second.ended - ran;
     place->second.started_s = seconds_since_1970() - std::chrono::duration<double>(ran).count();
@@ -309,10 +313,12 @@ class EachStageWork final : public JobStageWork {
       if (!opened) return std::unexpected(opened.error());
       error = *std::move(opened);
     }
-    return frame_.jobs().start(last_job_ + 1, job.worker, job.arguments,
-                               {.input = own_input ? own_input.get() : null_.get(),
-                                .output = output->write_end.get(),
-                                .error = error ? error.get() : frame_.error()});
+    auto started = frame_.jobs().start(last_job_ + 1, job.worker, job.arguments,
+                                       {.input = own_input ? own_input.get() : null_.get(),
+                                        .output = output->write_end.get(),
+                                        .error = error ? error.get() : frame_.error()});
+    if (usual_run_ < kShort && running_.size() < kGuardedMax) job.output_guard = std::move(output->write_end);
+    return started;
   }
 
   // Takes what a job has printed so far.
@@ -356,10 +362,7 @@ class EachStageWork final : public JobStageWork {
     bool in_file = job.held.in_file();
     if (status.success() && in_file) ++files_held_;
     last_.insert_or_assign(number, std::move(job));
-    AttemptEnd::Kind kind = status.success()     ? AttemptEnd::Kind::succeeded
-                            : status.by_signal() ? AttemptEnd::Kind::lost
-                                                 : AttemptEnd::Kind::failed;
-    work_.on_ended(number, {.kind = kind, .status = status, .why = {}}, now);
+    work_.on_ended(number, AttemptEnd::of(status), now);
   }
 
   // It is in no hand any more.
