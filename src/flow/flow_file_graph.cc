@@ -14,21 +14,6 @@
 namespace sluice::flow {
 namespace {
 
-constexpr const char* kNotYet = "which this version does not have yet";
-
-// What a key of a stage needs. `@` words say that for themselves (not_yet_runnable).
-struct FutureKey {
-  const char* key;
-  const char* needs;
-};
-constexpr FutureKey kFutureKeys[] = {
-    {"restart", "stages that are started anew"},
-};
-
-bool says_nothing(const FileStage& stage, std::string_view key) {
-  return key == "restart" && (stage.restart == Restart::never || stage.worker);
-}
-
 // The key that stands for the @ word with which the reason begins.
 TextPlace place_of_word(const FileStage& stage, std::string_view reason) {
   for (const auto& [key, place] : stage.keys)
@@ -48,16 +33,17 @@ class Refusals final {
   }
 
  private:
-  void refuse(TextPlace place, std::string_view what, std::string_view needs) {
-    found_.add(place, fmt::format("{} needs {}, {}", what, needs, kNotYet));
+  void refuse_restart(const FileStage& stage) {
+    auto key = stage.keys.find("restart");
+    if (key == stage.keys.end() || stage.restart == Restart::never || stage.worker) return;
+    const char* why =
+        "what a program had read, and not passed on, would be lost if it were started anew; a worker that is linked "
+        "with the library can be (worker: ./PROGRAM), and lost processes of 'map' and 'each' are";
+    found_.add(key->second, fmt::format("'restart' of stage '{}': {}", stage.name, why));
   }
 
   void refuse_keys(const FileStage& stage) {
-    for (const FutureKey& future : kFutureKeys) {
-      auto key = stage.keys.find(future.key);
-      if (key != stage.keys.end() && !says_nothing(stage, future.key))
-        refuse(key->second, fmt::format("'{}' of stage '{}'", future.key, stage.name), future.needs);
-    }
+    refuse_restart(stage);
     for (const char* name : {"retries", "rate"}) {
       auto key = stage.keys.find(name);
       bool takes = std::string_view(name) == "rate" ? takes_records(stage.stage.words)

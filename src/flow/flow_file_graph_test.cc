@@ -66,7 +66,8 @@ TEST(FlowFileGraph, NamesWhatIsNotThereYet) {
       refusals("{ a: { worker: ./a.js, retries: 2 }, b: { run: cat, retries: 1, restart: never } }", "[ a -> b ]"),
       "f:1:61: 'retries' of stage 'b' has no records to go by; add 'each: true' or 'map: true'\n");
   EXPECT_THAT(refusals("{ a: { run: cat, restart: always } }", "[]"),
-              HasSubstr("'restart' of stage 'a' needs stages that are started anew"));
+              HasSubstr("'restart' of stage 'a': what a program had read, and not passed on, would be lost"));
+  EXPECT_EQ(refusals("{ a: { worker: ./a, restart: always }, b: { run: cat, restart: never } }", "[ a -> b ]"), "");
   EXPECT_THAT(refusals(kThree, "[ a -> b -> c, { link: c -> a, slow: { spill: 1M } } ]"),
               HasSubstr("the link 'c -> a' closes a cycle, which this version can't run"));
   EXPECT_THAT(refusals("{ a: { run: ls, framing: json } }", "[]"), HasSubstr("f:1:25: stage 'a': '@json' says how"));

@@ -234,8 +234,7 @@ def test_plan_is_that_of_the_pipeline(household):
 def test_what_is_not_there_yet_is_refused_with_its_line(household):
     write(household, ANEW)
     said = mistakes(household, "run", "a.flow.yaml", status=125)
-    assert "a.flow.yaml:2:18: 'restart' of stage 'a' needs stages that are started anew, which this version does not have " \
-           "yet" in said
+    assert any(line.startswith("a.flow.yaml:2:18: 'restart' of stage 'a': what a program had read") for line in said), said
     assert any("sandbox" in line for line in said), said
     drawn = household.run_sluice("run", "--dry-run", "a.flow.yaml")
     assert drawn.returncode == 1 and drawn.stderr.decode().splitlines() == said

@@ -602,7 +602,7 @@ def test_the_plan_says_what_workers_promise(household):
 def test_what_is_not_for_workers_is_refused(household):
     flow = write_flow(household, "run: cat, restart: always")
     result = household.run_sluice("run", flow, input=b"")
-    assert result.returncode == 125 and b"'restart' of stage 's1' needs stages that are started anew" in result.stderr
+    assert result.returncode == 125 and b"'restart' of stage 's1': what a program had read" in result.stderr
     flow = write_flow(household, "worker: cat, framing: len, image: x")
     assert b"needs containers" in household.run_sluice("run", flow, input=b"").stderr
 
