@@ -405,6 +405,7 @@ class EachStageWork final : public JobStageWork {
     JobLogLine line{.number = number, .status = status, .command = frame_.options().text};
     if (auto last = last_.find(number); last != last_.end()) {
       const Job& job = last->second;
+      if (const auto& hosts = frame_.options().hosts; job.worker < hosts.size()) line.host = hosts[job.worker];
       line.started_s = job.started_s;
       line.runtime_s = std::chrono::duration<double>(job.ended - job.started).count();
       line.received_bytes = job.held.size();

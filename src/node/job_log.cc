@@ -67,9 +67,9 @@ std::expected<std::string, int> read_whole(int file) {
 }  // namespace
 
 std::string to_text(const JobLogLine& line) {
-  return fmt::format("{}\t:\t{:.3f}\t{:10.3f}\t{}\t{}\t{}\t{}\t{}\n", line.number, line.started_s, line.runtime_s,
-                     line.sent_bytes, line.received_bytes, line.status.exit_code(), line.status.signal(),
-                     visible(line.command));
+  return fmt::format("{}\t{}\t{:.3f}\t{:10.3f}\t{}\t{}\t{}\t{}\t{}\n", line.number, line.host, line.started_s,
+                     line.runtime_s, line.sent_bytes, line.received_bytes, line.status.exit_code(),
+                     line.status.signal(), visible(line.command));
 }
 
 std::expected<std::set<flow::BatchNumber>, std::string> read_done_jobs(std::string_view log) {

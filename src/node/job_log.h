@@ -20,7 +20,8 @@ namespace sluice::node {
 
 struct JobLogLine {
   flow::BatchNumber number = 0;
-  double started_s = 0;  // since 1970
+  std::string host = ":";  // where it ran: this one, as GNU parallel calls it, or a node
+  double started_s = 0;    // since 1970
   double runtime_s = 0;
   std::uint64_t sent_bytes = 0;
   std::uint64_t received_bytes = 0;

@@ -40,6 +40,7 @@ struct JobStageOptions {
   std::optional<double> rate;      // records a second
   DeadLetters* letters = nullptr;  // null: none; outlives the stage, as does `log`
   JobLog* log = nullptr;
+  std::vector<std::string> hosts{};  // of each worker, by its node's name, if they are on others
 };
 
 struct JobStageEnd {

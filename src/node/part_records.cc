@@ -154,7 +154,9 @@ std::expected<void, int> PartRecords::surround_seats(StreamSurroundings& around,
     auto requests = make_pipe(), replies = make_pipe();
     if (!requests || !replies) return std::unexpected(requests ? replies.error() : requests.error());
     around.seats[place_of(prepare_.seats(i).stage(), prepare_)].push_back(
-        {.requests = std::move(requests->write_end), .replies = std::move(replies->read_end)});
+        {.requests = std::move(requests->write_end),
+         .replies = std::move(replies->read_end),
+         .host = prepare_.seats(i).requests().peer_name()});
     links.start_seat(static_cast<std::size_t>(i), std::move(requests->read_end), std::move(replies->write_end));
   }
   return {};

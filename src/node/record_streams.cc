@@ -52,6 +52,7 @@ struct JobStream {
   std::vector<std::optional<std::size_t>> writers;  // of each link into it: the stage all of whose output it carries
   std::vector<SpreadWorkerStreams> workers;  // likewise, of a spread stage in seats: what its processes read and write
   std::optional<exec::ProgramIndex> reader;  // whose input it is
+  std::vector<std::string> hosts;            // of its workers, if they are in seats
   std::unique_ptr<JobStage> running;
   std::optional<exec::ProcessStatus> status;
   std::uint32_t wanted_workers = 0;
@@ -227,6 +228,7 @@ struct RecordStreams::Impl {
                  .held_max = planned.ordered ? kOrderedHeldMax : std::max<std::size_t>(4 * planned.workers, 64)},
         .records = planned.records_a_process,
         .command = planned.record_command};
+    options.stage.hosts = stream.hosts;
     auto running = start_each_stage(std::move(stream.streams), std::move(options), std::move(on_end));
     if (!running) return running.error();
     stream.running = *std::move(running);
@@ -430,18 +432,20 @@ std::expected<void, int> RecordStreams::add_far(std::size_t stage, std::vector<E
                                                 std::vector<SeatPipes> seats) {
   std::vector<exec::JobClient> clients;
   std::vector<FarSeatEnds> ends;
+  std::vector<std::string> hosts;
   bool joins = !impl_->plan.stages[stage].role.empty();
   for (SeatPipes& seat : seats) {
     auto socket = exec::JobClient::make();
     if (!socket) return std::unexpected(socket.error());
     clients.push_back(std::move(socket->first));
+    hosts.push_back(std::move(seat.host));
     ends.push_back(
         {.requests = std::move(seat.requests), .replies = std::move(seat.replies), .jobs = std::move(socket->second)});
   }
   auto jobs = StageJobs::in_seats(std::move(clients), joins);
   if (!jobs) return std::unexpected(jobs.error());
   impl_->seats_to_start.push_back({.stage = stage, .ends = std::move(ends)});
-  JobStream stream{.stage = stage, .reader = reader};
+  JobStream stream{.stage = stage, .reader = reader, .hosts = std::move(hosts)};
   stream.streams.jobs = *std::move(jobs);
   stream.streams.error = std::move(error);
   if (flow::runs_by_job(impl_->plan.stages[stage])) {

@@ -38,6 +38,7 @@ struct RecordsFailed {
 struct SeatPipes {
   UniqueFd requests;  // to write
   UniqueFd replies;   // to read
+  std::string host;   // for people
 };
 
 class RecordStreams final {

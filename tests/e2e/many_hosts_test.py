@@ -87,7 +87,8 @@ def test_dead_letters_and_job_log_are_files_of_the_client(trio):
     assert sorted(letter["record"].strip() for letter in letters) == ["17", "7"]
     assert {letter["attempts"] for letter in letters} == {2}
     assert all("bad" in letter["stderr"] for letter in letters), letters
-    assert len((trio.household.folder / "log").read_text().splitlines()) == 21
+    log = [line.split("\t") for line in (trio.household.folder / "log").read_text().splitlines()]
+    assert len(log) == 21 and {host for _, host, *_ in log[1:]} == {"n1", "n2", "n3"}, log
 
 
 def test_program_that_a_node_lacks_ends_the_flow(trio):
