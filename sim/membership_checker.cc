@@ -7,8 +7,6 @@
 namespace sluice::sim {
 namespace {
 
-constexpr std::size_t kViolationsMax = 20;
-
 double seconds(TimePoint time) { return std::chrono::duration<double>(time.time_since_epoch()).count() - 3600; }
 
 }  // namespace
@@ -60,12 +58,12 @@ void MembershipChecker::on_event(MembershipWorld& world, NodeIndex observer, con
 
 void MembershipChecker::joined(MembershipWorld& world, NodeIndex observer, const cluster::Member& member) {
   auto subject = world.index_of(member.id);
-  if (!subject) return violate(fmt::format("node {} imagines a member {}", observer, member.id.text()));
+  if (!subject) return violations_.add(fmt::format("node {} imagines a member {}", observer, member.id.text()));
   const Truth& truth = truth_[*subject];
   bool ended = truth.state != ProcessState::running && truth.state != ProcessState::paused;
   if (ended && world.now() - truth.ended > options_.resurrection_max)
-    violate(fmt::format("at {:.3f} s node {} sees node {} join, which ended at {:.3f} s", seconds(world.now()),
-                        observer, *subject, seconds(truth.ended)));
+    violations_.add(fmt::format("at {:.3f} s node {} sees node {} join, which ended at {:.3f} s", seconds(world.now()),
+                                observer, *subject, seconds(truth.ended)));
   check_revision(observer, *subject, member);
   missing_.erase({observer, *subject});
 }
@@ -73,7 +71,8 @@ void MembershipChecker::joined(MembershipWorld& world, NodeIndex observer, const
 void MembershipChecker::gone(MembershipWorld& world, NodeIndex observer, const cluster::Member& member,
                              bool by_itself) {
   auto subject = world.index_of(member.id);
-  if (!subject) return violate(fmt::format("node {} loses a member {} that never was", observer, member.id.text()));
+  if (!subject)
+    return violations_.add(fmt::format("node {} loses a member {} that never was", observer, member.id.text()));
   check_revision(observer, *subject, member);
   if (by_itself || member.reason == cluster::LossReason::restarted || !both_healthy(world, observer, *subject)) return;
   ++false_deaths_;
@@ -84,8 +83,8 @@ void MembershipChecker::check_revision(NodeIndex observer, NodeIndex subject, co
   std::pair revision(member.incarnation, member.instance);
   auto& last = revisions_[observer][subject];
   if (revision < last)
-    violate(fmt::format("node {} sees node {} go back from incarnation {} to {}", observer, subject, last.first,
-                        revision.first));
+    violations_.add(fmt::format("node {} sees node {} go back from incarnation {} to {}", observer, subject, last.first,
+                                revision.first));
   last = revision;
 }
 
@@ -100,14 +99,10 @@ bool MembershipChecker::both_healthy(MembershipWorld& world, NodeIndex observer,
 const std::vector<std::string>& MembershipChecker::violations() {
   for (const auto& [pair, since] : missing_) {
     if (world_.now() - since <= options_.return_max || !both_healthy(world_, pair.first, pair.second)) continue;
-    violate(fmt::format("node {} lost the healthy node {} at {:.3f} s, and has not got it back", pair.first,
-                        pair.second, seconds(since)));
+    violations_.add(fmt::format("node {} lost the healthy node {} at {:.3f} s, and has not got it back", pair.first,
+                                pair.second, seconds(since)));
   }
-  return violations_;
-}
-
-void MembershipChecker::violate(std::string what) {
-  if (violations_.size() < kViolationsMax) violations_.push_back(std::move(what));
+  return violations_.list();
 }
 
 std::optional<std::string> disagreement(MembershipWorld& world) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "sim/membership_world.h"
+#include "sim/violations.h"
 
 namespace sluice::sim {
 
@@ -54,7 +55,6 @@ class MembershipChecker final : public Observer {
   void check_revision(NodeIndex observer, NodeIndex subject, const cluster::Member& member);
   bool both_healthy(MembershipWorld& world, NodeIndex observer, NodeIndex subject) const;
   void forget_view(NodeIndex observer);
-  void violate(std::string what);
 
   MembershipWorld& world_;
   Options options_;
@@ -63,7 +63,7 @@ class MembershipChecker final : public Observer {
   bool network_whole_ = true;
   std::vector<std::unordered_map<NodeIndex, std::pair<std::uint64_t, std::uint64_t>>> revisions_;  // by observer
   std::map<Pair, TimePoint> missing_;
-  std::vector<std::string> violations_;
+  Violations violations_;
   std::uint64_t false_suspicions_ = 0;
   std::uint64_t false_deaths_ = 0;
 };

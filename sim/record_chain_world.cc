@@ -13,41 +13,42 @@ using link::RecordBatch;
 using link::RecordId;
 
 constexpr std::size_t kOnTheWayMax = 2048;  // of one direction of a connection, in bytes: what its socket takes
-constexpr Duration kDelayMax = 2ms;
 
 // The faults that a run draws from, in the order of their rates.
-enum Fault : std::uint64_t { cut, crash, loss, tap_crash, stop, kFaults };
+enum Fault : std::uint64_t { cut, crash, loss, tap_crash, stop };
 
 RecordId root_of(const std::string& path) { return std::stoull(path); }
 
 }  // namespace
 
 RecordChainOptions chain_swarm_options(std::uint64_t seed) {
-  SeededRandom random(seed ^ 0xc4a1);
-  auto maybe = [&](double value) { return random.below(2) == 0 ? 0.0 : value * random.fraction(); };
+  Draws draws(seed ^ 0xc4a1);
   RecordChainOptions options{.seed = seed};
-  options.records = 1 + random.below(80);
+  options.records = 1 + draws.below(80);
   options.workers.clear();
-  for (std::uint64_t stages = 1 + random.below(3); stages > 0; --stages) options.workers.push_back(1 + random.below(3));
-  options.record_size_max = 1 + random.below(300);
-  options.service_time_max = std::chrono::microseconds(1 + random.below(3000));
-  options.made_bytes_max = 1 + random.below(2000);
-  options.producer.pending_bytes_max = 1 + random.below(5000);
-  options.producer.batch_bytes_max = 1 + random.below(2000);
-  options.producer.outbox_bytes_max = 1 + random.below(2000);
-  options.producer.flight_bytes_max = 1 + random.below(5000);
-  options.producer.reattach_max = std::chrono::milliseconds(5 + random.below(200));
-  options.consumer.records = {.size_min = 1, .size_start = 1 + random.below(8), .size_max = 8 + random.below(60)};
-  options.consumer.bytes = {.size_min = 1, .size_start = 1 + random.below(900), .size_max = 1000 + random.below(4000)};
-  options.cuts = maybe(40);
-  options.crashes = maybe(30);
-  options.losses = maybe(20);
-  options.tap_crashes = maybe(10);
-  options.stops = maybe(20);
+  for (std::uint64_t stages = 1 + draws.below(3); stages > 0; --stages) options.workers.push_back(1 + draws.below(3));
+  options.record_size_max = 1 + draws.below(300);
+  options.service_time_max = std::chrono::microseconds(1 + draws.below(3000));
+  options.made_bytes_max = 1 + draws.below(2000);
+  options.producer.pending_bytes_max = 1 + draws.below(5000);
+  options.producer.batch_bytes_max = 1 + draws.below(2000);
+  options.producer.outbox_bytes_max = 1 + draws.below(2000);
+  options.producer.flight_bytes_max = 1 + draws.below(5000);
+  options.producer.reattach_max = std::chrono::milliseconds(5 + draws.below(200));
+  options.consumer.records = {.size_min = 1, .size_start = 1 + draws.below(8), .size_max = 8 + draws.below(60)};
+  options.consumer.bytes = {.size_min = 1, .size_start = 1 + draws.below(900), .size_max = 1000 + draws.below(4000)};
+  options.cuts = draws.maybe(40);
+  options.crashes = draws.maybe(30);
+  options.losses = draws.maybe(20);
+  options.tap_crashes = draws.maybe(10);
+  options.stops = draws.maybe(20);
   return options;
 }
 
-RecordChainWorld::RecordChainWorld(const RecordChainOptions& options) : options_(options), random_(options.seed) {
+RecordChainWorld::RecordChainWorld(const RecordChainOptions& options)
+    : options_(options),
+      fault_rates_({options.cuts, options.crashes, options.losses, options.tap_crashes, options.stops}),
+      draws_(options.seed) {
   layers_.resize(options_.workers.size() + 1);
   layers_[0].resize(1);
   for (std::size_t layer = 1; layer < layers_.size(); ++layer) layers_[layer].resize(options_.workers[layer - 1]);
@@ -58,7 +59,7 @@ RecordChainWorld::RecordChainWorld(const RecordChainOptions& options) : options_
   }
   for (std::size_t layer = 0; layer < layers_.size(); ++layer)
     for (std::size_t index = 0; index < layers_[layer].size(); ++index) {
-      at(layer, index).concurrency = 1 + random_.below(4);
+      at(layer, index).concurrency = 1 + draws_.below(4);
       begin_life(layer, index);
     }
   plan_faults();
@@ -123,34 +124,32 @@ void RecordChainWorld::carry_out(Event& event) {
       break;
     case Kind::to_producer: {
       Input& input = slot.inputs[event.input];
-      if (event.connection != input.connection.id) break;
-      input.connection.to_producer.on_the_way -= event.bytes.size();
+      if (!input.connection.receive(Way::to_producer, event.connection, event.bytes.size())) break;
       link::RecordProducer& producer = *producer_of(event).producer;
       auto consumer = static_cast<link::ConsumerNumber>(event.index);
       if (!producer.connected(consumer)) break;
       if (auto taken = producer.on_bytes(consumer, std::as_bytes(std::span(event.bytes))); !taken)
-        violate(fmt::format("{}.{} refuses {}.{}: {}", event.layer - 1, event.input, event.layer, event.index,
-                            taken.error()));
+        violations_.add(fmt::format("{}.{} refuses {}.{}: {}", event.layer - 1, event.input, event.layer, event.index,
+                                    taken.error()));
       break;
     }
     case Kind::to_consumer: {
       Input& input = slot.inputs[event.input];
-      if (event.connection != input.connection.id) break;
-      input.connection.to_consumer.on_the_way -= event.bytes.size();
+      if (!input.connection.receive(Way::to_consumer, event.connection, event.bytes.size())) break;
       if (auto taken = input.machine->on_bytes(std::as_bytes(std::span(event.bytes)), now); !taken)
-        violate(fmt::format("{}.{} refuses {}.{}: {}", event.layer, event.index, event.layer - 1, event.input,
-                            taken.error()));
+        violations_.add(fmt::format("{}.{} refuses {}.{}: {}", event.layer, event.index, event.layer - 1, event.input,
+                                    taken.error()));
       break;
     }
     case Kind::lost_at_producer:
-      if (producer_of(event).life == event.life && slot.inputs[event.input].number_at_producer == event.connection)
+      if (producer_of(event).life == event.life && slot.inputs[event.input].connection.is_last_made(event.connection))
         producer_of(event).producer->on_disconnected(static_cast<link::ConsumerNumber>(event.index), now);
       break;
     case Kind::lost_at_consumer:
       if (slot.life != event.life || slot.inputs[event.input].epoch != event.epoch) break;
       slot.inputs[event.input].machine->on_disconnected();
       event.kind = Kind::connect;
-      queue_.at(now + some(20ms), event);
+      queue_.at(now + draws_.some(20ms), event);
       break;
     case Kind::connect:
       if (slot.runs && slot.life == event.life && slot.inputs[event.input].epoch == event.epoch) connect(event);
@@ -227,14 +226,14 @@ void RecordChainWorld::hand_out(std::size_t layer, std::size_t index) {
     for (std::size_t i = 0; i < slot.inputs.size() && !took; ++i) {
       std::size_t input = (slot.turn + i) % slot.inputs.size();
       auto delivery = slot.inputs[input].machine->poll_delivery(
-          {.records = static_cast<std::uint32_t>(1 + random_.below(3))}, queue_.now());
+          {.records = static_cast<std::uint32_t>(1 + draws_.below(3))}, queue_.now());
       if (!delivery) continue;
       took = true;
       slot.turn = input + 1;
       link::DeliveryNumber number = delivery->first;
       for_each_record(delivery->batch, [&](RecordId, std::string_view text) {
         ++slot.busy;
-        queue_.at(queue_.now() + some(options_.service_time_max),
+        queue_.at(queue_.now() + draws_.some(options_.service_time_max),
                   {.kind = Kind::done_with,
                    .layer = layer,
                    .index = index,
@@ -272,7 +271,8 @@ void RecordChainWorld::pay_debts(std::size_t layer, Slot& slot) {
 
 void RecordChainWorld::settle(std::size_t layer, Slot& slot, const Debt& debt) {
   if (!all_done(layer, debt.path))
-    violate(fmt::format("a worker of stage {} settles {} before the sinks were done with it", layer, debt.path));
+    violations_.add(
+        fmt::format("a worker of stage {} settles {} before the sinks were done with it", layer, debt.path));
   Input& input = slot.inputs[debt.input];
   if (input.epoch != debt.epoch) return;  // of a link that is gone: whoever comes in its place sends it again
   input.machine->settle({.first = debt.delivery, .last = debt.delivery}, queue_.now());
@@ -335,12 +335,12 @@ void RecordChainWorld::begin_input(std::size_t layer, std::size_t index, std::si
   break_connection(layer, index, number);
   input.machine = std::make_unique<link::RecordConsumer>(options_.consumer);
   ++input.epoch;
-  queue_.at(queue_.now() + some(5ms), {.kind = Kind::connect,
-                                       .layer = layer,
-                                       .index = index,
-                                       .input = number,
-                                       .life = slot.life,
-                                       .epoch = input.epoch});
+  queue_.at(queue_.now() + draws_.some(5ms), {.kind = Kind::connect,
+                                              .layer = layer,
+                                              .index = index,
+                                              .input = number,
+                                              .life = slot.life,
+                                              .epoch = input.epoch});
 }
 
 void RecordChainWorld::connect(const Event& event) {
@@ -349,58 +349,54 @@ void RecordChainWorld::connect(const Event& event) {
   Input& input = slot.inputs[event.input];
   if (input.machine->finished()) return;
   if (!upper.runs) {  // nobody answers
-    queue_.at(queue_.now() + some(20ms), event);
+    queue_.at(queue_.now() + draws_.some(20ms), event);
     return;
   }
   auto taken = upper.producer->on_connected(static_cast<link::ConsumerNumber>(event.index),
                                             static_cast<std::uint32_t>(slot.life));
   if (!taken) return crash(event.layer, event.index);  // it was given up meanwhile, and is begun anew
-  input.connection = {.id = ++connections_};
-  input.number_at_producer = input.connection.id;
+  input.connection.connect(++connections_);
   input.machine->on_connected();
 }
 
 void RecordChainWorld::break_connection(std::size_t layer, std::size_t index, std::size_t number) {
   Slot& slot = at(layer, index);
   Input& input = slot.inputs[number];
-  if (input.connection.id == 0) return;
-  std::uint64_t id = std::exchange(input.connection, {}).id;
+  if (!input.connection.connected()) return;
+  std::uint64_t id = input.connection.cut();
   Event lost{.kind = Kind::lost_at_producer, .layer = layer, .index = index, .input = number, .connection = id};
   lost.life = at(layer - 1, number).life;
-  queue_.at(queue_.now() + some(10ms), lost);
+  queue_.at(queue_.now() + draws_.some(RecordConnection::kTellMax), lost);
   lost.kind = Kind::lost_at_consumer;
   lost.life = slot.life;
   lost.epoch = input.epoch;
-  queue_.at(queue_.now() + some(10ms), lost);
+  queue_.at(queue_.now() + draws_.some(RecordConnection::kTellMax), lost);
 }
 
-void RecordChainWorld::send(const Event& link, Kind kind, Direction& direction, std::string bytes) {
-  direction.on_the_way += bytes.size();
-  direction.last_arrival = std::max(direction.last_arrival, queue_.now() + some(kDelayMax));
-  Event event = link;
-  event.kind = kind;
-  event.bytes = std::move(bytes);
-  queue_.at(direction.last_arrival, std::move(event));
+void RecordChainWorld::send(Event link, Way way, std::string bytes) {
+  RecordConnection& connection = at(link.layer, link.index).inputs[link.input].connection;
+  TimePoint arrival = connection.send(way, bytes.size(), queue_.now(), draws_);
+  link.kind = way == Way::to_producer ? Kind::to_producer : Kind::to_consumer;
+  link.connection = connection.id();
+  link.bytes = std::move(bytes);
+  queue_.at(arrival, std::move(link));
 }
 
 void RecordChainWorld::transmit_of_consumer(std::size_t layer, std::size_t index, std::size_t number) {
   Input& input = at(layer, index).inputs[number];
-  if (input.connection.id == 0) return;
-  Event link{.layer = layer, .index = index, .input = number, .connection = input.connection.id};
+  if (!input.connection.connected()) return;
   while (auto bytes = input.machine->poll_transmit(queue_.now()))
-    send(link, Kind::to_producer, input.connection.to_producer, *std::move(bytes));
+    send({.layer = layer, .index = index, .input = number}, Way::to_producer, *std::move(bytes));
 }
 
 void RecordChainWorld::transmit_of_producer(std::size_t layer, std::size_t index) {
   for (std::size_t behind = 0; behind < layers_[layer + 1].size(); ++behind) {
     Slot& slot = at(layer + 1, behind);
-    if (slot.inputs.empty() || slot.inputs[index].connection.id == 0) continue;
-    Connection& connection = slot.inputs[index].connection;
-    Event link{.layer = layer + 1, .index = behind, .input = index, .connection = connection.id};
-    while (connection.to_consumer.on_the_way < kOnTheWayMax) {
+    if (slot.inputs.empty() || !slot.inputs[index].connection.connected()) continue;
+    while (slot.inputs[index].connection.on_the_way(Way::to_consumer) < kOnTheWayMax) {
       auto transmit = at(layer, index).producer->poll_transmit(static_cast<link::ConsumerNumber>(behind));
       if (!transmit) break;
-      send(link, Kind::to_consumer, connection.to_consumer,
+      send({.layer = layer + 1, .index = behind, .input = index}, Way::to_consumer,
            transmit->head.append(transmit->table).append(transmit->bytes));
     }
   }
@@ -442,23 +438,16 @@ void RecordChainWorld::crash(std::size_t layer, std::size_t index) {
   slot.runs = slot.stopped = false;
   slot.waiting.clear();
   if (!broken_)
-    queue_.at(queue_.now() + some(20ms), {.kind = Kind::revive, .layer = layer, .index = index, .life = slot.life});
+    queue_.at(queue_.now() + draws_.some(20ms),
+              {.kind = Kind::revive, .layer = layer, .index = index, .life = slot.life});
 }
 
 void RecordChainWorld::plan_faults() {
-  if (!faulty_) return;
-  const double rates[kFaults] = {options_.cuts, options_.crashes, options_.losses, options_.tap_crashes,
-                                 options_.stops};
-  double sum = 0;
-  for (double rate : rates) sum += rate;
-  if (sum == 0) return;
-  double drawn = random_.fraction() * sum;
-  std::uint64_t which = 0;
-  while (which + 1 < kFaults && drawn >= rates[which]) drawn -= rates[which++];
-  auto mean = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(1 / sum));
-  std::size_t layer = 1 + random_.below(layers_.size() - 1), index = random_.below(layers_[layer].size());
-  std::size_t input = random_.below(layers_[layer - 1].size());
-  queue_.at(queue_.now() + some(2 * mean),
+  if (!faulty_ || fault_rates_.none()) return;
+  std::size_t which = fault_rates_.draw_kind(draws_);
+  std::size_t layer = 1 + draws_.below(layers_.size() - 1), index = draws_.below(layers_[layer].size());
+  std::size_t input = draws_.below(layers_[layer - 1].size());
+  queue_.at(queue_.now() + fault_rates_.draw_gap(draws_),
             {.kind = Kind::fault, .layer = layer, .index = index, .input = input, .number = which});
 }
 
@@ -480,10 +469,8 @@ void RecordChainWorld::carry_out_fault(const Event& event) {
     case stop:
       if (!slot.runs) return;
       slot.stopped = true;
-      queue_.at(queue_.now() + some(100ms),
+      queue_.at(queue_.now() + draws_.some(100ms),
                 {.kind = Kind::resume, .layer = event.layer, .index = event.index, .life = slot.life});
-      return;
-    case kFaults:
       return;
   }
 }
@@ -494,22 +481,23 @@ void RecordChainWorld::check(std::size_t layer, const Slot& slot) {
   if (slot.producer) {
     link::RecordCounts counts = slot.producer->counts();
     RecordId begun = layer == 0 ? slot.last_given - (replay_from_ - 1) : slot.last_given;
-    if (counts.accepted != begun) violate("a producer does not count what it was given");
+    if (counts.accepted != begun) violations_.add("a producer does not count what it was given");
     if (counts.accepted != counts.acknowledged + counts.buried + counts.pending + counts.held + counts.in_flight)
-      violate(fmt::format("at stage {} a record is nowhere, or at two places", layer));
+      violations_.add(fmt::format("at stage {} a record is nowhere, or at two places", layer));
     std::size_t flight_max = std::max(options_.producer.flight_bytes_max, options_.record_size_max + 30);
     std::size_t waiting_max = options_.producer.pending_bytes_max + options_.record_size_max + 30;
     if (!is_sink(layer)) waiting_max += layers_[layer + 1].size() * flight_max;  // that lost consumers give back
-    if (slot.producer->waiting_bytes() > waiting_max) violate(fmt::format("more waits at stage {} than may", layer));
+    if (slot.producer->waiting_bytes() > waiting_max)
+      violations_.add(fmt::format("more waits at stage {} than may", layer));
     if (slot.made_bytes > options_.made_bytes_max + 60 * slot.concurrency)
-      violate(fmt::format("a worker of stage {} hoards what it has made", layer));
+      violations_.add(fmt::format("a worker of stage {} hoards what it has made", layer));
   }
   std::size_t record_max = options_.record_size_max + 30;
   for (const Input& input : slot.inputs) {
     if (input.machine->unsettled_bytes() > std::max<std::size_t>(options_.consumer.bytes.size_max, record_max))
-      violate(fmt::format("a consumer of stage {} holds more bytes than its window", layer));
+      violations_.add(fmt::format("a consumer of stage {} holds more bytes than its window", layer));
     if (input.machine->unsettled() > options_.consumer.records.size_max)
-      violate(fmt::format("a consumer of stage {} holds more records than its window", layer));
+      violations_.add(fmt::format("a consumer of stage {} holds more records than its window", layer));
   }
 }
 
@@ -518,15 +506,12 @@ void RecordChainWorld::check_promise() {
   RecordId below = settled_below();
   for (; checked_below_ < below; ++checked_below_)
     if (missing_[checked_below_] > 0)
-      violate(fmt::format("record {} counts as settled, and a sink never had it", checked_below_));
+      violations_.add(fmt::format("record {} counts as settled, and a sink never had it", checked_below_));
   const Slot& tap = layers_[0][0];
-  if (tap.runs && tap.producer->counts().acknowledged > complete_) violate("more is acknowledged than was done");
+  if (tap.runs && tap.producer->counts().acknowledged > complete_)
+    violations_.add("more is acknowledged than was done");
   if (finished() && settled_below() != options_.records + 1 && tap.runs)
-    violate("the sinks heard the end before the tap was told that all is settled");
-}
-
-void RecordChainWorld::violate(std::string what) {
-  if (violations_.size() < 20) violations_.push_back(std::move(what));
+    violations_.add("the sinks heard the end before the tap was told that all is settled");
 }
 
 RecordId RecordChainWorld::settled_below() const {
@@ -560,7 +545,7 @@ std::string RecordChainWorld::describe() const {
       }
       for (const Input& input : slot.inputs)
         text += fmt::format("; from it {} received, {} settled, ended {}, connection {}", input.machine->received(),
-                            input.machine->settled(), input.machine->ended(), input.connection.id);
+                            input.machine->settled(), input.machine->ended(), input.connection.id());
     }
   return text;
 }

@@ -16,11 +16,14 @@
 #include <string>
 #include <vector>
 
-#include "base/random.h"
 #include "link/record_consumer.h"
 #include "link/record_producer.h"
+#include "sim/draws.h"
 #include "sim/event_queue.h"
+#include "sim/fault_rates.h"
+#include "sim/record_connection.h"
 #include "sim/trace_hash.h"
+#include "sim/violations.h"
 
 namespace sluice::sim {
 
@@ -72,7 +75,7 @@ class RecordChainWorld final {
   /// All below were acknowledged to a tap that has died since, or to the one that there is.
   link::RecordId settled_below() const;
   std::size_t layers() const { return layers_.size(); }
-  const std::vector<std::string>& violations() const { return violations_; }
+  const std::vector<std::string>& violations() const { return violations_.list(); }
   std::uint64_t trace() const { return trace_.value(); }
   std::uint64_t steps() const { return steps_; }
   std::string describe() const;
@@ -102,19 +105,11 @@ class RecordChainWorld final {
     std::uint64_t number = 0;
     std::string bytes;
   };
-  struct Direction {
-    TimePoint last_arrival{};
-    std::size_t on_the_way = 0;
-  };
-  struct Connection {
-    std::uint64_t id = 0;  // 0: none
-    Direction to_producer, to_consumer;
-  };
+  using Way = RecordConnection::Way;
   struct Input {
     std::unique_ptr<link::RecordConsumer> machine;
     std::uint64_t epoch = 0;  // counts the machines
-    Connection connection;
-    std::uint64_t number_at_producer = 0;  // of the last connection that the producer was told of
+    RecordConnection connection;
   };
   /// When all that was made up to `last_made` is settled, this delivery is.
   struct Debt {
@@ -159,7 +154,7 @@ class RecordChainWorld final {
   void begin_input(std::size_t layer, std::size_t index, std::size_t input);
   void connect(const Event& event);
   void break_connection(std::size_t layer, std::size_t index, std::size_t input);
-  void send(const Event& link, Kind kind, Direction& direction, std::string bytes);
+  void send(Event link, Way way, std::string bytes);
   bool inputs_ended(const Slot& slot) const;
   bool over(std::size_t layer, const Slot& slot) const;
 
@@ -171,13 +166,10 @@ class RecordChainWorld final {
   bool all_done(std::size_t layer, const Path& path) const;
   void check(std::size_t layer, const Slot& slot);
   void check_promise();
-  void violate(std::string what);
-  Duration some(Duration max) {
-    return Duration(static_cast<Duration::rep>(random_.below(static_cast<std::uint64_t>(max.count()) + 1)));
-  }
 
   RecordChainOptions options_;
-  SeededRandom random_;
+  FaultRates fault_rates_;  // in the order of Fault
+  Draws draws_;
   EventQueue<Event> queue_;
   std::vector<std::vector<Slot>> layers_;
   std::map<Path, std::uint64_t> done_;  // how often, at the sinks
@@ -187,7 +179,7 @@ class RecordChainWorld final {
   link::RecordId checked_below_ = 1;
   std::uint64_t connections_ = 0, steps_ = 0;
   bool faulty_ = true, broken_ = false;
-  std::vector<std::string> violations_;
+  Violations violations_;
   TraceHash trace_;
 };
 

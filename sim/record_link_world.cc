@@ -13,45 +13,47 @@ using link::RecordBatch;
 using link::RecordId;
 
 constexpr std::size_t kOnTheWayMax = 4096;  // of one direction of a connection, in bytes: what its socket takes
-constexpr Duration kDelayMax = 2ms;
 
-// The faults that a run draws from, in the order of carry_out_fault.
-enum Fault : std::uint64_t { cut, crash, loss, stop, pause, drain, kFaults };
+// The faults that a run draws from, in the order of their rates.
+enum Fault : std::uint64_t { cut, crash, loss, stop, pause, drain };
 
 }  // namespace
 
 RecordLinkOptions record_swarm_options(std::uint64_t seed) {
-  SeededRandom random(seed ^ 0x5eed);
-  auto maybe = [&](double value) { return random.below(2) == 0 ? 0.0 : value * random.fraction(); };
+  Draws draws(seed ^ 0x5eed);
   RecordLinkOptions options{.seed = seed};
-  options.records = 1 + random.below(400);
-  options.consumers = 1 + random.below(5);
-  options.record_size_max = 1 + random.below(1000);
-  options.sized = random.below(2) == 0;
-  options.service_time_max = std::chrono::microseconds(1 + random.below(5000));
-  options.producer.pending_bytes_max = 1 + random.below(20000);
-  options.producer.batch_bytes_max = 1 + random.below(5000);
-  options.producer.outbox_bytes_max = 1 + random.below(5000);
-  options.producer.flight_bytes_max = 1 + random.below(20000);
-  options.producer.reattach_max = std::chrono::milliseconds(5 + random.below(300));
-  options.consumer.records = {.size_min = 1, .size_start = 1 + random.below(8), .size_max = 8 + random.below(200)};
-  options.consumer.bytes = {.size_min = 1, .size_start = 1 + random.below(900), .size_max = 1000 + random.below(9000)};
-  options.consumer.rejections_max = 1 + random.below(5);
-  options.cuts = maybe(40);
-  options.crashes = maybe(20);
-  options.losses = maybe(10);
-  options.stops = maybe(20);
-  options.pauses = maybe(20);
-  options.drains = maybe(10);
-  options.rejections = maybe(0.3);
-  options.burials = maybe(0.5);
+  options.records = 1 + draws.below(400);
+  options.consumers = 1 + draws.below(5);
+  options.record_size_max = 1 + draws.below(1000);
+  options.sized = draws.below(2) == 0;
+  options.service_time_max = std::chrono::microseconds(1 + draws.below(5000));
+  options.producer.pending_bytes_max = 1 + draws.below(20000);
+  options.producer.batch_bytes_max = 1 + draws.below(5000);
+  options.producer.outbox_bytes_max = 1 + draws.below(5000);
+  options.producer.flight_bytes_max = 1 + draws.below(20000);
+  options.producer.reattach_max = std::chrono::milliseconds(5 + draws.below(300));
+  options.consumer.records = {.size_min = 1, .size_start = 1 + draws.below(8), .size_max = 8 + draws.below(200)};
+  options.consumer.bytes = {.size_min = 1, .size_start = 1 + draws.below(900), .size_max = 1000 + draws.below(9000)};
+  options.consumer.rejections_max = 1 + draws.below(5);
+  options.cuts = draws.maybe(40);
+  options.crashes = draws.maybe(20);
+  options.losses = draws.maybe(10);
+  options.stops = draws.maybe(20);
+  options.pauses = draws.maybe(20);
+  options.drains = draws.maybe(10);
+  options.rejections = draws.maybe(0.3);
+  options.burials = draws.maybe(0.5);
   return options;
 }
 
 RecordLinkWorld::RecordLinkWorld(const RecordLinkOptions& options)
-    : options_(options), random_(options.seed), producer_(options.producer), workers_(options.consumers) {
+    : options_(options),
+      fault_rates_({options.cuts, options.crashes, options.losses, options.stops, options.pauses, options.drains}),
+      draws_(options.seed),
+      producer_(options.producer),
+      workers_(options.consumers) {
   for (std::uint32_t index = 0; index < workers_.size(); ++index) {
-    workers_[index].concurrency = 1 + random_.below(4);
+    workers_[index].concurrency = 1 + draws_.below(4);
     start_life(index);
   }
   queue_.at(now(), {.kind = Kind::source});
@@ -100,25 +102,24 @@ void RecordLinkWorld::process(Event event) {
       feed();
       break;
     case Kind::to_producer:
-      if (event.connection != worker.connection.id) break;
-      worker.connection.to_producer.on_the_way -= event.bytes.size();
+      if (!worker.connection.receive(Way::to_producer, event.connection, event.bytes.size())) break;
       if (!producer_.connected(event.consumer)) break;
       if (auto taken = producer_.on_bytes(event.consumer, std::as_bytes(std::span(event.bytes))); !taken)
-        violate(fmt::format("the producer refuses consumer {}: {}", event.consumer, taken.error()));
+        violations_.add(fmt::format("the producer refuses consumer {}: {}", event.consumer, taken.error()));
       break;
     case Kind::to_consumer:
-      if (event.connection != worker.connection.id) break;
-      worker.connection.to_consumer.on_the_way -= event.bytes.size();
+      if (!worker.connection.receive(Way::to_consumer, event.connection, event.bytes.size())) break;
       if (auto taken = worker.machine->on_bytes(std::as_bytes(std::span(event.bytes)), now()); !taken)
-        violate(fmt::format("consumer {} refuses the producer: {}", event.consumer, taken.error()));
+        violations_.add(fmt::format("consumer {} refuses the producer: {}", event.consumer, taken.error()));
       break;
     case Kind::lost_at_producer:
-      if (event.connection == worker.number_at_producer) producer_.on_disconnected(event.consumer, now());
+      if (worker.connection.is_last_made(event.connection)) producer_.on_disconnected(event.consumer, now());
       break;
     case Kind::lost_at_consumer:
       if (event.number != worker.life) break;
       worker.machine->on_disconnected();
-      queue_.at(now() + some(20ms), {.kind = Kind::connect, .consumer = event.consumer, .connection = worker.life});
+      queue_.at(now() + draws_.some(20ms),
+                {.kind = Kind::connect, .consumer = event.consumer, .connection = worker.life});
       break;
     case Kind::connect:
       if (event.connection == worker.life) connect(event.consumer);
@@ -168,12 +169,12 @@ void RecordLinkWorld::settle_world() {
 
 void RecordLinkWorld::feed() {
   while (made_ < options_.records && producer_.wants_input() && !source_at_) {
-    std::uint64_t count = std::min(options_.records - made_, 1 + random_.below(20));
+    std::uint64_t count = std::min(options_.records - made_, 1 + draws_.below(20));
     std::vector<std::uint32_t> sizes;
     std::string bytes;
     for (std::uint64_t i = 0; i < count; ++i) {
       std::string record =
-          std::to_string(made_ + 1 + i) + std::string(random_.below(options_.record_size_max), 'x') + "\n";
+          std::to_string(made_ + 1 + i) + std::string(draws_.below(options_.record_size_max), 'x') + "\n";
       sizes.push_back(static_cast<std::uint32_t>(record.size()));
       bytes += record;
     }
@@ -182,8 +183,8 @@ void RecordLinkWorld::feed() {
     made_ += count;
     batch_bytes_max_ = std::max(batch_bytes_max_, batch.size());
     producer_.on_batch(std::move(batch));
-    if (chance(0.3)) {
-      source_at_ = now() + some(2ms);
+    if (draws_.chance(0.3)) {
+      source_at_ = now() + draws_.some(2ms);
       queue_.at(*source_at_, {.kind = Kind::source});
     }
   }
@@ -194,11 +195,11 @@ void RecordLinkWorld::read_events() {
   while (auto event = producer_.poll_event()) {
     auto* rejected = std::get_if<link::RecordRejected>(&*event);
     if (rejected == nullptr) continue;
-    if (chance(options_.burials)) {
+    if (draws_.chance(options_.burials)) {
       buried_.insert(rejected->record.first());
       producer_.bury(rejected->record);
     } else {
-      queue_.at(now() + some(5ms), {.kind = Kind::retry, .record = std::move(rejected->record)});
+      queue_.at(now() + draws_.some(5ms), {.kind = Kind::retry, .record = std::move(rejected->record)});
     }
   }
 }
@@ -208,13 +209,13 @@ void RecordLinkWorld::read_events() {
 void RecordLinkWorld::hand_out(std::uint32_t index) {
   Worker& worker = workers_[index];
   while (worker.busy < worker.concurrency) {
-    auto delivery = worker.machine->poll_delivery({.records = static_cast<std::uint32_t>(1 + random_.below(3))}, now());
+    auto delivery = worker.machine->poll_delivery({.records = static_cast<std::uint32_t>(1 + draws_.below(3))}, now());
     if (!delivery) return;
     link::DeliveryNumber number = delivery->first;
     for_each_record(delivery->batch, [&](RecordId id, std::string_view text) {
-      if (!text.starts_with(std::to_string(id))) violate(fmt::format("record {} has the bytes of another", id));
+      if (!text.starts_with(std::to_string(id))) violations_.add(fmt::format("record {} has the bytes of another", id));
       ++worker.busy;
-      queue_.at(now() + some(options_.service_time_max),
+      queue_.at(now() + draws_.some(options_.service_time_max),
                 {.kind = Kind::done_with, .consumer = index, .connection = worker.life, .number = number});
       in_hand_[{index, worker.life, number++}] = id;
     });
@@ -225,7 +226,7 @@ void RecordLinkWorld::done_with(std::uint32_t index, const Event& event) {
   Worker& worker = workers_[index];
   --worker.busy;
   auto in_hand = in_hand_.extract({index, worker.life, event.number});
-  if (chance(options_.rejections)) {
+  if (draws_.chance(options_.rejections)) {
     worker.machine->reject(event.number, link::NackCause::failed, "drawn");
     return;
   }
@@ -244,7 +245,7 @@ void RecordLinkWorld::start_life(std::uint32_t index) {
   worker.busy = 0;
   worker.stopped = false;
   worker.waiting.clear();
-  queue_.at(now() + some(5ms), {.kind = Kind::connect, .consumer = index, .connection = worker.life});
+  queue_.at(now() + draws_.some(5ms), {.kind = Kind::connect, .consumer = index, .connection = worker.life});
 }
 
 void RecordLinkWorld::connect(std::uint32_t index) {
@@ -252,61 +253,53 @@ void RecordLinkWorld::connect(std::uint32_t index) {
   auto taken = producer_.on_connected(index, worker.generation);
   // Refused: the end that it has confirmed is known, or it was given up meanwhile and its owner starts it anew.
   if (!taken) return worker.machine->finished() ? void() : start_life(index);
-  worker.connection = {.id = ++connections_};
-  worker.number_at_producer = worker.connection.id;
+  worker.connection.connect(++connections_);
   worker.machine->on_connected();
 }
 
 void RecordLinkWorld::break_connection(std::uint32_t index) {
   Worker& worker = workers_[index];
-  if (worker.connection.id == 0) return;
-  std::uint64_t id = std::exchange(worker.connection, {}).id;
-  queue_.at(now() + some(10ms), {.kind = Kind::lost_at_producer, .consumer = index, .connection = id});
-  queue_.at(now() + some(10ms), {.kind = Kind::lost_at_consumer, .consumer = index, .number = worker.life});
+  if (!worker.connection.connected()) return;
+  std::uint64_t id = worker.connection.cut();
+  queue_.at(now() + draws_.some(RecordConnection::kTellMax),
+            {.kind = Kind::lost_at_producer, .consumer = index, .connection = id});
+  queue_.at(now() + draws_.some(RecordConnection::kTellMax),
+            {.kind = Kind::lost_at_consumer, .consumer = index, .number = worker.life});
 }
 
-void RecordLinkWorld::send(std::uint32_t index, Kind kind, Direction& direction, std::string bytes) {
-  direction.on_the_way += bytes.size();
-  direction.last_arrival = std::max(direction.last_arrival, now() + some(kDelayMax));
-  queue_.at(direction.last_arrival,
-            {.kind = kind, .consumer = index, .connection = workers_[index].connection.id, .bytes = std::move(bytes)});
+void RecordLinkWorld::send(std::uint32_t index, Way way, std::string bytes) {
+  RecordConnection& connection = workers_[index].connection;
+  TimePoint arrival = connection.send(way, bytes.size(), now(), draws_);
+  queue_.at(arrival, {.kind = way == Way::to_producer ? Kind::to_producer : Kind::to_consumer,
+                      .consumer = index,
+                      .connection = connection.id(),
+                      .bytes = std::move(bytes)});
 }
 
 void RecordLinkWorld::transmit_of_producer(std::uint32_t index) {
-  Worker& worker = workers_[index];
-  if (worker.connection.id == 0) return;
-  Direction& direction = worker.connection.to_consumer;
-  while (direction.on_the_way < kOnTheWayMax) {
+  const RecordConnection& connection = workers_[index].connection;
+  if (!connection.connected()) return;
+  while (connection.on_the_way(Way::to_consumer) < kOnTheWayMax) {
     auto transmit = producer_.poll_transmit(index);
     if (!transmit) return;
-    send(index, Kind::to_consumer, direction, transmit->head.append(transmit->table).append(transmit->bytes));
+    send(index, Way::to_consumer, transmit->head.append(transmit->table).append(transmit->bytes));
   }
 }
 
 void RecordLinkWorld::transmit_of_consumer(std::uint32_t index) {
   Worker& worker = workers_[index];
-  if (worker.connection.id == 0) return;
-  while (auto bytes = worker.machine->poll_transmit(now()))
-    send(index, Kind::to_producer, worker.connection.to_producer, *std::move(bytes));
+  if (!worker.connection.connected()) return;
+  while (auto bytes = worker.machine->poll_transmit(now())) send(index, Way::to_producer, *std::move(bytes));
   if (worker.machine->finished() && !source_over_settled()) start_life(index);  // it had drained, and comes back
 }
 
 // --- faults -------------------------------------------------------------------------------------------------------
 
 void RecordLinkWorld::plan_faults() {
-  if (!faulty_) return;
-  const double rates[kFaults] = {options_.cuts,  options_.crashes, options_.losses,
-                                 options_.stops, options_.pauses,  options_.drains};
-  double sum = 0;
-  for (double rate : rates) sum += rate;
-  if (sum == 0) return;
-  double drawn = random_.fraction() * sum;
-  std::uint64_t which = 0;
-  while (which + 1 < kFaults && drawn >= rates[which]) drawn -= rates[which++];
-  auto mean = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(1 / sum));
-  queue_.at(
-      now() + some(2 * mean),
-      {.kind = Kind::fault, .consumer = static_cast<std::uint32_t>(random_.below(workers_.size())), .number = which});
+  if (!faulty_ || fault_rates_.none()) return;
+  std::size_t which = fault_rates_.draw_kind(draws_);
+  auto consumer = static_cast<std::uint32_t>(draws_.below(workers_.size()));
+  queue_.at(now() + fault_rates_.draw_gap(draws_), {.kind = Kind::fault, .consumer = consumer, .number = which});
 }
 
 void RecordLinkWorld::carry_out_fault(std::uint64_t which, std::uint32_t index) {
@@ -321,14 +314,14 @@ void RecordLinkWorld::carry_out_fault(std::uint64_t which, std::uint32_t index) 
       return start_life(index);
     case stop:
       worker.stopped = true;
-      return queue_.at(now() + some(100ms), {.kind = Kind::resume, .consumer = index, .connection = worker.life});
+      return queue_.at(now() + draws_.some(100ms),
+                       {.kind = Kind::resume, .consumer = index, .connection = worker.life});
     case pause:
       worker.machine->pause();
-      return queue_.at(now() + some(50ms), {.kind = Kind::unpause, .consumer = index, .connection = worker.life});
+      return queue_.at(now() + draws_.some(50ms),
+                       {.kind = Kind::unpause, .consumer = index, .connection = worker.life});
     case drain:
       return worker.machine->drain();
-    case kFaults:
-      return;
   }
 }
 
@@ -336,26 +329,23 @@ void RecordLinkWorld::carry_out_fault(std::uint64_t which, std::uint32_t index) 
 
 void RecordLinkWorld::check() {
   link::RecordCounts counts = producer_.counts();
-  if (counts.accepted != made_) violate("records were made that the producer does not count");
+  if (counts.accepted != made_) violations_.add("records were made that the producer does not count");
   // A record that is settled was done or buried.
   RecordId below = producer_.settled_below();
   for (; checked_below_ < below; ++checked_below_)
     if (!done_.contains(checked_below_) && !buried_.contains(checked_below_))
-      violate(fmt::format("record {} counts as settled, and nobody was done with it", checked_below_));
-  if (counts.acknowledged > done_.size()) violate("more is acknowledged than was done");
+      violations_.add(fmt::format("record {} counts as settled, and nobody was done with it", checked_below_));
+  if (counts.acknowledged > done_.size()) violations_.add("more is acknowledged than was done");
   std::size_t record_max = options_.record_size_max + 20;
   for (std::uint32_t index = 0; index < workers_.size(); ++index) {
     const link::RecordConsumer& machine = *workers_[index].machine;
     std::size_t window =
         std::max<std::size_t>(options_.consumer.bytes.size_max, record_max) + machine.rejections() * record_max;
-    if (machine.unsettled_bytes() > window) violate(fmt::format("consumer {} holds more than its window", index));
+    if (machine.unsettled_bytes() > window)
+      violations_.add(fmt::format("consumer {} holds more than its window", index));
     if (machine.unsettled() > options_.consumer.records.size_max)
-      violate(fmt::format("consumer {} holds more records than its window", index));
+      violations_.add(fmt::format("consumer {} holds more records than its window", index));
   }
-}
-
-void RecordLinkWorld::violate(std::string what) {
-  if (violations_.size() < 20) violations_.push_back(std::move(what));
 }
 
 bool RecordLinkWorld::source_over_settled() const { return source_over_ && producer_.all_settled(); }
@@ -371,10 +361,11 @@ std::string RecordLinkWorld::describe() const {
                                  counts.accepted, counts.acknowledged, counts.buried, counts.pending, counts.held,
                                  counts.in_flight, made_, options_.records);
   for (const Worker& worker : workers_)
-    text += fmt::format(
-        "\n  generation {} connection {} stopped {} received {} settled {} waiting {} busy {} window {}/{}",
-        worker.generation, worker.connection.id, worker.stopped, worker.machine->received(), worker.machine->settled(),
-        worker.machine->waiting(), worker.busy, worker.machine->window().deliveries, worker.machine->window().bytes);
+    text +=
+        fmt::format("\n  generation {} connection {} stopped {} received {} settled {} waiting {} busy {} window {}/{}",
+                    worker.generation, worker.connection.id(), worker.stopped, worker.machine->received(),
+                    worker.machine->settled(), worker.machine->waiting(), worker.busy,
+                    worker.machine->window().deliveries, worker.machine->window().bytes);
   return text;
 }
 

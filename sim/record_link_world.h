@@ -14,11 +14,14 @@
 #include <string>
 #include <vector>
 
-#include "base/random.h"
 #include "link/record_consumer.h"
 #include "link/record_producer.h"
+#include "sim/draws.h"
 #include "sim/event_queue.h"
+#include "sim/fault_rates.h"
+#include "sim/record_connection.h"
 #include "sim/trace_hash.h"
+#include "sim/violations.h"
 
 namespace sluice::sim {
 
@@ -55,7 +58,7 @@ class RecordLinkWorld final {
   void heal();
   bool run_until_finished(Duration limit);
 
-  const std::vector<std::string>& violations() const { return violations_; }
+  const std::vector<std::string>& violations() const { return violations_.list(); }
   std::uint64_t trace() const { return trace_.value(); }
   link::RecordCounts counts() const { return producer_.counts(); }
   /// How often a program was done with a record, settled or lost again.
@@ -89,23 +92,15 @@ class RecordLinkWorld final {
     std::string bytes;
     link::RecordBatch record;
   };
-  struct Direction {
-    TimePoint last_arrival{};
-    std::size_t on_the_way = 0;
-  };
-  struct Connection {
-    std::uint64_t id = 0;  // 0: none
-    Direction to_producer, to_consumer;
-  };
+  using Way = RecordConnection::Way;
   struct Worker {
     std::unique_ptr<link::RecordConsumer> machine;
     std::uint32_t generation = 0;
     std::uint64_t life = 0;
-    Connection connection;
+    RecordConnection connection;
     bool stopped = false;
-    std::uint64_t number_at_producer = 0;  // of the last connection that the producer was told of
-    std::deque<Event> waiting;             // while it stands still
-    std::size_t busy = 0;                  // records in the program's hands
+    std::deque<Event> waiting;  // while it stands still
+    std::size_t busy = 0;       // records in the program's hands
     std::size_t concurrency = 1;
   };
 
@@ -121,19 +116,15 @@ class RecordLinkWorld final {
   void end_life(std::uint32_t index);
   void connect(std::uint32_t index);
   void break_connection(std::uint32_t index);
-  void send(std::uint32_t index, Kind kind, Direction& direction, std::string bytes);
+  void send(std::uint32_t index, Way way, std::string bytes);
   void plan_faults();
   void carry_out_fault(std::uint64_t which, std::uint32_t index);
   bool source_over_settled() const;
   void check();
-  void violate(std::string what);
-  Duration some(Duration max) {
-    return Duration(static_cast<Duration::rep>(random_.below(static_cast<std::uint64_t>(max.count()) + 1)));
-  }
-  bool chance(double share) { return random_.fraction() < share; }
 
   RecordLinkOptions options_;
-  SeededRandom random_;
+  FaultRates fault_rates_;  // in the order of Fault
+  Draws draws_;
   EventQueue<Event> queue_;
   link::RecordProducer producer_;
   std::vector<Worker> workers_;
@@ -154,7 +145,7 @@ class RecordLinkWorld final {
     auto operator<=>(const InHand&) const = default;
   };
   std::map<InHand, link::RecordId> in_hand_;
-  std::vector<std::string> violations_;
+  Violations violations_;
   TraceHash trace_;
 };
 
