@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "base/unique_fd.h"
 #include "exec/process_tree.h"
 
@@ -10,10 +12,12 @@ namespace sluice::exec {
 namespace {
 
 void fill_closed_standard_streams() {
-  for (int fd : {0, 1, 2}) {
+  const std::pair<int, int> streams[] = {
+      {STDIN_FILENO, O_WRONLY}, {STDOUT_FILENO, O_RDONLY}, {STDERR_FILENO, O_RDWR}};
+  for (const auto& [fd, mode] : streams) {
     if (::fcntl(fd, F_GETFD) >= 0) continue;
     // The lowest free number is `fd` itself, since those below it are open by now.
-    (void)::open("/dev/null", O_RDWR | O_CLOEXEC);
+    (void)::open("/dev/null", mode | O_CLOEXEC);
   }
 }
 

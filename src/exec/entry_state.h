@@ -18,7 +18,7 @@ struct EntryState {
 
   /// Reads the state; then puts SIGCHLD back to its default, without which nobody could wait for a child, and opens
   /// /dev/null (close-on-exec) in place of a standard stream that is closed, so that no descriptor of ours gets its
-  /// number and a program still finds it closed.
+  /// number and a program still finds it closed. So do we: stdin can't be read then, and stdout not be written (EBADF).
   static EntryState capture();
 };
 

@@ -67,7 +67,6 @@ class ClusterRun final : public PartSurroundings {
         progress_(shown_progress(request_), Clock::now(), errors_, samples_),
         progress_wake_(executor) {
     if (request_.run.mark_stderr) marks_.emplace(request_.graph);
-    if (stands_for_closed(STDOUT_FILENO)) closed_output_.reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   }
 
   Awaitable<RunResult> run() {
@@ -114,7 +113,7 @@ class ClusterRun final : public PartSurroundings {
   RecordSettings record_files() override { return request_.run.records; }
   bool reads_errors() const override { return marks_.has_value(); }
   // What was closed when we were started can't be written to, as by a stage on this host.
-  int own_output() const override { return closed_output_ ? closed_output_.get() : STDOUT_FILENO; }
+  int own_output() const override { return STDOUT_FILENO; }
   int process_group() const override { return entry_.has_terminal ? entry_.process_group : 0; }
   std::optional<exec::RunAs> run_as() const override { return std::nullopt; }
   std::expected<std::string, std::string> make_folder() override { return request_.run.directory; }
@@ -181,7 +180,7 @@ class ClusterRun final : public PartSurroundings {
   void report(v1::HostEvent event) {
     if (event.has_error_output()) return put_errors(event.error_output());
     bool not_written = event.has_link_ended() && event.link_ended().kind() == v1::LinkEnded::KIND_FAILED;
-    if (closed_output_ && not_written && event.link_ended().is_input()) output_refused_ = true;
+    if (output_is_closed_ && not_written && event.link_ended().is_input()) output_refused_ = true;
     v1::RunInput input;
     *input.mutable_host_event() = std::move(event);
     send(input);
@@ -331,7 +330,7 @@ class ClusterRun final : public PartSurroundings {
   rpc::ClientCall call_;
   StderrQueue errors_;
   std::optional<StageMarks> marks_;
-  UniqueFd closed_output_;       // can't be written to, for a stdout that was closed
+  bool output_is_closed_ = stands_for_closed(STDOUT_FILENO);
   bool output_refused_ = false;  // something was to be written there
   std::map<std::uint32_t, std::unique_ptr<PartHost>> hosts_;
   std::deque<std::string> outgoing_;

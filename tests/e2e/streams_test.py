@@ -50,6 +50,16 @@ def test_closed_standard_streams_are_as_under_bash(household, closing, text):
     assert outcome_with_closed_streams(household, STRICT, text, closing) == expected
 
 
+@pytest.mark.parametrize("closing, why", [(">&-", b"writing"), ("<&-", b"reading")])
+@pytest.mark.parametrize("stage", ["@map cat", "@x2 cat", "@each cat", "@each echo {}", "@x2 @map @ordered cat"])
+def test_records_come_from_no_closed_stream_and_vanish_into_none(household, stage, closing, why):
+    text = f"seq 3 | {stage}" if closing == ">&-" else stage
+    result = household.run(["bash", "-c", f'exec "$@" {closing}', "bash", SLUICE, "run", text])
+    assert result.returncode == 125
+    assert why in result.stderr and b"failed: Bad file descriptor" in result.stderr, result.stderr
+    household.assert_clean()
+
+
 @with_every_kind_of_report
 @on_and_off_a_terminal
 @pytest.mark.parametrize("text", ["ls -l /proc/self/fd", "true | ls -l /proc/self/fd | cat",
