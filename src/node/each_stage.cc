@@ -266,7 +266,9 @@ class EachStageWork final : public JobStageWork {
   void hand_over() {
     BatchNumber number = ++last_number_;
     Batch batch = std::exchange(gathering_, {});
-    if (JobLog* log = frame_.options().log; log != nullptr && log->done(number)) {
+    JobLog* log = frame_.options().log;
+    if (auto sent = log == nullptr ? std::nullopt : log->sent_to_done(number)) {
+      if (*sent != 0 && *sent != batch.bytes.size()) return breaks_as_other_input(number, batch.bytes.size(), *sent);
       frame_.counts().skipped += batch.records;
       frame_.counts().records_settled += batch.records;
       return;
@@ -275,6 +277,13 @@ class EachStageWork final : public JobStageWork {
     waiting_bytes_ += batch.bytes.size();
     batches_.emplace(number, std::move(batch));
     work_.on_batch(number, lane);
+  }
+
+  void breaks_as_other_input(BatchNumber number, std::size_t size, std::uint64_t sent) {
+    frame_.breaks(125,
+                  fmt::format("--resume: {} {} has {} bytes, and the job log says that {} were sent; resume with the "
+                              "same input and the same number of records a process, or begin anew without --resume",
+                              options_.records == 1 ? "record" : "batch", number, size, sent));
   }
 
   // --- jobs -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <optional>
 
 #include "node/lasting_file.h"
 
@@ -17,6 +16,7 @@ namespace sluice::node {
 namespace {
 
 constexpr std::string_view kHeader = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
+constexpr std::string_view kFirstColumn = "Seq\t";
 constexpr std::size_t kColumns = 9;
 
 std::string visible(std::string_view command) {
@@ -64,6 +64,19 @@ std::expected<std::string, int> read_whole(int file) {
   }
 }
 
+bool is_regular(int file) {
+  struct stat status {};
+  return ::fstat(file, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+// A device has nothing that could be lost.
+bool is_empty_or_job_log(int file) {
+  char first[kFirstColumn.size()];
+  if (!is_regular(file)) return true;
+  ssize_t got = ::pread(file, first, sizeof first, 0);
+  return got == 0 || (got > 0 && kFirstColumn == std::string_view(first, static_cast<std::size_t>(got)));
+}
+
 }  // namespace
 
 std::string to_text(const JobLogLine& line) {
@@ -72,14 +85,14 @@ std::string to_text(const JobLogLine& line) {
                      line.status.signal(), visible(line.command));
 }
 
-std::expected<std::set<flow::BatchNumber>, std::string> read_done_jobs(std::string_view log) {
-  std::set<flow::BatchNumber> done;
+std::expected<DoneJobs, std::string> read_done_jobs(std::string_view log) {
+  DoneJobs done;
   for (std::size_t number = 1; !log.empty(); ++number) {
     std::size_t end = log.find('\n');
     if (end == log.npos) break;  // cut short
     std::string_view line = log.substr(0, end);
     log.remove_prefix(end + 1);
-    if (line.starts_with("Seq\t")) continue;
+    if (line.starts_with(kFirstColumn)) continue;
     std::array<std::string_view, kColumns> columns;
     std::size_t column = 0;
     for (std::string_view rest = line; column < kColumns; ++column) {
@@ -89,11 +102,12 @@ std::expected<std::set<flow::BatchNumber>, std::string> read_done_jobs(std::stri
       rest.remove_prefix(tab + 1);
     }
     auto sequence = number_of<flow::BatchNumber>(columns[0]);
+    auto sent = number_of<std::uint64_t>(columns[4]);
     auto status = number_of<int>(columns[6]), signal = number_of<int>(columns[7]);
-    if (column + 1 < kColumns || !sequence || !status || !signal)
+    if (column + 1 < kColumns || !sequence || !sent || !status || !signal)
       return std::unexpected(fmt::format("line {} is none of a job log", number));
     if (*status == 0 && *signal == 0)
-      done.insert(*sequence);
+      done.insert_or_assign(*sequence, *sent);
     else
       done.erase(*sequence);
   }
@@ -102,9 +116,12 @@ std::expected<std::set<flow::BatchNumber>, std::string> read_done_jobs(std::stri
 
 std::expected<JobLog, std::string> JobLog::open(const std::string& path, bool resume) {
   auto refuse = [&](int error) { return std::unexpected(fmt::format("--joblog {}: {}", path, std::strerror(error))); };
-  auto opened = open_lasting(path, O_RDWR | (resume ? 0 : O_TRUNC));
+  auto opened = open_lasting(path, O_RDWR);
   if (!opened) return std::unexpected(fmt::format("--joblog {}: {}", path, opened.error()));
   UniqueFd file = *std::move(opened);
+  if (!resume && !is_empty_or_job_log(file.get()))
+    return std::unexpected(fmt::format("--joblog {}: it is there and is no job log; remove it, or name another", path));
+  if (!resume && is_regular(file.get()) && ::ftruncate(file.get(), 0) != 0) return refuse(errno);
   JobLog log(path, std::move(file));
   auto text = resume ? read_whole(log.file_.get()) : std::string();
   if (!text) return refuse(text.error());

@@ -8,7 +8,8 @@
 // Threading: belongs to one thread at a time.
 #include <cstdint>
 #include <expected>
-#include <set>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -31,15 +32,22 @@ struct JobLogLine {
 
 std::string to_text(const JobLogLine& line);
 
-/// The numbers that a log has as done. Errors: a sentence with the number of the line; it is no job log.
-std::expected<std::set<flow::BatchNumber>, std::string> read_done_jobs(std::string_view log);
+/// What a log has as done, by number, and what of each was sent (bytes; 0 if it was an argument).
+using DoneJobs = std::map<flow::BatchNumber, std::uint64_t>;
+/// Errors: a sentence with the number of the line; it is no job log.
+std::expected<DoneJobs, std::string> read_done_jobs(std::string_view log);
 
 class JobLog final {
  public:
-  /// `resume`: appended to what is there, of which `done` is read. Else the file is made anew. Errors: a sentence.
+  /// `resume`: appended to what is there, of which `sent_to_done` is read. Else the file is made anew, if it is a job log or
+  /// empty. Errors: a sentence.
   static std::expected<JobLog, std::string> open(const std::string& path, bool resume);
 
-  bool done(flow::BatchNumber number) const { return done_.contains(number); }
+  /// Of one that is done: the bytes that were sent to it; 0 if it had its record as an argument.
+  std::optional<std::uint64_t> sent_to_done(flow::BatchNumber number) const {
+    auto done = done_.find(number);
+    return done == done_.end() ? std::nullopt : std::optional(done->second);
+  }
   /// Errors: a sentence.
   std::expected<void, std::string> append(const JobLogLine& line);
 
@@ -48,7 +56,7 @@ class JobLog final {
 
   std::string path_;
   UniqueFd file_;
-  std::set<flow::BatchNumber> done_;
+  DoneJobs done_;
 };
 
 }  // namespace sluice::node

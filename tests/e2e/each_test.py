@@ -370,6 +370,25 @@ def test_the_job_log_has_the_columns_of_gnu_parallel(household):
     assert rows[0]["Command"].endswith("sh 1")
 
 
+def test_resume_with_other_batches_is_refused_and_skips_nothing(household):
+    assert household.run_sluice("run", "--joblog", "log", "seq 4 | @each=2 cat").returncode == 0
+    result = household.run_sluice("run", "--joblog", "log", "--resume", "seq 8 | @each=3 cat")
+    assert (result.returncode, result.stdout) == (125, b"")
+    assert b"batch 1 has 6 bytes, and the job log says that 4 were sent" in result.stderr
+    result = household.run_sluice("run", "--joblog", "log", "--resume", "seq 8 | @each=2 cat")
+    assert (result.returncode, sorted(result.stdout.split())) == (0, [b"5", b"6", b"7", b"8"]), result
+
+
+@pytest.mark.parametrize("content", ["my notes\n", "S"])
+def test_a_file_that_is_no_job_log_is_left_alone(household, content):
+    notes = household.folder / "notes"
+    notes.write_text(content)
+    result = household.run_sluice("run", "--joblog", "notes", "seq 2 | @each cat")
+    assert (result.returncode, result.stdout) == (125, b"")
+    assert b"--joblog notes: it is there and is no job log" in result.stderr
+    assert notes.read_text() == content
+
+
 def test_resume_goes_on_where_the_log_ends(household):
     command = "sh -c 'echo $1 >> ran; echo $1; [ $1 -ne 3 ] || [ -e mended ]' sh {}"
     result = household.run_sluice("run", "--joblog", "log", f"seq 6 | @each @ordered {command}")
