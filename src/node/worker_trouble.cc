@@ -53,7 +53,7 @@ std::pair<int, std::string> worker_trouble(const Broken& broken, const std::stri
                                   "--dead-letter FILE lets the rest go on",
                                   who, how(end), broken.record, ordinal(broken.attempts))};
     case Broken::Why::source_lost:
-      return {status, fmt::format("{} {} before it had finished; it is a source, and what it would have written is "
+      return {status, fmt::format("{} {}; it is a source, and what it would still have written is "
                                   "not known{}",
                                   who, how(end), hint)};
     case Broken::Why::idle_endings:

@@ -1,8 +1,9 @@
 """The worker: what is in its hands, which handler gets it, and what is sent when.
 
 One thread, that of run(), reads and hands over. What is written and settled is appended to lists, from any thread, and
-sent when the records that came together were handed over; another thread's at once. What is done is taken from its list
-before what was written is: so an output is never behind the word that its record is done.
+sent when the records that came together were handed over; another thread's at once. Failures, leave and end are taken from
+their list before what is done, and that before what was written: so an output is never behind the word that its record is
+settled, or that it was the last.
 """
 
 import asyncio
@@ -167,13 +168,15 @@ class Worker:
     def flush(self):
         """Sends what was written. run() and source() do that by themselves."""
         with self._send_lock:
+            # What is sent last is taken first.
+            control = self._take(self._control)
             done = self._take(self._done)
             outputs = self._take(self._outputs)
             self._size = 0
             parts = _wire.outputs(*zip(*outputs)) if outputs else []
             if done:
                 parts += _wire.done(done)
-            parts += self._take(self._control)
+            parts += control
             if not parts or self._closed:
                 return
             try:
