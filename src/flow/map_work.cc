@@ -228,6 +228,7 @@ void MapWork::on_ended(Worker worker, AttemptEnd end, TimePoint now) {
   REQUIRE(seat.state != State::none && seat.state != State::retired);
   bool asked = seat.state == State::closing;
   std::uint64_t unanswered = seat.unanswered;
+  auto burying = burying_;
   if (unanswered > 0) {
     if (end.kind == AttemptEnd::Kind::succeeded)
       break_with(worker, end, unanswered, 1);
@@ -242,6 +243,12 @@ void MapWork::on_ended(Worker worker, AttemptEnd end, TimePoint now) {
   bool nobody = std::ranges::all_of(wanted_seats(), [](const Seat& each) { return each.state == State::retired; });
   if (done && (nobody || options_.lanes) && !options_.joins && !broken_) break_with(worker, end, 0, 1);
   if (end.kind == AttemptEnd::Kind::succeeded) return;
+  // How it ended is the affair of its one record: it is counted there, and what comes next need not wait for it.
+  bool blames_one = seat.alone && unanswered > 0;
+  if (blames_one && (end.kind == AttemptEnd::Kind::lost || burying_ > burying)) {
+    seat.endings = 0;
+    return;
+  }
   Duration rest = options_.backoff_first;
   for (std::uint32_t i = 0; i < seat.endings && rest < options_.backoff_max; ++i) rest *= 2;
   ++seat.endings;

@@ -148,6 +148,24 @@ TEST_F(MapWorkTest, FindsTheRecordThatEndsItsProcess) {
   EXPECT_LT(processes, 40);
 }
 
+TEST_F(MapWorkTest, RecordsThatEndTheirProcessAreBuriedWithoutRestsThatAddUp) {
+  for (EndKind kind : {EndKind::lost, EndKind::failed}) {
+    with({.workers = 1, .buries = true}, 100);
+    work_->on_source_end();
+    const TimePoint begin = now_;
+    int buried = 0;
+    while (!work_->finished() && now_ < begin + 1h) {
+      if (auto due = work_->poll_deadline()) now_ = std::max(now_, *due);
+      if (poll(0).kind != ActionKind::start) continue;
+      given(0);
+      work_->on_ended(0, end(kind), now_);
+      for (; work_->poll_dead(); ++buried) work_->on_buried();
+    }
+    EXPECT_EQ(buried, 100);
+    EXPECT_LT(now_ - begin, 60s) << "each had its own rests";
+  }
+}
+
 TEST_F(MapWorkTest, AStatusBreaksTheStageUnlessRecordsMayFail) {
   with({}, 2);
   start(0);
