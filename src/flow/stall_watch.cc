@@ -9,18 +9,34 @@
 
 namespace sluice::flow {
 
-std::optional<std::string> StallWatch::on_look(std::vector<StallParty> parties, TimePoint now) {
+std::optional<StallFinding> StallWatch::on_look(std::vector<StallParty> parties, TimePoint now) {
   REQUIRE(parties_.empty() || parties_.size() == parties.size());
   const bool anew = parties_.empty() || now - looked_ > patience_ / 2;
   looked_ = now;
   since_.resize(parties.size(), now);
-  for (std::size_t i = 0; i < parties.size(); ++i)
-    if (anew || parties[i] != parties_[i]) since_[i] = now;
+  suspected_.resize(parties.size());
+  for (std::size_t i = 0; i < parties.size(); ++i) {
+    if (!anew && parties[i] == parties_[i]) continue;
+    since_[i] = now;
+    suspected_[i] = false;
+  }
   parties_ = std::move(parties);
   const std::vector<bool> all_stuck = stuck(now);
   for (std::size_t i = 0; i < parties_.size(); ++i) {
     if (!all_stuck[i] || !parties_[i].joins) continue;
-    if (auto cycle = cycle_through(i, all_stuck)) return tell(*cycle);
+    if (auto cycle = cycle_through(i, all_stuck)) return StallFinding{.stalled = true, .sentence = tell(*cycle)};
+  }
+  return suspect(now);
+}
+
+std::optional<StallFinding> StallWatch::suspect(TimePoint now) {
+  for (std::size_t i = 0; i < parties_.size(); ++i) {
+    const StallParty& party = parties_[i];
+    if (party.suspicion.empty() || suspected_[i] || now - since_[i] < patience_) continue;
+    suspected_[i] = true;
+    return StallFinding{.sentence = fmt::format(
+                            "nothing has moved for {}: {}, as many as it may; if it waits for their counterparts, {}",
+                            format_duration(patience_), party.suspicion, party.advice)};
   }
   return std::nullopt;
 }

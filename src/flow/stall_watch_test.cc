@@ -31,7 +31,7 @@ class StallWatchTest : public testing::Test {
   // Looks for a minute at what does not change. When a stall was told of.
   std::optional<std::string> look_for_a_minute(const std::vector<StallParty>& parties) {
     for (int second = 0; second < 60; ++second, now_ += 1s)
-      if (auto told = watch_.on_look(parties, now_)) return told;
+      if (auto found = watch_.on_look(parties, now_)) return (found->stalled ? "" : "suspicion: ") + found->sentence;
     return std::nullopt;
   }
 
@@ -53,6 +53,22 @@ TEST_F(StallWatchTest, WhoeverMovesBeginsAnew) {
   for (int second = 0; second < 1000; ++second, now_ += 1s) {
     if (second % 9 == 0) ++parties[static_cast<std::size_t>(second) % parties.size()].moved;
     ASSERT_FALSE(watch_.on_look(parties, now_)) << second;
+  }
+}
+
+TEST_F(StallWatchTest, ASuspicionIsToldOnceForEachTimeThatNothingMoves) {
+  std::vector<StallParty> parties = stalled();
+  parties[kTwitter] = {};
+  parties[kMerger] = {.advice = "raise the concurrency of merger",
+                      .suspicion = "merger holds 5 records of a and 5 of b"};
+  const std::string told =
+      "suspicion: nothing has moved for 10.0 s: merger holds 5 records of a and 5 of b, as many as it may; if it waits "
+      "for "
+      "their counterparts, raise the concurrency of merger";
+  for (int times = 0; times < 3; ++times) {
+    EXPECT_EQ(look_for_a_minute(parties), told);
+    EXPECT_EQ(look_for_a_minute(parties), std::nullopt);
+    ++parties[kMerger].moved;
   }
 }
 

@@ -144,7 +144,10 @@ class EmbeddedRun final {
   void look_for_stall(TimePoint now) {
     if (!stalls_ || !started_ || broken_status_ || now < stalls_->next) return;
     stalls_->next = now + stalls_->interval;
-    if (auto told = stalls_->watch.on_look(streams_.stall_parties(), now)) break_flow(kRefused, *told);
+    auto found = stalls_->watch.on_look(streams_.stall_parties(), now);
+    if (!found) return;
+    if (found->stalled) return break_flow(kRefused, found->sentence);
+    output_.say(found->sentence);
   }
 
   void wait() {

@@ -205,6 +205,7 @@ void to_message(const flow::StallParty& party, v1::WaitingParty& message) {
   message.set_joins(party.joins);
   message.set_moved(party.moved);
   message.set_advice(party.advice);
+  message.set_suspicion(party.suspicion);
 }
 
 flow::Stage stage_elsewhere(const v1::PartStream& stream, bool is_input) {

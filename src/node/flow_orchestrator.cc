@@ -602,11 +602,16 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   void look_for_stall(TimePoint now) {
     auto runs = [this](std::size_t part) { return !parts[part].over; };
-    if (auto stall = stalls->poll_stall(runs, now)) machine->on_stalled(*stall);
+    if (auto found = stalls->poll_stall(runs, now)) on_stall(*found);
     auto question = stalls->poll_question(now);
     if (!question) return;
     for (std::size_t i = 0; i < parts.size(); ++i)
       if (stalls->is_asked(i) && !(news.crowded() && layout.on_client(i))) send(i, *question);
+  }
+
+  void on_stall(const flow::StallFinding& found) {
+    if (found.stalled) return machine->on_stalled(found.sentence);
+    news.note(found.sentence);
   }
 
   void on_waits(std::size_t part, v1::Waits waits, TimePoint now) {

@@ -53,7 +53,7 @@ void FlowStalls::on_answer(std::size_t part, v1::Waits waits) {
   if (!whose.size || *whose.size == size_of(waits)) whose.waits = std::move(waits);
 }
 
-std::optional<std::string> FlowStalls::poll_stall(const OfPart& runs, TimePoint now) {
+std::optional<flow::StallFinding> FlowStalls::poll_stall(const OfPart& runs, TimePoint now) {
   if (looked_) return std::nullopt;
   for (std::size_t i = 0; i < parts_.size(); ++i)
     if (is_asked(i) && runs(i) && parts_[i].waits.number() < asked_) return std::nullopt;
@@ -81,7 +81,8 @@ StallParty FlowStalls::party(std::size_t part, std::size_t index) const {
   StallParty party{.waits = waits_from(message.kind()),
                    .joins = message.joins(),
                    .moved = message.moved(),
-                   .advice = message.advice()};
+                   .advice = message.advice(),
+                   .suspicion = message.suspicion()};
   bool known = !is_stream(part, index);  // whoever waits for one of those waits for the other end
   for (const v1::WaitingParty::Other& other : message.others())
     known = known && add_other(part, other.party(), other.why(), party);

@@ -38,8 +38,8 @@ class FlowStalls final {
   std::optional<v1::HostCommand> poll_question(TimePoint now);
   bool is_asked(std::size_t part) const { return part < parts_.size() && !graph_.parts[part].seats_of; }
   void on_answer(std::size_t part, v1::Waits waits);
-  /// Once every part that is asked and `runs` has answered the last question: a sentence, if the flow stands still.
-  std::optional<std::string> poll_stall(const OfPart& runs, TimePoint now);
+  /// Once every part that is asked and `runs` has answered the last question: what flow/stall_watch finds.
+  std::optional<flow::StallFinding> poll_stall(const OfPart& runs, TimePoint now);
 
  private:
   struct Part {

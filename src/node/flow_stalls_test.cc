@@ -87,7 +87,8 @@ class FlowStallsTest : public testing::Test {
         stalls.on_answer(part, waits_[part]);
       }
       auto runs = [this](std::size_t part) { return part != over_; };
-      if (auto told = stalls.poll_stall(runs, kStart + waited)) return told;
+      if (auto found = stalls.poll_stall(runs, kStart + waited))
+        return (found->stalled ? "" : "suspicion: ") + found->sentence;
     }
     return std::nullopt;
   }
@@ -102,6 +103,16 @@ TEST_F(FlowStallsTest, ACycleOverHostsIsToldAsOneOnAHostIs) {
             "every stage waits for another since 10.0 s: parser waits for room in the link to facebook, facebook waits "
             "for merger, merger holds 5 records of facebook and waits for twitter, twitter waits for parser; raise the "
             "concurrency of merger, or let it spill");
+}
+
+TEST_F(FlowStallsTest, ASuspicionIsPassedOn) {
+  party(kHome, 1).Clear();
+  party(kHome, 1).set_suspicion("merger holds 5 records of facebook and 1 record of twitter");
+  party(kHome, 1).set_advice("raise the concurrency of merger");
+  EXPECT_EQ(look(),
+            "suspicion: nothing has moved for 10.0 s: merger holds 5 records of facebook and 1 record of twitter, as "
+            "many as it "
+            "may; if it waits for their counterparts, raise the concurrency of merger");
 }
 
 TEST_F(FlowStallsTest, WhatIsOnItsWayOverALinkKeepsAllAlive) {

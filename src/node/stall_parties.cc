@@ -71,22 +71,28 @@ class PartyList final {
       wait_for_reader(stage);
   }
 
-  // Of some links it holds as much as it may, and of the others nothing: so it works on none, but waits for them.
+  // Of some links it holds as much as it may, and of the others nothing: so it works on none, but waits for them. With some of
+  // each it may be at work.
   void describe_joint(std::size_t stage, const JobStageCounts& counts) {
-    std::vector<std::string> held, ended;
+    std::vector<std::string> held, some, ended;
     std::vector<std::size_t> awaited;
     for (std::size_t link = 0; link < counts.links.size(); ++link) {
       const JobStageCounts::Link& counted = counts.links[link];
+      std::string has = fmt::format("{} record{} of {}", counted.in_flight, counted.in_flight == 1 ? "" : "s",
+                                    source_name(stage, link));
       if (counted.full)
-        held.push_back(fmt::format("{} records of {}", counted.in_flight, source_name(stage, link)));
-      else if (counted.waiting > 0 || counted.in_flight > 0)
-        return;
+        held.push_back(has);
+      else if (counted.waiting > 0)
+        return;  // it is about to be given
+      else if (counted.in_flight > 0)
+        some.push_back(has);
       else if (counted.ended)
         ended.push_back(source_name(stage, link));
       else
         awaited.push_back(link);
     }
-    if (held.empty() || held.size() == counts.links.size()) return;  // with some of each it may be at work
+    if (held.empty()) return;
+    if (!some.empty() || held.size() == counts.links.size()) return suspect(stage, held, some);
     StallParty& party = parties_[stage];
     std::string holds = fmt::format("{} holds {}, as many as it may, and ", label(stage), fmt::join(held, " and "));
     for (std::size_t link : awaited)
@@ -97,6 +103,12 @@ class PartyList final {
     }
     party.joins = true;
     party.advice = "raise the concurrency of " + label(stage);
+  }
+
+  void suspect(std::size_t stage, std::vector<std::string> held, const std::vector<std::string>& some) {
+    held.insert(held.end(), some.begin(), some.end());
+    parties_[stage].suspicion = fmt::format("{} holds {}", label(stage), fmt::join(held, " and "));
+    parties_[stage].advice = "raise the concurrency of " + label(stage);
   }
 
   const LinkSource* source_of_link(std::size_t stage, std::size_t link) const {

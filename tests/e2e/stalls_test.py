@@ -2,6 +2,7 @@
 say how. Those that are only slow or idle go on."""
 
 import json
+import signal
 
 import pytest
 
@@ -62,6 +63,25 @@ def test_a_link_that_spills_breaks_the_cycle_and_what_never_comes_is_still_told(
         b"sluice: every stage waits for another since 2.0 s: merger holds 10 records of quick, as many as it may, and nothing "
         b"more comes from slow; raise the concurrency of merger\n")
     household.assert_clean()
+
+
+# Drops some of the records: those of the other branch wait in the merger for them, and those behind for room.
+SOME_BRANCH = FILTER_BRANCH.replace("int(record) <= 100", "int(record) % 10 != 5")
+SUSPICION = (b"sluice: nothing has moved for 2.0 s: merger holds 5 records of quick and 5 records of slow, as many as it may; if it "
+             b"waits for their counterparts, raise the concurrency of merger\n")
+
+
+def write_partial_join(household, on=None):
+    flow = write_filtered_join(household, "tap -> quick", "seq 1000", on)
+    write_worker(household.folder / "filter", SOME_BRANCH)
+    return flow
+
+
+def test_a_merger_that_holds_records_of_both_may_be_at_work_and_is_told_of(household):
+    process = household.start_sluice("run", "--stall-timeout", "2s", write_partial_join(household))
+    assert process.stderr.readline() == SUSPICION
+    process.terminate()
+    assert household.finish(process).returncode == -signal.SIGTERM
 
 
 def test_a_flow_that_is_only_slow_or_idle_is_left_alone(household):
@@ -135,6 +155,14 @@ def test_a_link_that_spills_on_another_host_is_told_too(trio):
     assert result.returncode == 125
     assert (b"sluice: every stage waits for another since 2.0 s: merger holds 10 records of quick, as many as it may, and nothing "
             b"more comes from slow; raise the concurrency of merger\n") in result.stderr, result.stderr
+
+
+def test_a_merger_on_another_host_that_holds_records_of_both_is_told_of(trio):
+    flow = write_partial_join(trio.household, on=PLACES["branches-apart"])
+    process = trio.start_flow(flow, "--stall-timeout", "2s")
+    assert process.stderr.readline() == SUSPICION
+    process.terminate()
+    assert trio.household.finish(process).returncode == -signal.SIGTERM
 
 
 def test_a_flow_in_the_background_says_why_it_ended(trio):
