@@ -859,9 +859,9 @@ std::vector<std::string> FlowWorld::unaccounted() const {
     const Stage& to = stages_[link.to];
     if (options_.stages[link.from].shares || from.left || to.left) continue;
     link::JunctionCounts counted = counts(number);
-    if (counted.delivered + counted.dropped != from.written.size())
+    if (counted.delivered.records + counted.dropped.records != from.written.size())
       found.push_back(fmt::format("of {} records on link {} {} were delivered and {} dropped", from.written.size(),
-                                  number, counted.delivered, counted.dropped));
+                                  number, counted.delivered.records, counted.dropped.records));
   }
   return found;
 }

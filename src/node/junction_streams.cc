@@ -176,9 +176,9 @@ struct JunctionStreams::Impl {
     for (std::size_t i = 0; i < running.paths.size(); ++i) {
       link::JunctionPump::Counts counted = running.pump->counts(i);
       flow::LinkSummary& link = summary.links[first + running.paths[i].path];
-      link.bytes += counted.bytes;
-      if (counted.records_known) link.records = link.records.value_or(0) + counted.records;
-      link.dropped += counted.dropped;
+      link.bytes += counted.bytes.out;
+      if (counted.records_known) link.records = link.records.value_or(0) + counted.records.out;
+      link.dropped += counted.dropped_by_rule;
       link.spilled_most += counted.spilled_most;
       const Junction::Input& input = junction.inputs[junction.paths[running.paths[i].path].input];
       if (exact && !input.of_errors && plan.stages[input.stage].workers == 0)
@@ -199,7 +199,7 @@ struct JunctionStreams::Impl {
       Standing::Input& input = standing.inputs[running.shape->paths[number].input];
       path.blocks = path.blocks || pump.blocks[i];
       path.idle = path.idle && pump.idle[i];
-      path.moved += running.pump->counts(i).bytes;
+      path.moved += running.pump->counts(i).bytes.out;
       input.reads = input.reads || pump.reads[pump_input];
       input.moved += running.pump->bytes_read(pump_input);
     }
