@@ -8,12 +8,12 @@
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <iterator>
 #include <mutex>
 #include <utility>
 
 #include "base/nameless_file.h"
 #include "base/require.h"
-#include "link/junction_pump.h"
 #include "link/spill_file.h"
 
 namespace sluice::node {
@@ -48,6 +48,7 @@ struct RunningJunction {
   std::vector<bool> outputs_over;                          // likewise
   std::vector<PathOfProgram> paths;                        // by link of the pump
   std::optional<link::JunctionPump> pump;
+  std::vector<JunctionStreams::PathCounts> last_counts;  // without a pump
   bool over = false;
 };
 
@@ -187,6 +188,31 @@ struct JunctionStreams::Impl {
   }
 
   // Several programs may write to one input.
+  static std::vector<PathCounts> path_counts(const RunningJunction& running) {
+    if (!running.pump) return running.last_counts;
+    const Junction& junction = *running.shape;
+    std::vector<PathCounts> counts;
+    for (const Junction::Path& path : junction.paths) {
+      const Junction::Input& input = junction.inputs[path.input];
+      counts.push_back({.from = input.stage, .of_errors = input.of_errors, .to = junction.outputs[path.output].stage});
+    }
+    for (std::size_t i = 0; i < running.paths.size(); ++i) {
+      link::JunctionPump::Counts counted = running.pump->counts(i);
+      PathCounts& path = counts[running.paths[i].path];
+      add(counted.bytes, path.bytes);
+      if (!counted.records_known) continue;
+      if (!path.records) path.records.emplace();
+      add(counted.records, *path.records);
+    }
+    return counts;
+  }
+  static void add(const link::JunctionPump::Balance& more, link::JunctionPump::Balance& balance) {
+    balance.in += more.in;
+    balance.out += more.out;
+    balance.dropped += more.dropped;
+  }
+
+  // Likewise.
   static Standing standing(const RunningJunction& running) {
     Standing standing;
     standing.inputs.resize(running.shape->inputs.size());
@@ -273,6 +299,7 @@ bool JunctionStreams::over() const { return std::ranges::all_of(impl_->junctions
 
 void JunctionStreams::stop() {
   for (RunningJunction& junction : impl_->junctions) {
+    junction.last_counts = Impl::path_counts(junction);
     junction.pump.reset();
     junction.inputs.clear();  // of one that has not started
     junction.outputs.clear();
@@ -291,6 +318,13 @@ int JunctionStreams::descriptor() const { return impl_->wake.get(); }
 std::vector<JunctionStreams::Standing> JunctionStreams::standing() const {
   std::vector<Standing> all;
   for (const RunningJunction& junction : impl_->junctions) all.push_back(Impl::standing(junction));
+  return all;
+}
+
+std::vector<JunctionStreams::PathCounts> JunctionStreams::path_counts() const {
+  std::vector<PathCounts> all;
+  for (const RunningJunction& junction : impl_->junctions)
+    std::ranges::move(Impl::path_counts(junction), std::back_inserter(all));
   return all;
 }
 
