@@ -58,7 +58,7 @@ class Account final {
       const FlowStage& reader = stages_[link.to];
       bool has = reader.taken().contains(record);
       took += has ? 1 : 0;
-      bool may_miss = stage.plan().shares || reader.left() || junction_.counts(number).dropped > 0;
+      bool may_miss = stage.plan().shares || reader.left() || junction_.counts(number).dropped.records > 0;
       if (!has && !may_miss)
         found_.push_back(fmt::format("{} never came from {} to {}", record, stage.plan().name, reader.plan().name));
     }
@@ -75,9 +75,9 @@ class Account final {
     const FlowStage& to = stages_[options_.links[number].to];
     if (from.plan().shares || from.left() || to.left()) return;
     link::JunctionCounts counted = junction_.counts(number);
-    if (counted.delivered + counted.dropped != from.written().size())
+    if (counted.delivered.records + counted.dropped.records != from.written().size())
       found_.push_back(fmt::format("of {} records on link {} {} were delivered and {} dropped", from.written().size(),
-                                   number, counted.delivered, counted.dropped));
+                                   number, counted.delivered.records, counted.dropped.records));
   }
 
   const FlowWorldOptions& options_;

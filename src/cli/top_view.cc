@@ -80,7 +80,8 @@ flow::LinkCounts counts_from(const v1::LinkBalance& message) {
 }
 
 flow::LinkCounters link_from(const v1::LinkCounters& message) {
-  flow::LinkCounters link{.estimated = message.estimated(), .bytes = counts_from(message.bytes())};
+  flow::LinkCounters link{
+      .of_errors = message.of_errors(), .estimated = message.estimated(), .bytes = counts_from(message.bytes())};
   if (message.from() >= 0) link.from = static_cast<std::size_t>(message.from());
   if (message.to() >= 0) link.to = static_cast<std::size_t>(message.to());
   if (message.has_records()) link.records = counts_from(message.records());
@@ -162,7 +163,10 @@ Json to_json(const flow::LinkCounts& counts) {
 Json stage_number(const std::optional<std::size_t>& stage) { return stage ? Json(*stage + 1) : Json(); }
 
 Json to_json(const flow::LinkCounters& link, const flow::LinkRates& rates) {
-  Json json = {{"from", stage_number(link.from)}, {"to", stage_number(link.to)}, {"estimated", link.estimated}};
+  Json json = {{"from", stage_number(link.from)},
+               {"stderr", link.of_errors},
+               {"to", stage_number(link.to)},
+               {"estimated", link.estimated}};
   json["bytes"] = to_json(link.bytes);
   json["records"] = link.records ? to_json(*link.records) : Json();
   json["bytes_in_per_second"] = rates.bytes_in;
@@ -334,7 +338,8 @@ std::vector<std::string> link_lines(const FlowReport& report, const TopStyle& st
   if (report.counters.links.empty()) return {};
   std::vector<Row> rows = {{"LINK", "OF", "IN", "OUT", "DROPPED", "DEAD", "IN FLIGHT"}};
   for (const flow::LinkCounters& link : report.counters.links) {
-    std::string name = end_text(link.from, "stdin") + " -> " + end_text(link.to, "stdout");
+    std::string name =
+        (link.of_errors ? "stderr of " : "") + end_text(link.from, "stdin") + " -> " + end_text(link.to, "stdout");
     auto bytes = [](std::uint64_t count) { return format_bytes({count}); };
     rows.push_back({name, link.estimated ? "bytes, estimated" : "bytes", bytes(link.bytes.in), bytes(link.bytes.out),
                     bytes(link.bytes.dropped), bytes(link.bytes.dead), bytes(link.bytes.in_flight)});

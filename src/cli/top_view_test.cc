@@ -35,7 +35,9 @@ flow::FlowCounters flow_at(Duration at, std::uint64_t records, flow::Activity sl
   flow.stages = {seq, worker};
   flow::LinkCounters link{.from = 0, .to = 1, .bytes = {.in = 3000, .out = 2000, .in_flight = 1000}};
   link.records = flow::LinkCounts{.in = records, .out = records - 7, .in_flight = 7};
-  flow.links = {link};
+  flow::LinkCounters errors{
+      .from = 0, .to = 1, .of_errors = true, .bytes = {.in = 300, .out = 100, .dropped = 150, .in_flight = 50}};
+  flow.links = {link, errors};
   return flow;
 }
 
@@ -58,6 +60,7 @@ TEST(TopView, ShowsStagesLinksAndTheBottleneck) {
   EXPECT_THAT(text, testing::ContainsRegex("2  slow +n1,n2 +2 +2.50k +2.50k .* 4 +7 +99% +1% +0%"));
   EXPECT_THAT(text, testing::ContainsRegex("1 -> 2 +bytes +2.93 KiB +1.95 KiB +0 B +0 B +0.98 KiB"));
   EXPECT_THAT(text, testing::ContainsRegex("records +3.50k +3.49k +0 +0 +7"));
+  EXPECT_THAT(text, testing::ContainsRegex("stderr of 1 -> 2 +bytes +300 B +100 B +150 B +0 B +50 B"));
   EXPECT_THAT(text, HasSubstr("bottleneck: stage 2 `slow`, busy 99 % of the time"));
   EXPECT_THAT(text, AllOf(Not(HasSubstr("worker 1")), Not(HasSubstr("\033"))));
 }
@@ -102,7 +105,9 @@ TEST(TopView, JsonHasEverything) {
   EXPECT_TRUE(stage["each_worker"][1]["busy_percent"].is_null());
   EXPECT_TRUE(flow["stages"][0]["records_read"].is_null());
   EXPECT_EQ(flow["links"][0]["from"], 1);
+  EXPECT_EQ(flow["links"][0]["stderr"], false);
   EXPECT_EQ(flow["links"][0]["records"]["in_flight"], 7);
+  EXPECT_EQ(flow["links"][1]["stderr"], true);
 }
 
 TEST(TopView, NamesWhatIsOutsideOfTheFlow) {

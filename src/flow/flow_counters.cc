@@ -24,12 +24,14 @@ Activity& Activity::operator+=(const Activity& more) {
 
 LinkCounts count_link(const LinkEnds& ends) {
   REQUIRE(ends.sent || ends.received);
-  std::uint64_t last = ends.received.value_or(ends.sent.value_or(0));
+  std::uint64_t sent = ends.sent.value_or(0);
+  std::uint64_t last = ends.received.value_or(sent - std::min(sent, ends.dropped));
   LinkCounts counts;
+  counts.dropped = ends.dropped;
   counts.out = last - std::min(last, ends.waiting_behind);
-  std::uint64_t first = ends.sent.value_or(last) + ends.waiting_before;
-  counts.in = std::max(first, counts.out);
-  counts.in_flight = counts.in - counts.out;
+  std::uint64_t first = ends.sent.value_or(last + ends.dropped) + ends.waiting_before;
+  counts.in = std::max(first, counts.out + counts.dropped);
+  counts.in_flight = counts.in - counts.out - counts.dropped;
   INVARIANT(counts.balanced());
   return counts;
 }

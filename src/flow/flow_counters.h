@@ -34,6 +34,7 @@ struct LinkEnds {
   std::optional<std::uint64_t> received;  // by that of the consumer
   std::uint64_t waiting_before = 0;       // written, and not counted by the first end yet
   std::uint64_t waiting_behind = 0;       // counted by the last end, and not read yet
+  std::uint64_t dropped = 0;              // between the ends
 };
 LinkCounts count_link(const LinkEnds& ends);
 
@@ -99,6 +100,7 @@ struct StageCounters {
 
 struct LinkCounters {
   std::optional<std::size_t> from, to;  // stages; nothing: the flow's stdin, its stdout
+  bool of_errors = false;               // from the stage's stderr
   bool estimated = false;
   LinkCounts bytes;
   std::optional<LinkCounts> records;  // nothing: they are not told apart

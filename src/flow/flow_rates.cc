@@ -24,8 +24,9 @@ const StageCounters* find(const FlowCounters& flow, std::size_t index) {
 }
 
 const LinkCounters* find(const FlowCounters& flow, const LinkCounters& like) {
-  auto found = std::ranges::find_if(
-      flow.links, [&](const LinkCounters& link) { return link.from == like.from && link.to == like.to; });
+  auto found = std::ranges::find_if(flow.links, [&](const LinkCounters& link) {
+    return link.from == like.from && link.to == like.to && link.of_errors == like.of_errors;
+  });
   return found == flow.links.end() ? nullptr : &*found;
 }
 

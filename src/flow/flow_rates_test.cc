@@ -50,6 +50,14 @@ TEST(LinkCounts, WhatCameOutWhileTheOtherEndWasAskedHasGoneIn) {
   EXPECT_EQ(counts, (LinkCounts{.in = 150, .out = 150}));
 }
 
+TEST(LinkCounts, WhatIsDroppedBetweenTheEndsIsNotInFlight) {
+  EXPECT_EQ(count_link({.sent = 100, .received = 60, .waiting_behind = 10, .dropped = 30}),
+            (LinkCounts{.in = 100, .out = 50, .dropped = 30, .in_flight = 20}));
+  EXPECT_EQ(count_link({.sent = 100, .received = 80, .dropped = 30}),
+            (LinkCounts{.in = 110, .out = 80, .dropped = 30}));
+  EXPECT_EQ(count_link({.sent = 100, .dropped = 30}), (LinkCounts{.in = 100, .out = 70, .dropped = 30}));
+}
+
 TEST(LinkCounts, OfAPipeWhoseWriterIsKnown) {
   EXPECT_EQ(count_link({.sent = 100, .waiting_behind = 30}), (LinkCounts{.in = 100, .out = 70, .in_flight = 30}));
   // More waits than was written as far as it was told: its writer was asked first.

@@ -119,7 +119,7 @@ WorkerWork::Outcome WorkerWork::on_failed(Worker worker, const link::WorkerFailu
   if (failures > options_.retries) {
     failures_.erase(failure.record);
     AttemptEnd end{.kind = AttemptEnd::Kind::refused, .status = exec::ProcessStatus::exited(1), .why = failure.reason};
-    condemn(worker, batch, failures + batch.attempt(), end, Broken::Why::record_failed);
+    condemn(worker, link, batch, failures + batch.attempt(), end, Broken::Why::record_failed);
     return {};
   }
   ++retried_;
@@ -201,8 +201,8 @@ void WorkerWork::on_settled(Seat& seat, std::uint64_t count, TimePoint now) {
   seat.starved = false;
 }
 
-void WorkerWork::condemn(Worker worker, RecordBatch record, std::uint32_t attempts, const AttemptEnd& end,
-                         Broken::Why why) {
+void WorkerWork::condemn(Worker worker, LinkNumber link, RecordBatch record, std::uint32_t attempts,
+                         const AttemptEnd& end, Broken::Why why) {
   if (!options_.buries)
     return break_with({.why = why,
                        .end = end,
@@ -212,7 +212,7 @@ void WorkerWork::condemn(Worker worker, RecordBatch record, std::uint32_t attemp
                        .attempts = attempts,
                        .said_hello = true});
   ++burying_;
-  dead_.push_back({.record = std::move(record), .attempts = attempts, .end = end, .worker = worker});
+  dead_.push_back({.record = std::move(record), .attempts = attempts, .end = end, .worker = worker, .link = link});
 }
 
 void WorkerWork::break_with(Broken broken) {
@@ -483,7 +483,7 @@ void WorkerWork::give_back(Worker worker, const AttemptEnd& end) {
       while (!batch.empty()) {
         RecordBatch record = batch.take_front(1);
         failures_.erase(record.first());
-        condemn(worker, std::move(record), attempts, end, Broken::Why::record_died);
+        condemn(worker, link, std::move(record), attempts, end, Broken::Why::record_died);
       }
       continue;
     }

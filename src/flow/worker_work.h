@@ -143,6 +143,7 @@ class WorkerWork final {
     std::uint32_t attempts = 0;
     AttemptEnd end;
     Worker worker = 0;
+    LinkNumber link = 0;
   };
   std::optional<Dead> poll_dead();
   void on_buried() { --burying_; }
@@ -287,7 +288,8 @@ class WorkerWork final {
   void on_settled(Seat& seat, std::uint64_t count, TimePoint now);
   void give_back(Worker worker, const AttemptEnd& end);
   void settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t in_hand, TimePoint now);
-  void condemn(Worker worker, link::RecordBatch record, std::uint32_t attempts, const AttemptEnd& end, Broken::Why why);
+  void condemn(Worker worker, LinkNumber link, link::RecordBatch record, std::uint32_t attempts, const AttemptEnd& end,
+               Broken::Why why);
   void break_with(Broken broken);
   Duration rest_after(std::uint32_t times) const;
 

@@ -21,9 +21,29 @@ namespace {
 
 using Kind = RecordStreamEnd::Kind;
 
+// Written by one thread, read by others: `in` is written first and read last, so that what has come out is always seen to
+// have gone in.
+struct SharedBalance {
+  std::atomic<std::uint64_t> in = 0, dropped = 0, out = 0;
+
+  void store(const JunctionPump::Balance& balance) {
+    in.store(balance.in, std::memory_order_release);
+    dropped.store(balance.dropped, std::memory_order_release);
+    out.store(balance.out, std::memory_order_release);
+  }
+  JunctionPump::Balance load() const {
+    JunctionPump::Balance balance;
+    balance.out = out.load(std::memory_order_acquire);
+    balance.dropped = dropped.load(std::memory_order_acquire);
+    balance.in = in.load(std::memory_order_acquire);
+    return balance;
+  }
+};
+
 struct PumpCounts {
   struct Link {
-    std::atomic<std::uint64_t> bytes = 0, records = 0, dropped = 0, spilled_most = 0;
+    SharedBalance bytes, records;
+    std::atomic<std::uint64_t> dropped_by_rule = 0, spilled_most = 0;
   };
   std::vector<Link> links;
   std::vector<std::atomic<std::uint64_t>> read;  // bytes, by input
@@ -61,6 +81,8 @@ class InputBlocks final {
     return rest;
   }
   bool whole_records() const { return cutter_.has_value(); }
+  /// The stream has ended before the delimiter of its last record.
+  bool ended_within_record() const { return unended_.has_value(); }
   /// The stream ended before this one's delimiter.
   bool is_unended(RecordId record) const { return unended_ == record; }
 
@@ -129,14 +151,16 @@ class JunctionPumper final {
                          .name = std::move(input.name),
                          .framing = cut.framing,
                          .blocks = InputBlocks(cut, whole_records[i]),
-                         .links = {}});
+                         .links = {},
+                         .shares = input.shares});
     }
     for (std::size_t i = 0; i < plan.outputs.size(); ++i)
-      outputs_.push_back({.into = {}, .name = std::move(plan.outputs[i].name), .framed = {}});
+      outputs_.push_back({.into = {}, .name = std::move(plan.outputs[i].name), .links = {}, .framed = {}});
     for (const PumpLink& link : plan.links) {
       if (plan.inputs[link.link.input].shares) outputs_[link.link.output].pace.emplace();
-      inputs_[link.link.input].links.push_back(link_names_.size());
-      link_names_.push_back(link.name);
+      inputs_[link.link.input].links.push_back(links_.size());
+      outputs_[link.link.output].links.push_back(links_.size());
+      links_.push_back({.input = link.link.input, .output = link.link.output, .name = link.name});
     }
     junction_.emplace(shape_of(plan));
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
@@ -149,7 +173,7 @@ class JunctionPumper final {
   }
 
   std::vector<bool> records_known() const {
-    std::vector<bool> known(link_names_.size());
+    std::vector<bool> known(links_.size());
     for (const Input& input : inputs_)
       for (std::size_t link : input.links) known[link] = input.blocks.whole_records();
     return known;
@@ -175,10 +199,21 @@ class JunctionPumper final {
     RecordFraming framing;
     InputBlocks blocks;
     std::vector<std::size_t> links;
+    bool shares = false;
+  };
+  struct Link {
+    std::size_t input = 0;
+    std::size_t output = 0;
+    std::string name;
+    std::uint64_t written = 0;           // bytes
+    std::uint64_t delimiters_added = 0;  // owed to other links, and paid before a record of this one
+    bool ends_unended = false;           // the last that it was given had no delimiter
+    bool dropped_unended = false;        // and was dropped
   };
   struct Output {
     LocalStream into;
     std::string name;
+    std::vector<std::size_t> links;
     std::string framed;  // of the delivery, if the stream's bytes are others than the batch's
     std::size_t written = 0;
     std::optional<char> owed;       // the delimiter of a record that had none, if anything comes behind it
@@ -192,7 +227,7 @@ class JunctionPumper final {
     end_ = RecordStreamEnd{.kind = Kind::failed, .why = std::move(why)};
     return false;
   }
-  bool fail(const JunctionError& error) { return fail(fmt::format("{}: {}", link_names_[error.link], error.why)); }
+  bool fail(const JunctionError& error) { return fail(fmt::format("{}: {}", links_[error.link].name, error.why)); }
 
   // --- reading: true if something was moved ---
 
@@ -209,7 +244,7 @@ class JunctionPumper final {
         return take(index, input.blocks.on_bytes(outcome.bytes));
       case LocalStream::Status::ended:
         input.from = LocalStream();
-        if (!take(index, input.blocks.on_end())) return false;
+        if (!take_rest(index)) return false;
         junction_->on_end(index);
         return true;
       case LocalStream::Status::failed:
@@ -226,6 +261,25 @@ class JunctionPumper final {
     if (!batch) return fail(fmt::format("{}: {}", inputs_[index].name, batch.error()));
     if (auto taken = junction_->on_batch(index, *std::move(batch)); !taken) return fail(taken.error());
     for (std::size_t link : inputs_[index].links) publish(link);
+    return true;
+  }
+
+  // What it was given as its delimiter has not come in.
+  bool take_rest(std::size_t index) {
+    Input& input = inputs_[index];
+    auto rest = input.blocks.on_end();
+    std::vector<std::uint64_t> dropped;
+    for (std::size_t number : input.links) {
+      Link& link = links_[number];
+      link.ends_unended = input.blocks.ended_within_record() && !junction_->reader_gone(link.output);
+      dropped.push_back(junction_->counts(number).dropped.records);
+    }
+    if (!take(index, std::move(rest))) return false;
+    for (std::size_t i = 0; i < input.links.size(); ++i) {
+      Link& link = links_[input.links[i]];
+      link.dropped_unended = link.ends_unended && junction_->counts(input.links[i]).dropped.records > dropped[i];
+      publish(input.links[i]);
+    }
     return true;
   }
 
@@ -251,7 +305,8 @@ class JunctionPumper final {
         break;
       }
       output.written += outcome.bytes;
-      counts_.links[(*delivery)->link].bytes.fetch_add(outcome.bytes, std::memory_order_relaxed);
+      links_[(*delivery)->link].written += outcome.bytes;
+      publish((*delivery)->link);
       if (output.written < bytes.size()) continue;
       if (ends_unended(**delivery)) output.owed = (*delivery)->batch.shape().delimiter;
       complete(index, (*delivery)->link);
@@ -259,11 +314,14 @@ class JunctionPumper final {
     return moved;
   }
 
-  void frame(const Delivery& delivery, Output& output) const {
+  void frame(const Delivery& delivery, Output& output) {
     const Input& input = inputs_[delivery.input];
     bool is_sized = input.blocks.whole_records() && delivery.batch.shape().layout == RecordLayout::sized;
     if (!is_sized && !output.owed) return;
-    if (output.owed) output.framed.push_back(*output.owed);
+    if (output.owed) {
+      output.framed.push_back(*output.owed);
+      ++links_[delivery.link].delimiters_added;
+    }
     if (is_sized)
       append_framed(delivery.batch, input.framing, output.framed);
     else
@@ -318,14 +376,9 @@ class JunctionPumper final {
   void lose_reader(std::size_t index) {
     Output& output = outputs_[index];
     auto delivery = junction_->delivery(index);
-    std::optional<std::size_t> link;
-    std::uint32_t begun = 0;
-    if (delivery && *delivery != nullptr) {
-      link = (*delivery)->link;
-      begun = records_begun(**delivery, output);
-    }
+    std::uint32_t begun = delivery && *delivery != nullptr ? records_begun(**delivery, output) : 0;
     junction_->on_reader_gone(index, begun);
-    if (link) publish(*link);
+    for (std::size_t link : output.links) publish(link);
     output.into = LocalStream();
   }
 
@@ -349,22 +402,43 @@ class JunctionPumper final {
     end_ = RecordStreamEnd{.kind = all_gone ? Kind::reader_gone : Kind::ended, .why = {}};
   }
 
-  void publish(std::size_t link) {
-    JunctionCounts counted = junction_->counts(link);
-    PumpCounts::Link& shown = counts_.links[link];
-    shown.records.store(counted.delivered, std::memory_order_relaxed);
-    shown.dropped.store(counted.dropped, std::memory_order_relaxed);
+  void publish(std::size_t number) {
+    JunctionCounts counted = junction_->counts(number);
+    PumpCounts::Link& shown = counts_.links[number];
+    shown.bytes.store(bytes_of(links_[number], counted));
+    shown.records.store({.in = counted.accepted.records,
+                         .out = counted.delivered.records,
+                         .dropped = counted.dropped.records + counted.forgotten.records});
+    shown.dropped_by_rule.store(counted.dropped.records, std::memory_order_relaxed);
     shown.spilled_most.store(counted.spilled_most, std::memory_order_relaxed);
+  }
+
+  // A reader that goes may leave a part of a record, which has come out.
+  JunctionPump::Balance bytes_of(const Link& link, const JunctionCounts& counted) const {
+    const Input& input = inputs_[link.input];
+    JunctionPump::Balance bytes{.out = link.written};
+    if (input.shares) {
+      bytes.in = bytes.out;
+      return bytes;
+    }
+    bytes.in = stream_bytes(counted.accepted, input) + link.delimiters_added - (link.ends_unended ? 1 : 0);
+    bytes.dropped = junction_->reader_gone(link.output)
+                        ? bytes.in - bytes.out
+                        : stream_bytes(counted.dropped, input) - (link.dropped_unended ? 1 : 0);
+    return bytes;
+  }
+  static std::uint64_t stream_bytes(const RecordAmount& amount, const Input& input) {
+    return amount.bytes + (input.blocks.whole_records() ? amount.records * framing_bytes(input.framing) : 0);
   }
 
   void show_standing() {
     std::lock_guard lock(counts_.standing_mutex);
     JunctionPump::Standing& shown = counts_.standing;
     shown.reads.resize(inputs_.size());
-    shown.blocks.resize(link_names_.size());
-    shown.idle.resize(link_names_.size());
+    shown.blocks.resize(links_.size());
+    shown.idle.resize(links_.size());
     for (std::size_t i = 0; i < inputs_.size(); ++i) shown.reads[i] = reads(i);
-    for (std::size_t link = 0; link < link_names_.size(); ++link) {
+    for (std::size_t link = 0; link < links_.size(); ++link) {
       shown.blocks[link] = junction_->blocks(link);
       shown.idle[link] = junction_->idle(link);
     }
@@ -417,7 +491,7 @@ class JunctionPumper final {
   std::size_t pipes_;
   std::vector<Input> inputs_;
   std::vector<Output> outputs_;
-  std::vector<std::string> link_names_;
+  std::vector<Link> links_;
   std::optional<RecordJunction> junction_;
   std::function<void(std::size_t)> on_over_;
   PumpCounts& counts_;
@@ -457,9 +531,9 @@ JunctionPump::~JunctionPump() = default;
 JunctionPump::Counts JunctionPump::counts(std::size_t link) const {
   const PumpCounts::Link& counted = running_->counts.links[link];
   bool known = running_->counts.records_known[link];
-  return {.bytes = counted.bytes.load(std::memory_order_relaxed),
-          .records = known ? counted.records.load(std::memory_order_relaxed) : 0,
-          .dropped = counted.dropped.load(std::memory_order_relaxed),
+  return {.bytes = counted.bytes.load(),
+          .records = known ? counted.records.load() : Balance(),
+          .dropped_by_rule = counted.dropped_by_rule.load(std::memory_order_relaxed),
           .spilled_most = counted.spilled_most.load(std::memory_order_relaxed),
           .records_known = known};
 }

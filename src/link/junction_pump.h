@@ -58,11 +58,17 @@ class JunctionPump final {
   /// Stops it if it has not ended.
   ~JunctionPump();
 
+  /// in = out + dropped + what is under way, whenever it is asked for.
+  struct Balance {
+    std::uint64_t in = 0;       // of one that shares: `out`
+    std::uint64_t out = 0;      // written to the reader of the link
+    std::uint64_t dropped = 0;  // by its rule, or because its reader had gone
+  };
   struct Counts {
-    std::uint64_t bytes = 0;         // written to the reader of the link
-    std::uint64_t records = 0;       // likewise; 0 if they were not told apart
-    std::uint64_t dropped = 0;       // records
-    std::uint64_t spilled_most = 0;  // bytes that were on the disk at once
+    Balance bytes;                      // of the stream, with its delimiters
+    Balance records;                    // 0 if they were not told apart
+    std::uint64_t dropped_by_rule = 0;  // records
+    std::uint64_t spilled_most = 0;     // bytes that were on the disk at once
     bool records_known = false;
   };
   /// Any time.

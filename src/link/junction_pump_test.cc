@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstring>
 #include <future>
 #include <set>
 #include <thread>
@@ -80,6 +81,17 @@ class JunctionPumps : public testing::Test {
                [this](RecordStreamEnd end) { end_.set_value(std::move(end)); })
         .value();
   }
+  // Whatever the pump does meanwhile.
+  static JunctionPump::Counts balanced_counts(const JunctionPump& pump, std::size_t link) {
+    JunctionPump::Counts counts = pump.counts(link);
+    EXPECT_GE(counts.bytes.in, counts.bytes.out + counts.bytes.dropped);
+    EXPECT_GE(counts.records.in, counts.records.out + counts.records.dropped);
+    return counts;
+  }
+  static void expect_nothing_under_way(const JunctionPump::Counts& counts) {
+    EXPECT_EQ(counts.bytes.in, counts.bytes.out + counts.bytes.dropped);
+    EXPECT_EQ(counts.records.in, counts.records.out + counts.records.dropped);
+  }
   RecordStreamEnd wait() {
     auto future = end_.get_future();
     EXPECT_EQ(future.wait_for(kDeadline), std::future_status::ready);
@@ -105,7 +117,7 @@ TEST_F(JunctionPumps, CopiesBytesAsTheyAre) {
   writer.join();
   EXPECT_EQ(wait().kind, Kind::ended);
   EXPECT_EQ(over_, (std::set<std::size_t>{0, 1}));
-  EXPECT_EQ(pump.counts(0).bytes, text.size());
+  EXPECT_EQ(pump.counts(0).bytes.out, text.size());
   EXPECT_FALSE(pump.counts(0).records_known);
 }
 
@@ -130,7 +142,7 @@ TEST_F(JunctionPumps, MergesWholeRecordsOfMany) {
   EXPECT_EQ(found, expected);
   for (std::thread& writer : writers) writer.join();
   EXPECT_EQ(wait().kind, Kind::ended);
-  EXPECT_EQ(pump.counts(0).records, kEach);
+  EXPECT_EQ(pump.counts(0).records.out, kEach);
 }
 
 TEST_F(JunctionPumps, WritesOtherFramingsAsTheyWere) {
@@ -145,6 +157,9 @@ TEST_F(JunctionPumps, WritesOtherFramingsAsTheyWere) {
   EXPECT_THAT(merged.get(), testing::AnyOf("{\"a\": 1}\n[2]\n\0\0\0\2xy"s, "\0\0\0\2xy{\"a\": 1}\n[2]\n"s,
                                            "{\"a\": 1}\n\0\0\0\2xy[2]\n"s));
   EXPECT_EQ(wait().kind, Kind::ended);
+  for (std::size_t number : {0, 1}) expect_nothing_under_way(pump.counts(number));
+  EXPECT_EQ(pump.counts(0).bytes.in, std::strlen("{\"a\": 1}\n[2]\n"));
+  EXPECT_EQ(pump.counts(1).bytes.in, 6u);
 }
 
 TEST_F(JunctionPumps, StreamThatEndsWithinALineStaysSoIfItIsTheLast) {
@@ -157,11 +172,14 @@ TEST_F(JunctionPumps, StreamThatEndsWithinALineStaysSoIfItIsTheLast) {
     if (is_last) other.reset();
     write_all(std::move(from), "whole\na part").join();
     if (!is_last) {
-      while (pump.counts(0).records < 2) std::this_thread::yield();
+      while (pump.counts(0).records.out < 2) std::this_thread::yield();
       write_all(std::move(other), "behind\n").join();
     }
     EXPECT_EQ(merged.get(), is_last ? "whole\na part" : "whole\na part\nbehind\n");
     EXPECT_EQ(wait().kind, Kind::ended);
+    for (std::size_t number : {0, 1}) expect_nothing_under_way(pump.counts(number));
+    EXPECT_EQ(pump.counts(0).bytes.in, std::strlen("whole\na part"));
+    EXPECT_EQ(pump.counts(1).bytes.in, is_last ? 0 : std::strlen("\nbehind\n")) << "with what was owed";
     end_ = {};
     plan_ = {};
   }
@@ -203,14 +221,80 @@ TEST_F(JunctionPumps, DropsForTheSlowOneAndCounts) {
   constexpr int kCount = 2'000'000;
   std::string text = numbered("", kCount);
   std::thread writer = write_all(std::move(from), text);
+  while (balanced_counts(pump, 0).bytes.in < text.size()) EXPECT_EQ(balanced_counts(pump, 1).bytes.dropped, 0u);
   EXPECT_EQ(quick.get().size(), text.size());
   writer.join();
+  JunctionPump::Counts before = pump.counts(0);
+  EXPECT_GT(before.bytes.dropped, 0u);
+  EXPECT_GT(before.bytes.in, before.bytes.out + before.bytes.dropped) << "what waits for the slow one";
   std::string kept = read_to_end(slow);
   EXPECT_EQ(wait().kind, Kind::ended);
   auto lines = static_cast<std::uint64_t>(std::ranges::count(kept, '\n'));
-  EXPECT_EQ(pump.counts(0).records, lines);
-  EXPECT_EQ(pump.counts(0).dropped + lines, kCount);
-  EXPECT_GT(pump.counts(0).dropped, 0u);
+  EXPECT_EQ(pump.counts(0).records.out, lines);
+  EXPECT_EQ(pump.counts(0).records.dropped + lines, kCount);
+  EXPECT_EQ(pump.counts(0).dropped_by_rule, pump.counts(0).records.dropped);
+  EXPECT_EQ(pump.counts(0).bytes.in, text.size());
+  EXPECT_EQ(pump.counts(0).bytes.out, kept.size());
+  for (std::size_t number : {0, 1}) expect_nothing_under_way(pump.counts(number));
+}
+
+// The last line has no end, and is dropped as it is.
+TEST_F(JunctionPumps, DropsOfAStreamThatEndsWithinALineAreCounted) {
+  UniqueFd from = input();
+  UniqueFd slow = output();
+  link(0, 0, SlowRule::drop);
+  JunctionPump pump = start();
+  std::string text = numbered("", 1'000'000) + "and";
+  write_all(std::move(from), text).join();
+  while (balanced_counts(pump, 0).bytes.in < text.size()) std::this_thread::yield();
+  std::string kept = read_to_end(slow);
+  EXPECT_EQ(wait().kind, Kind::ended);
+  EXPECT_THAT(kept, testing::EndsWith("\n"));
+  JunctionPump::Counts counts = pump.counts(0);
+  EXPECT_EQ(counts.bytes.in, text.size());
+  EXPECT_EQ(counts.bytes.dropped, text.size() - kept.size());
+  expect_nothing_under_way(counts);
+}
+
+TEST_F(JunctionPumps, WhatWaitsForAReaderThatLeavesCountsAsDropped) {
+  UniqueFd from = input();
+  UniqueFd leaves = output();
+  auto stays = read_all(output());
+  link(0, 0, SlowRule::spill, 100 << 20);
+  link(0, 1, SlowRule::spill, 100 << 20);
+  JunctionPump pump = start();
+  std::string text = numbered("", 500'000);
+  write_all(std::move(from), text).join();
+  EXPECT_EQ(stays.get(), text);
+  JunctionPump::Counts before = pump.counts(0);
+  EXPECT_EQ(before.bytes.in, text.size());
+  EXPECT_GT(before.bytes.in, before.bytes.out);
+  EXPECT_EQ(before.bytes.dropped, 0u);
+  leaves.reset();
+  EXPECT_EQ(wait().kind, Kind::ended);
+  JunctionPump::Counts counts = pump.counts(0);
+  EXPECT_EQ(counts.bytes.in, text.size());
+  EXPECT_GT(counts.bytes.dropped, 0u);
+  EXPECT_EQ(counts.dropped_by_rule, 0u);
+  expect_nothing_under_way(counts);
+}
+
+TEST_F(JunctionPumps, OfSharedRecordsALinkIsWhatItWasGiven) {
+  UniqueFd from = input({.from = {}, .name = {}, .cut = {}, .shares = true});
+  auto one = read_all(output()), other = read_all(output());
+  link(0, 0);
+  link(0, 1);
+  JunctionPump pump = start();
+  std::string text = numbered("", 200'000);
+  std::thread writer = write_all(std::move(from), text);
+  while (balanced_counts(pump, 0).bytes.in + balanced_counts(pump, 1).bytes.in < text.size()) std::this_thread::yield();
+  std::string got = one.get();
+  EXPECT_EQ(got.size() + other.get().size(), text.size());
+  writer.join();
+  EXPECT_EQ(wait().kind, Kind::ended);
+  EXPECT_EQ(pump.counts(0).bytes.in, got.size());
+  EXPECT_EQ(pump.counts(0).records.in + pump.counts(1).records.in, 200'000u);
+  for (std::size_t number : {0, 1}) expect_nothing_under_way(pump.counts(number));
 }
 
 TEST_F(JunctionPumps, SpillHoldsWhatTheSlowOneCannotTake) {

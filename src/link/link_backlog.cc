@@ -49,6 +49,20 @@ struct SpillHead {
 
 }  // namespace
 
+RecordAmount& RecordAmount::operator+=(const RecordAmount& more) {
+  records += more.records;
+  bytes += more.bytes;
+  return *this;
+}
+
+RecordAmount& RecordAmount::operator-=(const RecordAmount& less) {
+  records -= less.records;
+  bytes -= less.bytes;
+  return *this;
+}
+
+RecordAmount amount_of(const RecordBatch& batch) { return {.records = batch.count(), .bytes = batch.size()}; }
+
 bool LinkBacklog::wants() const {
   switch (slow_) {
     case SlowRule::block:
@@ -61,16 +75,16 @@ bool LinkBacklog::wants() const {
   return overflow_.empty();
 }
 
-std::expected<std::uint64_t, std::string> LinkBacklog::put(RecordBatch batch) {
+std::expected<RecordAmount, std::string> LinkBacklog::put(RecordBatch batch) {
   REQUIRE(wants());
   REQUIRE(!batch.empty());
   if (slow_ == SlowRule::drop) return put_or_drop(std::move(batch));
   if (slow_ == SlowRule::spill && (store_->size() > 0 || memory_cost_ >= window_)) {
     if (auto spilled = spill(std::move(batch)); !spilled) return std::unexpected(spilled.error());
-    return 0;
+    return RecordAmount();
   }
   keep(std::move(batch));
-  return 0;
+  return RecordAmount();
 }
 
 void LinkBacklog::keep(RecordBatch batch) {
@@ -78,20 +92,20 @@ void LinkBacklog::keep(RecordBatch batch) {
   memory_.push_back(std::move(batch));
 }
 
-std::uint64_t LinkBacklog::put_or_drop(RecordBatch batch) {
-  if (dropping_ && memory_cost_ > window_ / 2) return batch.count();
+RecordAmount LinkBacklog::put_or_drop(RecordBatch batch) {
+  if (dropping_ && memory_cost_ > window_ / 2) return amount_of(batch);
   dropping_ = false;
   std::size_t room = memory_cost_ < window_ ? window_ - memory_cost_ : 0;
   if (cost_of(batch) <= room) {
     keep(std::move(batch));
-    return 0;
+    return {};
   }
   dropping_ = true;
   RecordBatch fitting = take_within(batch, room > kBatchCost ? room - kBatchCost : 0);
   // A record that is longer than the window goes alone.
   if (fitting.empty() && memory_.empty()) fitting = batch.take_front(1);
   if (!fitting.empty()) keep(copy_of(fitting));
-  return batch.count();
+  return amount_of(batch);
 }
 
 std::expected<void, std::string> LinkBacklog::spill(RecordBatch batch) {

@@ -22,6 +22,17 @@ namespace sluice::link {
 
 enum class SlowRule : std::uint8_t { block, drop, spill };
 
+/// Records, and the bytes of their content, as `RecordBatch::size` has them.
+struct RecordAmount {
+  std::uint64_t records = 0;
+  std::uint64_t bytes = 0;
+
+  RecordAmount& operator+=(const RecordAmount& more);
+  RecordAmount& operator-=(const RecordAmount& less);
+  bool operator==(const RecordAmount&) const = default;
+};
+RecordAmount amount_of(const RecordBatch& batch);
+
 class LinkBacklog final {
  public:
   /// What `window_bytes` is by default: four times what a pipe holds, so that a reader which works in bursts is fed.
@@ -36,8 +47,8 @@ class LinkBacklog final {
 
   /// Whether a batch may be put; one that drops always takes one.
   bool wants() const;
-  /// Requires: wants(), not empty. Returns how many of the records were dropped. Errors: the store's.
-  std::expected<std::uint64_t, std::string> put(RecordBatch batch);
+  /// Requires: wants(), not empty. Returns what of it was dropped. Errors: the store's.
+  std::expected<RecordAmount, std::string> put(RecordBatch batch);
 
   bool empty() const;
   /// The oldest, of one batch. Requires: not empty. Errors: the store's.
@@ -49,7 +60,7 @@ class LinkBacklog final {
 
  private:
   void keep(RecordBatch batch);
-  std::uint64_t put_or_drop(RecordBatch batch);
+  RecordAmount put_or_drop(RecordBatch batch);
   std::expected<void, std::string> spill(RecordBatch batch);
   std::expected<RecordBatch, std::string> read_back();
 

@@ -31,7 +31,7 @@ std::unique_ptr<SpillStore> file_of(std::uint64_t capacity) {
 TEST(LinkBacklog, BlocksBeyondItsWindow) {
   LinkBacklog backlog(SlowRule::block, 1000);
   RecordId next = 1;
-  while (backlog.wants()) EXPECT_EQ(backlog.put(lines(next++, std::string(99, 'x') + "\n")), 0u);
+  while (backlog.wants()) EXPECT_EQ(backlog.put(lines(next++, std::string(99, 'x') + "\n")), RecordAmount());
   EXPECT_EQ(next - 1, 5u);  // a batch costs something, too
   EXPECT_EQ(take_all(backlog).size(), 500u);
   EXPECT_TRUE(backlog.wants());
@@ -43,17 +43,17 @@ TEST(LinkBacklog, DropsWholeRecordsUntilHalfOfItIsFree) {
   ten += "\n";
   std::string text;
   for (int i = 0; i < 10; ++i) text += ten;
-  EXPECT_EQ(backlog.put(lines(1, text)), 2u);  // eight fit
-  EXPECT_EQ(backlog.put(lines(11, ten)), 1u);
+  EXPECT_EQ(backlog.put(lines(1, text)), (RecordAmount{.records = 2, .bytes = 200}));  // eight fit
+  EXPECT_EQ(backlog.put(lines(11, ten)), (RecordAmount{.records = 1, .bytes = 100}));
   EXPECT_EQ(backlog.take().value().count(), 8u);
   EXPECT_TRUE(backlog.empty());
-  EXPECT_EQ(backlog.put(lines(12, ten)), 0u);
+  EXPECT_EQ(backlog.put(lines(12, ten)), RecordAmount());
 }
 
 TEST(LinkBacklog, RecordLongerThanTheWindowGoesAlone) {
   LinkBacklog backlog(SlowRule::drop, 100);
-  EXPECT_EQ(backlog.put(lines(1, std::string(5000, 'x') + "\ny\n")), 1u);
-  EXPECT_EQ(backlog.put(lines(3, "z\n")), 1u);
+  EXPECT_EQ(backlog.put(lines(1, std::string(5000, 'x') + "\ny\n")), (RecordAmount{.records = 1, .bytes = 2}));
+  EXPECT_EQ(backlog.put(lines(3, "z\n")), (RecordAmount{.records = 1, .bytes = 2}));
   EXPECT_EQ(take_all(backlog).size(), 5001u);
 }
 
@@ -63,7 +63,7 @@ TEST(LinkBacklog, SpillsInOrderAndBlocksWhenTheStoreIsFull) {
   RecordId next = 1;
   while (backlog.wants()) {
     std::string text = std::to_string(next) + std::string(50, '.') + "\n";
-    EXPECT_EQ(backlog.put(lines(next++, text)), 0u);
+    EXPECT_EQ(backlog.put(lines(next++, text)), RecordAmount());
     sent += text;
   }
   EXPECT_GT(backlog.spilled_most(), 300u);

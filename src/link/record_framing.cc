@@ -40,6 +40,19 @@ void append_framed(const RecordBatch& batch, RecordFraming framing, std::string&
   });
 }
 
+std::size_t framing_bytes(RecordFraming framing) {
+  switch (framing) {
+    case RecordFraming::len:
+      return kRecordSizeWidth;
+    case RecordFraming::json:
+      return 1;
+    case RecordFraming::lines:
+    case RecordFraming::null:
+      break;
+  }
+  return 0;  // the delimiter is in the batch
+}
+
 RecordCutter::RecordCutter(const Options& options) : options_(options) {
   REQUIRE(options.record_max < std::size_t{1} << 32);
   REQUIRE(options.block_size >= 1);

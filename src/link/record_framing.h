@@ -25,6 +25,9 @@ enum class RecordFraming : std::uint8_t { lines, null, json, len };
 /// Appends the records as they stand in a stream of that framing. Requires: the batch was cut from one.
 void append_framed(const RecordBatch& batch, RecordFraming framing, std::string& stream);
 
+/// How many bytes stand beside each record of a batch in such a stream.
+std::size_t framing_bytes(RecordFraming framing);
+
 /// Finds where a JSON value ends (RFC 8259): where its brackets or its quotes close; a number or a word, where white
 /// space or another value follows. Whether what is between is JSON is not its business.
 class JsonValueEnd final {

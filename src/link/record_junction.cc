@@ -17,6 +17,14 @@ LinkBacklog backlog_of(JunctionLink& link, const JunctionOptions& options) {
 
 }  // namespace
 
+RecordAmount JunctionCounts::under_way() const {
+  RecordAmount left = accepted;
+  left -= delivered;
+  left -= dropped;
+  left -= forgotten;
+  return left;
+}
+
 RecordJunction::RecordJunction(JunctionShape shape, const JunctionOptions& options)
     : options_(options), inputs_(shape.inputs.size()), outputs_(shape.outputs) {
   for (std::size_t i = 0; i < inputs_.size(); ++i) inputs_[i].shares = shape.inputs[i].shares;
@@ -55,6 +63,7 @@ std::expected<void, JunctionError> RecordJunction::on_batch(std::size_t index, R
   for (std::size_t number : input.links) {
     Link& link = links_[number];
     if (!is_open(link)) continue;
+    link.counts.accepted += amount_of(batch);
     auto dropped = link.backlog.put(batch);
     if (!dropped) return std::unexpected(JunctionError{.link = number, .why = std::move(dropped.error())});
     link.counts.dropped += *dropped;
@@ -96,7 +105,7 @@ void RecordJunction::on_written(std::size_t index) {
   Output& output = outputs_[index];
   REQUIRE(output.delivery.has_value());
   Link& link = links_[output.delivery->link];
-  link.counts.delivered += output.delivery->batch.count();
+  deliver(link, amount_of(output.delivery->batch));
   if (inputs_[link.input].shares) --inputs_[link.input].in_hand;
   output.delivery.reset();
 }
@@ -106,18 +115,23 @@ void RecordJunction::on_reader_gone(std::size_t index, std::uint32_t begun) {
   REQUIRE(!output.gone);
   output.gone = true;
   if (auto delivery = std::exchange(output.delivery, std::nullopt)) {
-    links_[delivery->link].counts.delivered += begun;
+    if (begun > 0) deliver(links_[delivery->link], amount_of(delivery->batch.take_front(begun)));
     Input& input = inputs_[delivery->input];
     if (input.shares) {
       --input.in_hand;
-      if (begun > 0) delivery->batch.drop_front(begun);
       if (!delivery->batch.empty()) input.shared.put(std::move(delivery->batch));
     }
   }
   for (std::size_t number : output.links) close(links_[number]);
 }
 
+void RecordJunction::deliver(Link& link, const RecordAmount& amount) {
+  link.counts.delivered += amount;
+  if (inputs_[link.input].shares) link.counts.accepted += amount;
+}
+
 void RecordJunction::close(Link& link) {
+  link.counts.forgotten += link.counts.under_way();
   link.backlog.clear();
   Input& input = inputs_[link.input];
   --input.open_links;

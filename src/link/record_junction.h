@@ -7,8 +7,9 @@
 //
 // An output whose reader has gone gives back what is shared and its reader has not seen a byte of; what was copied for it
 // is forgotten. An input that no link leads on from any more is `unread`: whoever writes there is to be told.
-// Invariants, for each input: of a link that copies, accepted = delivered + dropped + waiting + in hand, as long as its
-// output has a reader; of links that share, accepted = the sum of delivered and in hand, + waiting.
+// Invariants, for each input: of a link that copies, accepted = delivered + dropped + forgotten + waiting + in hand; of
+// links that share, what came in = the sum of delivered and in hand, + waiting. A link that shares has accepted what it
+// has delivered: until then another may get it.
 // Threading: pure but for the stores.
 #include <cstddef>
 #include <cstdint>
@@ -53,9 +54,13 @@ struct JunctionError {
 };
 
 struct JunctionCounts {
-  std::uint64_t delivered = 0;  // records that an output has written
-  std::uint64_t dropped = 0;
+  RecordAmount accepted;
+  RecordAmount delivered;          // an output has written them
+  RecordAmount dropped;            // by its rule
+  RecordAmount forgotten;          // they waited when its reader went
   std::uint64_t spilled_most = 0;  // bytes
+
+  RecordAmount under_way() const;
 };
 
 class RecordJunction final {
@@ -119,6 +124,7 @@ class RecordJunction final {
     JunctionCounts counts;
   };
 
+  void deliver(Link& link, const RecordAmount& amount);
   bool is_open(const Link& link) const { return !outputs_[link.output].gone; }
   bool has_more(const Link& link) const;
   std::expected<RecordBatch, std::string> take(Link& link);

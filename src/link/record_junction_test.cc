@@ -101,8 +101,24 @@ TEST(RecordJunction, SharedRecordsGoToWhoAsksAndComeBackFromWhoLeaves) {
   junction.on_reader_gone(0, 1);  // it has seen a part of the first
   EXPECT_EQ(write_all(junction, 1), "2\n");
   EXPECT_TRUE(junction.over(1));
-  EXPECT_EQ(junction.counts(0).delivered, 1u);
-  EXPECT_EQ(junction.counts(1).delivered, 5u);
+  EXPECT_EQ(junction.counts(0).delivered, (RecordAmount{.records = 1, .bytes = 2}));
+  EXPECT_EQ(junction.counts(0).accepted, junction.counts(0).delivered) << "what it gave back is another's";
+  EXPECT_EQ(junction.counts(1).delivered, (RecordAmount{.records = 5, .bytes = 10}));
+}
+
+TEST(RecordJunction, WhatWaitsWhenTheReaderLeavesIsForgotten) {
+  RecordJunction junction(shape_of(1, 2, {{0, 0}, {0, 1}}));
+  ASSERT_TRUE(junction.on_batch(0, numbers(1, 3)));
+  ASSERT_TRUE(junction.on_batch(0, numbers(4, 5)));
+  ASSERT_EQ(junction.delivery(0).value()->batch.count(), 3u);
+  EXPECT_EQ(junction.counts(0).under_way(), (RecordAmount{.records = 5, .bytes = 10}));
+  junction.on_reader_gone(0, 2);
+  ASSERT_TRUE(junction.on_batch(0, numbers(6, 6)));
+  JunctionCounts counts = junction.counts(0);
+  EXPECT_EQ(counts.accepted, (RecordAmount{.records = 5, .bytes = 10}));
+  EXPECT_EQ(counts.delivered, (RecordAmount{.records = 2, .bytes = 4}));
+  EXPECT_EQ(counts.forgotten, (RecordAmount{.records = 3, .bytes = 6}));
+  EXPECT_EQ(counts.dropped, RecordAmount());
 }
 
 TEST(RecordJunction, ReaderThatLeavesHoldsNobodyUp) {
@@ -151,8 +167,10 @@ class RandomJunction {
       for (std::size_t o = 0; o < outputs_; ++o)
         if (below(2) == 0 || o == i % outputs_ || i == o % inputs_) add(shape, i, o);
     sent_.resize(inputs_);
+    sent_bytes_.resize(inputs_);
     ended_.resize(inputs_);
     got_.resize(links_.size());
+    got_bytes_.resize(links_.size());
     junction_.emplace(std::move(shape), JunctionOptions{.window_bytes = 200 + below(2000),
                                                         .drop_window_bytes = 200 + below(2000),
                                                         .shared_bytes_max = 200 + below(2000)});
@@ -160,7 +178,10 @@ class RandomJunction {
   }
 
   void run() {
-    for (int step = 0; step < 3000 && !junction_->finished(); ++step) take_step();
+    for (int step = 0; step < 3000 && !junction_->finished(); ++step) {
+      take_step();
+      for (std::size_t l = 0; l < links_.size(); ++l) check_balance(l);
+    }
     for (std::size_t i = 0; i < inputs_; ++i) end(i);
     for (std::size_t o = 0; o < outputs_; ++o) drain(o);
     for (std::size_t o = 0; o < outputs_; ++o) drain(o);  // what one that left has given back
@@ -200,7 +221,9 @@ class RandomJunction {
     if (below(2) == 0 && junction_->wants(input)) {
       RecordId first = sent_[input] + 1;
       sent_[input] += 1 + below(30);
-      ASSERT_TRUE(junction_->on_batch(input, numbers(first, sent_[input])));
+      RecordBatch batch = numbers(first, sent_[input]);
+      sent_bytes_[input] += batch.size();
+      ASSERT_TRUE(junction_->on_batch(input, std::move(batch)));
     } else if (!junction_->reader_gone(output)) {
       write(output);
     }
@@ -216,6 +239,7 @@ class RandomJunction {
       if (count == 0) return;
       --count;
       got_[link].push_back(std::stoul(std::string(record)));
+      got_bytes_[link] += record.size();
     });
   }
 
@@ -244,6 +268,24 @@ class RandomJunction {
     }
   }
 
+  void check_balance(std::size_t number) {
+    const Link& link = links_[number];
+    JunctionCounts counts = junction_->counts(number);
+    RecordAmount left = counts.under_way();
+    EXPECT_EQ(counts.delivered, (RecordAmount{.records = got_[number].size(), .bytes = got_bytes_[number]}));
+    EXPECT_LE(left.records, counts.accepted.records);
+    EXPECT_LE(left.bytes, counts.accepted.bytes);
+    bool gone = junction_->reader_gone(link.output);
+    if (link.shares || gone) {
+      EXPECT_EQ(left, RecordAmount());
+    } else {
+      EXPECT_EQ(counts.accepted, (RecordAmount{.records = sent_[link.input], .bytes = sent_bytes_[link.input]}));
+      EXPECT_EQ(counts.forgotten, RecordAmount());
+      EXPECT_EQ(left.records == 0, junction_->idle(number));
+      EXPECT_EQ(left.bytes == 0, junction_->idle(number));
+    }
+  }
+
   void check(std::size_t input) {
     std::multiset<RecordId> shared;
     bool shares = false, read_to_the_end = false;
@@ -251,7 +293,7 @@ class RandomJunction {
       const Link& link = links_[l];
       if (link.input != input) continue;
       JunctionCounts counts = junction_->counts(l);
-      EXPECT_EQ(counts.delivered, got_[l].size());
+      EXPECT_EQ(counts.delivered.records, got_[l].size());
       bool stayed = !junction_->reader_gone(link.output);
       if (link.shares) {
         shares = true;
@@ -262,10 +304,10 @@ class RandomJunction {
       EXPECT_TRUE(std::ranges::is_sorted(got_[l]));
       EXPECT_TRUE(std::ranges::adjacent_find(got_[l]) == got_[l].end()) << "a record came twice";
       if (stayed) {
-        EXPECT_EQ(counts.delivered + counts.dropped, sent_[input]);
+        EXPECT_EQ(counts.delivered.records + counts.dropped.records, sent_[input]);
       }
       if (link.slow != SlowRule::drop) {
-        EXPECT_EQ(counts.dropped, 0u);
+        EXPECT_EQ(counts.dropped, RecordAmount());
       }
     }
     if (!shares) return;
@@ -279,8 +321,10 @@ class RandomJunction {
   std::size_t inputs_ = 0, outputs_ = 0;
   std::vector<Link> links_;
   std::vector<RecordId> sent_;
+  std::vector<std::uint64_t> sent_bytes_;
   std::vector<bool> ended_;
   std::vector<std::vector<RecordId>> got_;  // by link
+  std::vector<std::uint64_t> got_bytes_;    // likewise
   std::optional<RecordJunction> junction_;
 };
 

@@ -2,9 +2,9 @@
 // What the hosts of a flow have told of its parts, put together: the counters of its stages and of the links between them.
 //
 // A link is counted where it can be. Stages that take records count what they read and write, the ends of links between hosts
-// what passes them; what lies in pipes is seen. Between two programs that share a pipe nobody counts: what went in is what
-// the processes of the first say to have written, anywhere, which is an estimate. Where links of a graph meet, a stage's own
-// numbers are those of several links, and are given to none of them.
+// what passes them, and the places where links of a graph meet what each has taken, passed on and dropped; what lies in pipes
+// is seen. Between two programs that share a pipe nobody counts: what went in is what the processes of the first say to have
+// written, anywhere, which is an estimate. What a stage has counted belongs to its link if it has one, or tells them apart.
 // Threading: pure functions.
 #include <cstddef>
 #include <functional>

@@ -122,6 +122,25 @@ struct EmbeddedStreams::Impl {
     return {};
   }
 
+  // The link into the stage that comes from there; nothing: several do.
+  std::optional<flow::Link> link_from(const LinkSource& source, std::size_t stage) const {
+    std::optional<flow::Link> found;
+    auto is_from = [&](const flow::Link& link) {
+      if (source.writer) return link.from == *source.writer;
+      const flow::Junction& junction = plan.wiring.junctions[source.junction];
+      return std::ranges::any_of(junction.paths, [&](const flow::Junction::Path& path) {
+        const flow::Junction::Input& input = junction.inputs[path.input];
+        return path.output == source.output && input.stage == link.from && input.of_errors == link.of_errors;
+      });
+    };
+    for (const flow::PlannedLink& planned : plan.links) {
+      if (planned.link.to != stage || !is_from(planned.link)) continue;
+      if (found) return std::nullopt;
+      found = planned.link;
+    }
+    return found;
+  }
+
   // To another host, or from one: what is there is a pipe that a link fills, or empties.
   std::expected<void, int> connect_byte_link(std::size_t from, std::size_t to) {
     link_sources[to].push_back({.writer = from});
@@ -534,6 +553,21 @@ void EmbeddedStreams::add_waits_for_records(std::vector<pollfd>& polled) const {
 }
 
 std::map<std::size_t, JobStageCounts> EmbeddedStreams::stage_counts() const { return impl_->records.stage_counts(); }
+
+std::vector<EmbeddedStreams::LinkApart> EmbeddedStreams::links_apart(
+    const std::map<std::size_t, JobStageCounts>& counts) const {
+  std::vector<LinkApart> apart;
+  for (const auto& [stage, counted] : counts) {
+    auto sources = impl_->link_sources.find(stage);
+    if (counted.links.size() < 2 || sources == impl_->link_sources.end()) continue;
+    for (std::size_t i = 0; i < std::min(counted.links.size(), sources->second.size()); ++i)
+      if (auto link = impl_->link_from(sources->second[i], stage))
+        apart.push_back({link->from, link->of_errors, stage, counted.links[i]});
+  }
+  return apart;
+}
+
+std::vector<JunctionStreams::PathCounts> EmbeddedStreams::path_counts() const { return impl_->junctions.path_counts(); }
 
 std::vector<flow::StallParty> EmbeddedStreams::stall_parties() const {
   return node::stall_parties(impl_->plan, impl_->link_sources,

@@ -122,6 +122,16 @@ class EmbeddedStreams final {
   void count(flow::FlowSummary& summary, bool exact) const;
   /// As RecordStreams has them.
   std::map<std::size_t, JobStageCounts> stage_counts() const;
+  /// A link into a stage that takes each of its links apart, as `counts` of the stages has it.
+  struct LinkApart {
+    std::size_t from = 0;
+    bool of_errors = false;
+    std::size_t to = 0;
+    JobStageCounts::Link counts;
+  };
+  std::vector<LinkApart> links_apart(const std::map<std::size_t, JobStageCounts>& counts) const;
+  /// As JunctionStreams has them.
+  std::vector<JunctionStreams::PathCounts> path_counts() const;
   /// What everybody waits for.
   std::vector<flow::StallParty> stall_parties() const;
 

@@ -68,6 +68,7 @@ struct JobStageCounts {
   struct Link {
     std::uint64_t bytes = 0;
     std::uint64_t records_read = 0;
+    std::uint64_t dead = 0;
     bool ended = false;
     // Of a stage of workers:
     std::uint64_t waiting = 0;

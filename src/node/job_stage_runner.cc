@@ -120,6 +120,7 @@ bool JobStageRunner::bury() {
       return true;
     }
     frame_.counts().dead += dead->records;
+    frame_.counts().links[dead->link].dead += dead->records;
     work_.on_buried(*dead);
   }
   return moved;

@@ -56,6 +56,7 @@ class JobStageWork {
 
   struct Dead {
     std::uint64_t number = 0;  // of the record, or of its batch
+    LinkNumber link = 0;
     std::uint32_t records = 1;
     std::uint32_t attempts = 0;
     flow::AttemptEnd end;

@@ -8,12 +8,12 @@
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <iterator>
 #include <mutex>
 #include <utility>
 
 #include "base/nameless_file.h"
 #include "base/require.h"
-#include "link/junction_pump.h"
 #include "link/spill_file.h"
 
 namespace sluice::node {
@@ -48,6 +48,7 @@ struct RunningJunction {
   std::vector<bool> outputs_over;                          // likewise
   std::vector<PathOfProgram> paths;                        // by link of the pump
   std::optional<link::JunctionPump> pump;
+  std::vector<JunctionStreams::PathCounts> last_counts;  // without a pump
   bool over = false;
 };
 
@@ -176,9 +177,9 @@ struct JunctionStreams::Impl {
     for (std::size_t i = 0; i < running.paths.size(); ++i) {
       link::JunctionPump::Counts counted = running.pump->counts(i);
       flow::LinkSummary& link = summary.links[first + running.paths[i].path];
-      link.bytes += counted.bytes;
-      if (counted.records_known) link.records = link.records.value_or(0) + counted.records;
-      link.dropped += counted.dropped;
+      link.bytes += counted.bytes.out;
+      if (counted.records_known) link.records = link.records.value_or(0) + counted.records.out;
+      link.dropped += counted.dropped_by_rule;
       link.spilled_most += counted.spilled_most;
       const Junction::Input& input = junction.inputs[junction.paths[running.paths[i].path].input];
       if (exact && !input.of_errors && plan.stages[input.stage].workers == 0)
@@ -187,6 +188,31 @@ struct JunctionStreams::Impl {
   }
 
   // Several programs may write to one input.
+  static std::vector<PathCounts> path_counts(const RunningJunction& running) {
+    if (!running.pump) return running.last_counts;
+    const Junction& junction = *running.shape;
+    std::vector<PathCounts> counts;
+    for (const Junction::Path& path : junction.paths) {
+      const Junction::Input& input = junction.inputs[path.input];
+      counts.push_back({.from = input.stage, .of_errors = input.of_errors, .to = junction.outputs[path.output].stage});
+    }
+    for (std::size_t i = 0; i < running.paths.size(); ++i) {
+      link::JunctionPump::Counts counted = running.pump->counts(i);
+      PathCounts& path = counts[running.paths[i].path];
+      add(counted.bytes, path.bytes);
+      if (!counted.records_known) continue;
+      if (!path.records) path.records.emplace();
+      add(counted.records, *path.records);
+    }
+    return counts;
+  }
+  static void add(const link::JunctionPump::Balance& more, link::JunctionPump::Balance& balance) {
+    balance.in += more.in;
+    balance.out += more.out;
+    balance.dropped += more.dropped;
+  }
+
+  // Likewise.
   static Standing standing(const RunningJunction& running) {
     Standing standing;
     standing.inputs.resize(running.shape->inputs.size());
@@ -199,7 +225,7 @@ struct JunctionStreams::Impl {
       Standing::Input& input = standing.inputs[running.shape->paths[number].input];
       path.blocks = path.blocks || pump.blocks[i];
       path.idle = path.idle && pump.idle[i];
-      path.moved += running.pump->counts(i).bytes;
+      path.moved += running.pump->counts(i).bytes.out;
       input.reads = input.reads || pump.reads[pump_input];
       input.moved += running.pump->bytes_read(pump_input);
     }
@@ -273,6 +299,7 @@ bool JunctionStreams::over() const { return std::ranges::all_of(impl_->junctions
 
 void JunctionStreams::stop() {
   for (RunningJunction& junction : impl_->junctions) {
+    junction.last_counts = Impl::path_counts(junction);
     junction.pump.reset();
     junction.inputs.clear();  // of one that has not started
     junction.outputs.clear();
@@ -291,6 +318,13 @@ int JunctionStreams::descriptor() const { return impl_->wake.get(); }
 std::vector<JunctionStreams::Standing> JunctionStreams::standing() const {
   std::vector<Standing> all;
   for (const RunningJunction& junction : impl_->junctions) all.push_back(Impl::standing(junction));
+  return all;
+}
+
+std::vector<JunctionStreams::PathCounts> JunctionStreams::path_counts() const {
+  std::vector<PathCounts> all;
+  for (const RunningJunction& junction : impl_->junctions)
+    std::ranges::move(Impl::path_counts(junction), std::back_inserter(all));
   return all;
 }
 

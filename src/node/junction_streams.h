@@ -15,6 +15,7 @@
 #include "exec/spawn_protocol.h"
 #include "flow/flow_summary.h"
 #include "flow/plan.h"
+#include "link/junction_pump.h"
 #include "node/record_settings.h"
 #include "node/record_streams.h"
 
@@ -72,6 +73,16 @@ class JunctionStreams final {
     std::vector<Path> paths;
   };
   std::vector<Standing> standing() const;
+
+  /// What each path of each junction has moved so far; of one that was stopped, until then.
+  struct PathCounts {
+    std::size_t from = 0;  // stage of the plan
+    bool of_errors = false;
+    std::optional<std::size_t> to;  // nothing: the flow's stdout
+    link::JunctionPump::Balance bytes;
+    std::optional<link::JunctionPump::Balance> records;  // nothing: they are not told apart
+  };
+  std::vector<PathCounts> path_counts() const;
 
   /// What was counted so far.
   void count(flow::FlowSummary& summary, bool exact) const;

@@ -129,6 +129,7 @@ void add_link(const v1::FlowCounters& flow, const v1::LinkCounters& link, Page& 
   Labels labels = {{"flow", flow.id()},
                    {"from", link.from() < 0 ? "stdin" : number_of(link.from())},
                    {"to", link.to() < 0 ? "stdout" : number_of(link.to())}};
+  if (link.of_errors()) labels.emplace_back("stderr", "true");
   page.counter("sluice_link_bytes_in_total", "Bytes that went into the link.", labels, link.bytes().in());
   page.counter("sluice_link_bytes_out_total", "Bytes that came out of the link.", labels, link.bytes().out());
   page.counter("sluice_link_bytes_dropped_total", "Bytes that the link has dropped.", labels, link.bytes().dropped());
@@ -139,7 +140,8 @@ void add_link(const v1::FlowCounters& flow, const v1::LinkCounters& link, Page& 
   page.counter("sluice_link_records_in_total", "Records that went into the link.", labels, records.in());
   page.counter("sluice_link_records_out_total", "Records that came out of the link and are done.", labels,
                records.out());
-  page.counter("sluice_link_records_dropped_total", "Records that were left out.", labels, records.dropped());
+  page.counter("sluice_link_records_dropped_total", "Records that the link has dropped, or that were left out.", labels,
+               records.dropped());
   page.counter("sluice_link_records_dead_total", "Records of the link that went to the dead letters.", labels,
                records.dead());
   page.gauge("sluice_link_records_in_flight", "Records that are under way, or with a worker that has not settled them.",

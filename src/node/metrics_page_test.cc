@@ -28,6 +28,10 @@ v1::ReadCountersResponse two_flows() {
     link.set_to(1);
     link.mutable_bytes()->set_in(18446744073709551615u);
     link.mutable_records()->set_in(12);
+    v1::LinkCounters& errors = *flow.add_links();
+    errors.set_to(1);
+    errors.set_of_errors(true);
+    errors.mutable_bytes()->set_dropped(7);
   }
   return counters;
 }
@@ -52,6 +56,11 @@ TEST(MetricsPage, SamplesOfOneNameStandTogetherBehindTheirHelp) {
 TEST(MetricsPage, CountersAreWhole) {
   EXPECT_THAT(page(),
               HasSubstr("sluice_link_bytes_in_total{flow=\"f1\",from=\"stdin\",to=\"2\"} 18446744073709551615\n"));
+}
+
+TEST(MetricsPage, LinksFromStderrHaveALabelOfTheirOwn) {
+  EXPECT_THAT(page(),
+              HasSubstr("sluice_link_bytes_dropped_total{flow=\"f1\",from=\"1\",to=\"2\",stderr=\"true\"} 7\n"));
 }
 
 TEST(MetricsPage, WhatIsNotKnownIsNotThere) {

@@ -398,7 +398,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   // --- counters ---------------------------------------------------------------------------------------------------
 
   void report(std::uint64_t number) {
-    report_number = std::max<std::uint64_t>(number, 1);
+    report_number = number;
     programs.look();
     emit_report();
     look_until = Clock::now() + kLookTime;
@@ -408,7 +408,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
   void emit_report() {
     v1::HostEvent event;
     v1::Moved& moved = *event.mutable_moved();
-    moved.set_report(report_number);
+    moved.set_report(std::max<std::uint64_t>(report_number, 1));
     programs.report(moved);
     if (records) records->report(moved);
     links->report(moved);
@@ -538,7 +538,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
       surroundings.remove_folder(folder);
     if (!failed && !prepare_message.look_only()) {
       if (prepare_message.progress_ms() != 0) emit_moved();  // what they did in all
-      if (report_number != 0) emit_report();
+      emit_report();                                         // whoever looks later is told of it, too
       v1::HostEvent event;
       event.mutable_over();
       emit(std::move(event));

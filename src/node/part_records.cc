@@ -397,8 +397,52 @@ void PartRecords::tell_losses(std::size_t stage, flow::StageSummary& counted) {
   }
 }
 
+// Of a stage that is elsewhere, what stands at the other end of its link.
+std::optional<std::uint32_t> PartRecords::in_flow(std::size_t stage) const {
+  if (stage < own_stages()) return prepare_.stages(static_cast<int>(stage)).index();
+  std::size_t stream = stage - own_stages(), inputs = static_cast<std::size_t>(prepare_.inputs_size());
+  if (stream < inputs) {
+    const v1::PartStream& input = prepare_.inputs(static_cast<int>(stream));
+    return input.has_from() ? std::optional(input.from()) : std::nullopt;
+  }
+  const v1::PartStream& output = prepare_.outputs(static_cast<int>(stream - inputs));
+  return output.has_to() ? std::optional(output.to()) : std::nullopt;
+}
+
+void PartRecords::report_links(const std::map<std::size_t, JobStageCounts>& counts, v1::Moved& moved) const {
+  for (const EmbeddedStreams::LinkApart& link : streams_.links_apart(counts)) {
+    v1::LinkRead& message = *moved.add_link_reads();
+    if (auto from = in_flow(link.from)) message.set_from(*from);
+    message.set_of_errors(link.of_errors);
+    message.set_to(prepare_.stages(static_cast<int>(link.to)).index());
+    v1::RecordsMoved& records = *message.mutable_records();
+    std::uint64_t in_flight = link.counts.waiting + link.counts.in_flight;
+    records.set_read(link.counts.records_read);
+    records.set_dead(link.counts.dead);
+    records.set_in_flight(in_flight);
+    records.set_waiting(link.counts.waiting);
+    records.set_done(link.counts.records_read - std::min(link.counts.records_read, link.counts.dead + in_flight));
+    records.set_read_bytes(link.counts.bytes);
+  }
+  auto fill = [](const link::JunctionPump::Balance& balance, v1::PathBalance& message) {
+    message.set_in(balance.in);
+    message.set_out(balance.out);
+    message.set_dropped(balance.dropped);
+  };
+  for (const JunctionStreams::PathCounts& path : streams_.path_counts()) {
+    v1::PathMoved& message = *moved.add_paths();
+    if (auto from = in_flow(path.from)) message.set_from(*from);
+    if (auto to = path.to ? in_flow(*path.to) : std::nullopt) message.set_to(*to);
+    message.set_of_errors(path.of_errors);
+    fill(path.bytes, *message.mutable_bytes());
+    if (path.records) fill(*path.records, *message.mutable_records());
+  }
+}
+
+// Who reads is counted before who writes, so that what has come out is seen to have gone in.
 void PartRecords::report(v1::Moved& moved) const {
-  for (const auto& [index, counts] : streams_.stage_counts()) {
+  const std::map<std::size_t, JobStageCounts> all = streams_.stage_counts();
+  for (const auto& [index, counts] : all) {
     v1::StageMoved& stage = stage_in(moved, prepare_.stages(static_cast<int>(index)).index());
     if (far_.contains(index) || flow::runs_by_job(plan_.stages[index]))
       stage.set_running(started_ && !tallies_[index].told);
@@ -417,6 +461,7 @@ void PartRecords::report(v1::Moved& moved) const {
     if (flow::runs_by_job(plan_.stages[index])) records.set_credit(counts.credit);
     report_workers(counts, flow::runs_by_job(plan_.stages[index]), stage);
   }
+  report_links(all, moved);
 }
 
 void PartRecords::fill(v1::Waits& waits) const {

@@ -117,6 +117,9 @@ class PartRecords final : public std::enable_shared_from_this<PartRecords> {
   std::expected<void, int> surround_seats(StreamSurroundings& around, PartLinks& links);
   void tell_end(std::size_t stage, exec::Exited exited);
   void tell_losses(std::size_t stage, flow::StageSummary& counted);
+  /// The index in the flow of a stage of the plan; nothing: it stands for the client's stdin or stdout.
+  std::optional<std::uint32_t> in_flow(std::size_t stage) const;
+  void report_links(const std::map<std::size_t, JobStageCounts>& counts, v1::Moved& moved) const;
   static void report_workers(const JobStageCounts& counts, bool by_job, v1::StageMoved& stage);
   struct CapturedPipes;
   std::expected<StreamSurroundings, int> surround(PartLinks& links, bool reads_errors, PartStreams& streams,

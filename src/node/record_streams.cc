@@ -377,8 +377,9 @@ struct RecordStreams::Impl {
   Notices<JobStageEnd> job_ends;
   std::deque<std::variant<InputOver, RecordsFailed>> events;
   std::vector<StageSeats> seats_to_start;
-  std::map<std::size_t, FarSeats> far;  // by stage
-  std::vector<WorkerStream> workers;    // their threads leave notices: they go first
+  std::map<std::size_t, FarSeats> far;                // by stage
+  std::map<std::size_t, JobStageCounts> last_counts;  // likewise, when it was stopped
+  std::vector<WorkerStream> workers;                  // their threads leave notices: they go first
   std::vector<JobStream> jobs;
 };
 
@@ -524,6 +525,7 @@ bool RecordStreams::output_over(std::size_t stage) const {
 int RecordStreams::descriptor() const { return impl_->wake.get(); }
 
 void RecordStreams::stop() {
+  impl_->last_counts = stage_counts();
   for (JobStream& stream : impl_->jobs) {
     stream.running.reset();
     stream.streams = JobStageStreams();  // of one that has not started, as all that follows
@@ -567,7 +569,7 @@ std::optional<exec::ProcessStatus> RecordStreams::status_of(std::size_t stage) c
 }
 
 std::map<std::size_t, JobStageCounts> RecordStreams::stage_counts() const {
-  std::map<std::size_t, JobStageCounts> stages;
+  std::map<std::size_t, JobStageCounts> stages = impl_->last_counts;
   for (const JobStream& stream : impl_->jobs)
     if (stream.running) stages[stream.stage] = stream.running->counts();
   for (const WorkerStream& stream : impl_->workers)

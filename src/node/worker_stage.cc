@@ -125,6 +125,7 @@ class WorkerStageWork final : public JobStageWork {
     std::string record;
     link::append_framed(dead->record, frame_.options().cut.framing, record);
     return Dead{.number = dead->record.first(),
+                .link = dead->link,
                 .attempts = dead->attempts,
                 .end = dead->end,
                 .stderr_tail = processes_.stderr_tail(dead->worker),

@@ -15,6 +15,7 @@ from clusters import cluster, home, pair, promised, trio
 from processes import DEADLINE_SECONDS, children_of, process_name, wait_until
 from settings import SLUICE
 from terminals import INTERRUPT_KEY, SUSPEND_KEY
+from workers import write_worker
 
 SLOWLY = "while read -r n; do sleep 0.01; echo $n; done"
 SLOW_IN_THE_MIDDLE = f"@n1 seq 100000000 | @n2 sh -c '{SLOWLY}' | @n3 cat > /dev/null"
@@ -98,8 +99,8 @@ def is_bottleneck(flow, stage):
     return flow["bottleneck"] and (flow["bottleneck"]["kind"], flow["bottleneck"]["stage"]) == ("stage", stage)
 
 
-def link_between(flow, ends):
-    return next(link for link in flow["links"] if (link["from"], link["to"]) == ends)
+def link_between(flow, ends, stderr=False):
+    return next(link for link in flow["links"] if (link["from"], link["to"], link["stderr"]) == (*ends, stderr))
 
 
 # --- flows over hosts ---------------------------------------------------------------------------------------------
@@ -206,6 +207,186 @@ def test_host_that_is_silent_is_named_and_not_waited_for_long(pair):
         assert len(flow["silent_hosts"]) == 1 and "n2" not in flow["silent_hosts"], flow
         assert flow["stages"][1]["busy_percent"] is not None, "the others are counted"
         wait_for_sample(pair, lambda flow: not flow["silent_hosts"])
+
+
+# --- graphs -------------------------------------------------------------------------------------------------------
+
+# Of each kind of link one at least. The source writes some MB a second, which the slow ones can't take.
+GRAPH_STAGES = {"source": "while :; do seq 20000; echo careful >&2; sleep 0.05; done",
+                "lossy": f"{SLOWLY} > /dev/null",
+                "kept": f"{SLOWLY} > /dev/null",
+                "pool": {"run": f"{SLOWLY} > /dev/null", "workers": 2},
+                "sharer": {"run": "cat", "share": True},
+                "left": "cat",
+                "right": "cat",
+                "merger": "cat > /dev/null",
+                "counter": {"run": ["cat"], "map": True},
+                "log": "cat > /dev/null"}
+GRAPH_LINKS = [{"link": "source -> lossy", "slow": "drop"}, {"link": "source -> kept", "slow": {"spill": "1G"}},
+               {"link": "source -> pool", "slow": "drop"}, "source -> sharer", "sharer -> left -> merger",
+               "sharer -> right -> merger", "left -> counter", "right -> counter", "counter -> log"]
+ALL_ON_A_NODE = dict.fromkeys(GRAPH_STAGES, "n1")
+NEARLY_ALL_HERE = dict.fromkeys(GRAPH_STAGES, "here") | {"log": "n1"}
+SPREAD_OUT = ALL_ON_A_NODE | {"lossy": "n3", "kept": "n2", "pool": "n2", "sharer": "n2", "left": "n3", "merger": "n3",
+                              "log": "here"}
+
+
+def number_of(name):
+    return list(GRAPH_STAGES).index(name) + 1
+
+
+def links_of_graph():
+    texts = [link if isinstance(link, str) else link["link"] for link in GRAPH_LINKS]
+    rows = [text.split(" -> ") for text in texts]
+    links = {(number_of(a), number_of(b), False) for row in rows for a, b in zip(row, row[1:])}
+    return links | {(number_of("source"), number_of("log"), True)}
+
+
+def write_graph(nodes, stages, links, places):
+    keys = {name: dict(stage if isinstance(stage, dict) else {"run": stage}, on=places[name])
+            for name, stage in stages.items()}
+    if "log" in stages:
+        keys["source"]["stderr"] = "log"
+    (nodes.household.folder / "graph.flow.yaml").write_text(json.dumps({"stages": keys, "links": links}))
+    return "graph.flow.yaml"
+
+
+def graph_link(flow, name, to, stderr=False):
+    return link_between(flow, (number_of(name), number_of(to)), stderr)
+
+
+def is_under_way(flow):
+    """Each link has moved something, and the slow ones are as they are to be."""
+    lossy, pool = graph_link(flow, "source", "lossy"), graph_link(flow, "source", "pool")
+    return (all(link["bytes"]["out"] > 0 for link in flow["links"] if link["to"]) and
+            lossy["bytes"]["dropped"] > 0 and pool["records"]["dropped"] > 0 and pool["records"]["out"] > 0 and
+            graph_link(flow, "source", "kept")["bytes"]["in_flight"] > 1 << 20)
+
+
+@pytest.mark.parametrize("places", [ALL_ON_A_NODE, NEARLY_ALL_HERE, SPREAD_OUT], ids=["node", "here", "three"])
+def test_every_link_of_a_graph_is_counted_in_every_sample(trio, places):
+    with running(trio, write_graph(trio, GRAPH_STAGES, GRAPH_LINKS, places), stdout=subprocess.DEVNULL):
+        wait_for_sample(trio, is_under_way)
+        with samples(trio, "--interval", "100ms") as looks:
+            flows = [next(looks)["flows"][0] for _ in range(30)]
+        values = metrics_of(metrics_page(trio))
+        table = top(trio).stdout.decode()
+    for flow in flows:
+        check(flow)
+        shown = [(link["from"], link["to"], link["stderr"]) for link in flow["links"]]
+        assert len(set(shown)) == len(shown) and set(shown) >= links_of_graph(), shown
+        for link in flow["links"]:
+            assert not link["estimated"], link
+    for ends in links_of_graph():
+        went_in = [link_between(flow, ends[:2], ends[2])["bytes"]["in"] for flow in flows]
+        assert went_in == sorted(went_in), ends
+        gone = [link_between(flow, ends[:2], ends[2])["bytes"]["dropped"] for flow in flows]
+        assert gone == sorted(gone), ends
+    first, last = flows[0], flows[-1]
+    for name in ("lossy", "pool"):
+        link, before = graph_link(last, "source", name), graph_link(first, "source", name)
+        assert link["bytes"]["dropped"] > before["bytes"]["dropped"] > 0, link
+        assert link["records"]["dropped"] > before["records"]["dropped"] > 0, link
+        assert link["bytes"]["in_flight"] > 0 and link["records"]["in_flight"] > 0, link
+    pool = last["stages"][number_of("pool") - 1]
+    assert graph_link(last, "source", "pool")["records"]["in_flight"] >= pool["in_flight"], "its own are of them"
+    kept = [graph_link(flow, "source", "kept")["bytes"]["in_flight"] for flow in flows]
+    assert kept[-1] > kept[0] > 1 << 20, kept
+    assert graph_link(last, "source", "kept")["bytes"]["dropped"] == 0
+    # Each record is of one of those who share.
+    shared = [graph_link(last, "sharer", name)["records"]["in"] for name in ("left", "right")]
+    assert min(shared) > 0 and sum(shared) * 2 < graph_link(last, "source", "sharer")["bytes"]["in"], shared
+    for name in ("left", "right"):
+        assert graph_link(last, name, "merger")["records"]["out"] > 0, last["links"]
+    both = [graph_link(last, name, "counter")["records"]["in"] for name in ("left", "right")]
+    assert last["stages"][number_of("counter") - 1]["records_read"] <= sum(both), "it is not counted for each of them"
+    errors = graph_link(last, "source", "log", stderr=True)["bytes"]
+    assert 0 < errors["in"] < graph_link(last, "source", "sharer")["bytes"]["in"] / 100, errors
+    check_metrics(values, first["id"], links_of_graph())
+    assert re.search(r"^ +stderr of 1 -> 10 +bytes ", table, re.M), table
+
+
+def check_metrics(values, flow, links):
+    for source, to, stderr in links:
+        labels = {"flow": flow, "from": str(source), "to": str(to)} | ({"stderr": "true"} if stderr else {})
+        counts = {}
+        for (name, having), value in values.items():
+            if having == frozenset(labels.items()) and name.startswith("sluice_link_"):
+                counts[name.removeprefix("sluice_link_")] = value
+        for of in ("bytes", "records"):
+            if of == "records" and "records_in_total" not in counts:
+                continue
+            parts = ("out_total", "dropped_total", "dead_total", "in_flight")
+            assert counts[f"{of}_in_total"] == sum(counts[f"{of}_{part}"] for part in parts), (labels, counts)
+
+
+def test_what_waited_for_a_reader_that_left_is_dropped(pair):
+    go = pair.household.folder / "go"
+    stages = {"source": "seq 400000; sleep 1000",
+              "brief": f"until [ -e {go} ]; do sleep 0.05; done; exec sleep 1000 < /dev/null", "all": "cat"}
+    text = write_graph(pair, stages, ["source -> brief", "source -> all"], dict.fromkeys(stages, "n1"))
+    with running(pair, text, stdout=subprocess.DEVNULL):
+        flow = wait_for_sample(pair, lambda flow: link_between(flow, (1, 2))["bytes"]["in_flight"] > 1 << 18)
+        assert link_between(flow, (1, 2))["bytes"]["dropped"] == 0, flow
+        go.touch()
+        flow = wait_for_sample(pair, lambda flow: link_between(flow, (1, 3))["bytes"]["out"] == len_of_numbers(400000))
+    check(flow)
+    brief = link_between(flow, (1, 2))["bytes"]
+    assert brief["in_flight"] == 0 and brief["dropped"] > 0 and brief["in"] == brief["out"] + brief["dropped"], flow
+    assert link_between(flow, (1, 3))["bytes"]["dropped"] == 0
+
+
+def len_of_numbers(count):
+    return sum(len(f"{number}\n") for number in range(1, count + 1))
+
+
+MERGER = """
+worker = Worker(concurrency=4)
+
+@worker.on_data
+def take(record, item):
+    item.fail("no") if record.endswith(b"7") else item.done()
+
+sys.exit(worker.run())
+"""
+
+
+@pytest.mark.parametrize("places", [("n1", "n1", "n1"), ("n2", "n3", "n1"), ("n1", "here", "n2")])
+def test_stage_of_workers_counts_each_of_its_links(trio, places):
+    write_worker(trio.household.folder / "merger.py", MERGER)
+    feed = "seq {}; sleep 1000"
+    stages = {"a": {"run": feed.format(30), "on": places[0]}, "b": {"run": feed.format(50), "on": places[1]},
+              "c": {"run": "seq 10; seq 10 >&2; sleep 1000", "on": places[0], "stderr": "merger"},
+              "sink": {"run": "cat > /dev/null", "on": places[1]},
+              "merger": {"worker": "./merger.py", "on": places[2], "retries": 0}}
+    links = ["a -> merger", "b -> merger", "c -> sink"]
+    (trio.household.folder / "graph.flow.yaml").write_text(json.dumps({"stages": stages, "links": links}))
+    with running(trio, "graph.flow.yaml", "--dead-letter", "dead"):
+        flow = wait_for_sample(trio, lambda flow: sum(stage["dead"] or 0 for stage in flow["stages"]) == 9 and
+                               flow["stages"][4]["in_flight"] == 0 and flow["stages"][4]["records_read"] == 90)
+    check(flow)
+    for ends, count, dead in (((1, 5), 30, 3), ((2, 5), 50, 5)):
+        link = link_between(flow, ends)
+        assert link["records"] == {"in": count, "out": count - dead, "dropped": 0, "dead": dead, "in_flight": 0}, link
+        assert link["bytes"]["in"] == link["bytes"]["out"] == len_of_numbers(count), link
+    errors = link_between(flow, (3, 5), stderr=True)
+    assert (errors["records"]["in"], errors["records"]["dead"], errors["bytes"]["in"]) == (10, 1, len_of_numbers(10)), errors
+    beside = link_between(flow, (3, 4))
+    assert beside["estimated"] or beside["bytes"]["out"] == len_of_numbers(10), beside
+
+
+def test_what_a_part_that_has_ended_has_counted_is_still_shown(trio):
+    stages = {"source": "seq 1000", "map": {"run": ["cat"], "map": True}, "left": "cat", "right": "cat > /dev/null; sleep 1000"}
+    places = {"source": "n1", "map": "n1", "left": "n1", "right": "n2"}
+    text = write_graph(trio, stages, ["source -> map", "map -> left", "map -> right"], places)
+    with running(trio, text, stdout=subprocess.DEVNULL):
+        flow = wait_for_sample(trio, lambda flow: [stage["running"] for stage in flow["stages"]] == 3 * [False] + [True])
+    check(flow)
+    size = len_of_numbers(1000)
+    for ends in ((1, 2), (2, 3), (2, 4)):
+        counts = link_between(flow, ends)["bytes"]
+        assert (counts["in"], counts["out"], counts["in_flight"]) == (size, size, 0), (ends, flow["links"])
+    assert link_between(flow, (1, 2))["records"]["out"] == 1000
 
 
 # --- the command --------------------------------------------------------------------------------------------------
