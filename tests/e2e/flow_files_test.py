@@ -182,6 +182,26 @@ def test_file_is_named_by_option_or_comes_from_stdin(household):
     assert household.run_sluice("run", "a.flow.json").outcome == (0, "\N{GRINNING FACE}\n".encode())
 
 
+def test_name_of_several_words_is_a_file_if_there_is_one(household):
+    name = write(household, CHAIN, "a b.flow.yaml")
+    assert household.run_sluice("run", name).outcome == (0, b"11\n")
+    (household.folder / "bin").mkdir()
+    assert household.run_sluice("run", "--cwd", "bin", name).outcome == (0, b"11\n")
+    assert household.run_sluice("run", "head -1 'a b.flow.yaml' ; wc -l < a.flow.yaml").returncode != 0
+    write(household, CHAIN)
+    assert household.run_sluice("run", "wc -l < a.flow.yaml").outcome == (0, b"%d\n" % CHAIN.count("\n"))
+
+
+def test_file_that_is_no_command_and_may_be_a_flow_file_is_told_how_to_run(household):
+    write(household, CHAIN, "ok.yaml")
+    assert "ok.yaml: command not found in PATH; nothing was started" in household.refusal("run", "ok.yaml", status=127)
+    assert "run it with -f: sluice run -f ok.yaml" in household.refusal("run", "ok.yaml", status=127)
+    assert "sluice run -f ./ok.yaml" in household.refusal("run", "./ok.yaml", status=126)
+    assert "-f" not in household.refusal("run", "none.yaml", status=127)
+    write_script(household.folder / "ok.yaml", "echo a program\n")
+    assert household.run_sluice("run", "./ok.yaml").outcome == (0, b"a program\n")
+
+
 def test_file_and_another_thing_to_run_exclude_each_other(household):
     write(household, CHAIN, "chain")
     for arguments in (["cat"], ["--", "cat"]):
