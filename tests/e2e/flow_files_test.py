@@ -61,9 +61,18 @@ ANEW = "stages:\n  a: { run: cat, restart: always }\n  b: { run: cat, sandbox: t
 def test_check_says_what_cannot_run_yet(household):
     result = household.run_sluice("flow", "check", write(household, USERS))
     assert (result.returncode, result.stdout) == (0, b"a.flow.yaml: 6 stages and 6 links\n")
-    result = household.run_sluice("flow", "check", write(household, ANEW))
+    write(household, "stages:\n  a: { run: cat }\n  b: { run: cat, sandbox: true }\nlinks: [ a -> b ]\n")
+    result = household.run_sluice("flow", "check", "a.flow.yaml")
     assert result.returncode == 0
-    assert re.fullmatch(rb"a\.flow\.yaml: 2 stages and 1 link; it is right, and can't run yet: line 2: .*\n", result.stdout)
+    assert re.fullmatch(rb"a\.flow\.yaml: 2 stages and 1 link; it is right, and can't run yet: line 3: .*\n", result.stdout)
+
+
+@pytest.mark.parametrize("keys", ["rate: 5", "framing: json", "restart: always"])
+def test_check_calls_what_no_version_can_run_a_mistake(household, keys):
+    name = write(household, f"stages: {{ a: {{ run: cat, {keys} }} }}\n")
+    said = mistakes(household, "flow", "check", name)
+    assert len(said) == 1 and said[0].startswith(f"a.flow.yaml:1:26: '{keys.split(':')[0]}' of stage 'a'"), said
+    assert mistakes(household, "run", name, status=125) == said
 
 
 def test_check_names_every_mistake_with_its_place_and_what_was_meant(household):
