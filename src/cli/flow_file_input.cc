@@ -6,17 +6,34 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include "base/text.h"
 #include "base/unique_fd.h"
+#include "flow/quoting.h"
 #include "flow/yaml_document.h"
 #include "node/embedded_run.h"
 
 namespace sluice::cli {
+namespace {
+
+bool is_file(std::string_view name) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(name, ignored);
+}
+
+}  // namespace
 
 bool names_flow_file(std::string_view argument) {
-  bool one_word = argument.find_first_of(" \t\n|;&<>()") == std::string_view::npos;
-  return one_word && (argument.ends_with(".flow.yaml") || argument.ends_with(".flow.json"));
+  if (!argument.ends_with(".flow.yaml") && !argument.ends_with(".flow.json")) return false;
+  return argument.find_first_of(" \t\n|;&<>()") == std::string_view::npos || is_file(argument);
+}
+
+std::string hint_of_flow_file(std::string_view argument) {
+  bool may_be_one = argument.ends_with(".yaml") || argument.ends_with(".yml") || argument.ends_with(".json");
+  if (!may_be_one || !is_file(argument)) return {};
+  return fmt::format("'{0}' is a file; if it is a flow file, run it with -f: sluice run -f {1}",
+                     without_controls(argument), without_controls(flow::quote_word(argument)));
 }
 
 std::string shown_name(const std::string& file) { return file == "-" ? "stdin" : without_controls(file); }

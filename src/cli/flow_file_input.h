@@ -9,8 +9,11 @@
 
 namespace sluice::cli {
 
-/// Whether one argument of `run` is a flow file and no pipeline, which may well end in such a word: `cat a.flow.yaml`.
+/// Whether one argument of `run` is a flow file and no pipeline, which may well end in such a word: `cat a.flow.yaml`. More
+/// than one word is a flow file if a file has that name.
 bool names_flow_file(std::string_view argument);
+/// What to say, beside that there is no such command, of an argument that is no flow file by its name; or nothing.
+std::string hint_of_flow_file(std::string_view argument);
 
 /// What stands in it. Little more than a flow file may have is read, so that /dev/zero ends, too.
 /// Errors: a sentence for the user.

@@ -48,6 +48,10 @@ int check(const Arguments& arguments) {
   if (auto read = options.read(arguments); !read) return read.error().status;
   auto file = read_file("flow check", operands[0], settings);
   if (!file) return file.error();
+  if (auto idle = flow::idle_keys(*file); !idle.empty()) {
+    say_mistakes(operands[0], idle);
+    return kUsage;
+  }
   auto runnable = flow::graph_of(*file);
   std::string answer = fmt::format("{}: {}", shown_name(operands[0]), flow::count_of_parts(*file));
   if (!runnable) {

@@ -150,10 +150,12 @@ std::expected<net::Credentials, Failure> find_credentials(const Way& way, const 
     return *std::move(credentials);
   }
   if (proof.key.empty())
-    return Refusal(
-        Failure{kRefusedAccess, fmt::format("a node at {} wants a proof: name the cluster key with --key, or a "
-                                            "certificate with --cert",
-                                            node::describe(way.place))});
+    return Refusal(Failure{
+        kRefusedAccess,
+        fmt::format(
+            "there is no key and no certificate to show to the node at {}: name the cluster key with --key, or a "
+            "certificate with --cert",
+            node::describe(way.place))});
   auto keys = cluster::read_key_file(proof.key);
   if (!keys) return Refusal(Failure{kRefusedAccess, keys.error().message});
   auto authority = cluster::CertificateAuthority::from(*keys);

@@ -16,14 +16,9 @@ int show_graph(const flow::FlowFile& file, const std::vector<flow::FileMistake>&
 
 }  // namespace
 
-std::string flow_file_of(const RunOptions& options) {
-  if (!options.file.empty()) return options.file;
-  return !options.command && names_flow_file(options.text) ? options.text : std::string();
-}
-
 std::expected<flow::FlowGraph, int> read_file_flow(const std::string& text, RunOptions& options,
                                                    flow::ShellDialect dialect) {
-  std::string name = flow_file_of(options);
+  const std::string& name = options.file;
   auto file = flow::read_flow_file(text, dialect);
   if (!file) {
     say_mistakes(name, file.error());

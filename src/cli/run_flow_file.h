@@ -9,11 +9,8 @@
 
 namespace sluice::cli {
 
-/// The flow file that the command names, or nothing.
-std::string flow_file_of(const RunOptions& options);
-
-/// The flow of it, if this version can run that. `text` is what stands in the file; its name for the flow holds unless
-/// the command gives another.
+/// The flow of the file that the command names, if this version can run that. `text` is what stands in the file; its name
+/// for the flow holds unless the command gives another.
 /// Errors: what to exit with; why was said, or the plan was shown.
 std::expected<flow::FlowGraph, int> read_file_flow(const std::string& text, RunOptions& options,
                                                    flow::ShellDialect dialect);

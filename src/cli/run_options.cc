@@ -7,6 +7,7 @@
 
 #include "base/quantity.h"
 #include "base/spelling.h"
+#include "cli/flow_file_input.h"
 #include "cli/option_settings.h"
 #include "flow/stage_words.h"
 
@@ -288,7 +289,7 @@ std::expected<void, std::string> take_text(const CLI::App& app, const Raw& raw, 
   if (rest.empty()) return Refusal(nothing_to_run(raw));
   if (rest.size() > 1)
     return Refusal(fmt::format("run: takes one argument, and got {}: {}", rest.size(), quoted_whole(rest)));
-  options.text = rest[0];
+  (names_flow_file(rest[0]) ? options.file : options.text) = rest[0];
   return {};
 }
 

@@ -144,10 +144,11 @@ int run_verb(const Arguments& arguments) {
   for (const std::string& reason : options.not_yet)
     return refuse(refused, fmt::format("run: {}, which this version does not have yet", reason));
   // Its name is one of the folder that we are called in, whatever --cwd says.
-  std::string file = flow_file_of(options);
+  const std::string& file = options.file;
   std::expected<std::string, std::string> file_text;
   if (!file.empty()) file_text = read_flow_text(file);
   if (!file_text) return refuse(refused, "run: " + file_text.error());
+  std::string hint = hint_of_flow_file(options.text);
 
   exec::Environment environment = stage_environment(options);
   if (std::string problem = enter(options.directory, environment); !problem.empty()) return refuse(refused, problem);
@@ -190,6 +191,7 @@ int run_verb(const Arguments& arguments) {
                             .losses_allowed = options.records.losses_allowed,
                             .has_dead_letters = !options.records.dead_letters.empty()};
   flow::Plan plan = flow::make_plan(*graph, context);
+  if (!hint.empty() && !plan.problems.empty()) plan.problems.front().message += "; " + hint;
   if (options.dry_run) return show_plan(plan, options.json);
   Spawner spawner = early ? *std::move(early) : exec::SpawnerClient::fork_spawner(entry);
   if (!spawner) return refuse(kRefused, no_spawner(spawner.error()));

@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <functional>
-#include <optional>
+#include <iterator>
 #include <queue>
+#include <utility>
 
 #include "flow/graph_cycles.h"
 #include "flow/graph_wiring.h"
@@ -14,64 +15,56 @@
 namespace sluice::flow {
 namespace {
 
+constexpr const char* kTakesRecords = "'workers: 2', 'each: true' or 'map: true'";
+
 // The key that stands for the @ word with which the reason begins.
 TextPlace place_of_word(const FileStage& stage, std::string_view reason) {
   for (const auto& [key, place] : stage.keys)
     if (reason.starts_with("'@" + key)) return place;
-  bool of_framing = stage.keys.contains("framing") && reason.find("records are told apart") != std::string_view::npos;
-  return of_framing ? stage.keys.find("framing")->second : stage.place;
+  return stage.place;
 }
 
-class Refusals final {
- public:
-  explicit Refusals(const FlowFile& file) : file_(file) {}
+void judge_restart(const FileStage& stage, FileMistakes& found) {
+  auto key = stage.keys.find("restart");
+  if (key == stage.keys.end() || stage.restart == Restart::never || stage.worker) return;
+  const char* why =
+      "what a program had read, and not passed on, would be lost if it were started anew; a worker that is linked "
+      "with the library can be (worker: ./PROGRAM), and lost processes of 'map' and 'each' are";
+  found.add(key->second, fmt::format("'restart' of stage '{}': {}", stage.name, why));
+}
 
-  std::vector<FileMistake> find() {
-    for (const FileStage& stage : file_.stages) refuse_keys(stage);
-    refuse_cycles();
-    return found_.take();
-  }
+void judge_record_keys(const FileStage& stage, FileMistakes& found) {
+  auto judge = [&](const char* name, bool takes, const char* what_would) {
+    auto key = stage.keys.find(name);
+    if (key == stage.keys.end() || takes) return;
+    found.add(key->second,
+              fmt::format("'{}' of stage '{}' has no records to go by; add {}", name, stage.name, what_would));
+  };
+  const StageWords& words = stage.stage.words;
+  judge("retries", words.map || words.each || stage.worker, "'each: true' or 'map: true'");
+  judge("rate", takes_records(words), kTakesRecords);
+}
 
- private:
-  void refuse_restart(const FileStage& stage) {
-    auto key = stage.keys.find("restart");
-    if (key == stage.keys.end() || stage.restart == Restart::never || stage.worker) return;
-    const char* why =
-        "what a program had read, and not passed on, would be lost if it were started anew; a worker that is linked "
-        "with the library can be (worker: ./PROGRAM), and lost processes of 'map' and 'each' are";
-    found_.add(key->second, fmt::format("'restart' of stage '{}': {}", stage.name, why));
-  }
+std::vector<Cycle> cycles_of(const FlowFile& file) {
+  std::vector<Link> links;
+  for (const FileLink& link : file.links) links.push_back({link.from, link.to});
+  return find_cycles(file.stages.size(), links);
+}
 
-  void refuse_keys(const FileStage& stage) {
-    refuse_restart(stage);
-    for (const char* name : {"retries", "rate"}) {
-      auto key = stage.keys.find(name);
-      bool takes = std::string_view(name) == "rate" ? takes_records(stage.stage.words)
-                                                    : stage.stage.words.map || stage.stage.words.each || stage.worker;
-      if (key != stage.keys.end() && !takes)
-        found_.add(key->second,
-                   fmt::format("'{}' of stage '{}' has no records to go by; add 'each: true' or 'map: true'", name,
-                               stage.name));
-    }
+std::vector<FileMistake> find_not_yet(const FlowFile& file) {
+  FileMistakes found;
+  for (const FileStage& stage : file.stages)
     if (auto reason = not_yet_built(stage.stage.words))
-      found_.add(place_of_word(stage, *reason), fmt::format("stage '{}': {}", stage.name, *reason));
+      found.add(place_of_word(stage, *reason), fmt::format("stage '{}': {}", stage.name, *reason));
+  for (const Cycle& cycle : cycles_of(file)) {
+    const FileLink& closing = file.links[cycle.closing_link];
+    found.add(closing.place,
+              fmt::format("the link '{} -> {}' closes a cycle, which this version can't run: a program does not say "
+                          "when it holds no record any more, so nobody could tell when the flow has ended",
+                          file.stages[closing.from].name, file.stages[closing.to].name));
   }
-
-  void refuse_cycles() {
-    std::vector<Link> links;
-    for (const FileLink& link : file_.links) links.push_back({link.from, link.to});
-    for (const Cycle& cycle : find_cycles(file_.stages.size(), links)) {
-      const FileLink& closing = file_.links[cycle.closing_link];
-      found_.add(closing.place,
-                 fmt::format("the link '{} -> {}' closes a cycle, which this version can't run: a program does not say "
-                             "when it holds no record any more, so nobody could tell when the flow has ended",
-                             file_.stages[closing.from].name, file_.stages[closing.to].name));
-    }
-  }
-
-  const FlowFile& file_;
-  FileMistakes found_;
-};
+  return found.take();
+}
 
 // Variables are set by the shell of the stage: the programs of a flow have one environment in common, here and elsewhere.
 Stage with_environment(const FileStage& file_stage) {
@@ -115,26 +108,9 @@ std::vector<std::size_t> order_of(const FlowFile& file) {
   return order;
 }
 
-// Only a stage whose records meet others' says with `framing` where they end; that is known of the whole graph.
-std::vector<FileMistake> judge_framings(const FlowFile& file, const FlowGraph& graph,
-                                        const std::vector<std::size_t>& order) {
-  FileMistakes found;
-  Wiring wiring = wire(graph);
-  for (std::size_t i = 0; i < graph.stages.size(); ++i) {
-    auto reason = not_yet_runnable(graph.stages[i].words);
-    const FileStage& stage = file.stages[order[i]];
-    if (reason && !wiring.output_at_junction(i))
-      found.add(place_of_word(stage, *reason), fmt::format("stage '{}': {}", stage.name, *reason));
-  }
-  return found.take();
-}
-
-}  // namespace
-
-std::expected<FlowGraph, std::vector<FileMistake>> graph_of(const FlowFile& file) {
-  auto refusals = Refusals(file).find();
-  if (!refusals.empty()) return std::unexpected(std::move(refusals));
-  std::vector<std::size_t> order = order_of(file), place(file.stages.size());
+// Requires: no cycle.
+FlowGraph put_in_order(const FlowFile& file, const std::vector<std::size_t>& order) {
+  std::vector<std::size_t> place(file.stages.size());
   FlowGraph graph;
   for (std::size_t stage : order) {
     place[stage] = graph.stages.size();
@@ -144,9 +120,42 @@ std::expected<FlowGraph, std::vector<FileMistake>> graph_of(const FlowFile& file
     graph.links.push_back(
         {.from = place[link.from], .to = place[link.to], .of_errors = link.of_errors, .slow = link.slow});
   std::ranges::stable_sort(graph.links, {}, &Link::from);
-  if (auto framings = judge_framings(file, graph, order); !framings.empty())
-    return std::unexpected(std::move(framings));
   return graph;
+}
+
+// Only a stage whose records meet others' says with `framing` where they end; that is known of the whole graph.
+void judge_framings(const FlowFile& file, FileMistakes& found) {
+  if (!cycles_of(file).empty()) return;
+  std::vector<std::size_t> order = order_of(file);
+  Wiring wiring = wire(put_in_order(file, order));
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const FileStage& stage = file.stages[order[i]];
+    auto key = stage.keys.find("framing");
+    if (key == stage.keys.end() || takes_records(stage.stage.words) || wiring.output_at_junction(i)) continue;
+    found.add(key->second, fmt::format("'framing' of stage '{}' says how records are told apart, and a stage of one "
+                                       "worker takes bytes; leave it out, or add {}",
+                                       stage.name, kTakesRecords));
+  }
+}
+
+}  // namespace
+
+std::vector<FileMistake> idle_keys(const FlowFile& file) {
+  FileMistakes found;
+  for (const FileStage& stage : file.stages) {
+    judge_restart(stage, found);
+    judge_record_keys(stage, found);
+  }
+  judge_framings(file, found);
+  return found.take();
+}
+
+std::expected<FlowGraph, std::vector<FileMistake>> graph_of(const FlowFile& file) {
+  std::vector<FileMistake> refusals = idle_keys(file);
+  std::ranges::move(find_not_yet(file), std::back_inserter(refusals));
+  std::ranges::sort(refusals);
+  if (!refusals.empty()) return std::unexpected(std::move(refusals));
+  return put_in_order(file, order_of(file));
 }
 
 }  // namespace sluice::flow

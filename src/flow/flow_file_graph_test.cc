@@ -7,6 +7,7 @@
 namespace sluice::flow {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 FlowFile read(std::string_view text) {
@@ -18,6 +19,11 @@ FlowFile read(std::string_view text) {
 std::string refusals(const std::string& stages, const std::string& links) {
   auto graph = graph_of(read("stages: " + stages + "\nlinks: " + links + "\n"));
   return graph ? "" : describe_mistakes("f", graph.error());
+}
+
+std::string idle(const std::string& stages, const std::string& links) {
+  auto mistakes = idle_keys(read("stages: " + stages + "\nlinks: " + links + "\n"));
+  return mistakes.empty() ? "" : describe_mistakes("f", mistakes);
 }
 
 constexpr const char* kThree = "{ a: { run: ls }, b: { run: cat }, c: { run: wc } }";
@@ -62,15 +68,29 @@ TEST(FlowFileGraph, AWorkerHasItsOwnSettings) {
 }
 
 TEST(FlowFileGraph, NamesWhatIsNotThereYet) {
-  EXPECT_EQ(
-      refusals("{ a: { worker: ./a.js, retries: 2 }, b: { run: cat, retries: 1, restart: never } }", "[ a -> b ]"),
-      "f:1:61: 'retries' of stage 'b' has no records to go by; add 'each: true' or 'map: true'\n");
-  EXPECT_THAT(refusals("{ a: { run: cat, restart: always } }", "[]"),
-              HasSubstr("'restart' of stage 'a': what a program had read, and not passed on, would be lost"));
-  EXPECT_EQ(refusals("{ a: { worker: ./a, restart: always }, b: { run: cat, restart: never } }", "[ a -> b ]"), "");
+  EXPECT_THAT(
+      refusals("{ a: { run: cat, sandbox: true }, b: { run: cat, image: i } }", "[ a -> b ]"),
+      AllOf(HasSubstr("f:1:26: stage 'a': '@sandbox' needs"), HasSubstr("f:1:58: stage 'b': '@image=i' needs")));
   EXPECT_THAT(refusals(kThree, "[ a -> b -> c, { link: c -> a, slow: { spill: 1M } } ]"),
               HasSubstr("the link 'c -> a' closes a cycle, which this version can't run"));
-  EXPECT_THAT(refusals("{ a: { run: ls, framing: json } }", "[]"), HasSubstr("f:1:25: stage 'a': '@json' says how"));
+}
+
+TEST(FlowFileGraph, NamesKeysThatMeanNothingToTheirStage) {
+  EXPECT_EQ(idle("{ a: { worker: ./a.js, retries: 2 }, b: { run: cat, retries: 1, restart: never } }", "[ a -> b ]"),
+            "f:1:61: 'retries' of stage 'b' has no records to go by; add 'each: true' or 'map: true'\n");
+  EXPECT_EQ(idle("{ a: { run: cat, rate: 5 }, b: { run: cat, rate: 5, workers: 2 } }", "[ a -> b ]"),
+            "f:1:26: 'rate' of stage 'a' has no records to go by; add 'workers: 2', 'each: true' or 'map: true'\n");
+  EXPECT_THAT(idle("{ a: { run: cat, restart: always } }", "[]"),
+              HasSubstr("'restart' of stage 'a': what a program had read, and not passed on, would be lost"));
+  EXPECT_EQ(idle("{ a: { worker: ./a, restart: always }, b: { run: cat, restart: never } }", "[ a -> b ]"), "");
+  EXPECT_EQ(
+      idle("{ a: { run: ls, framing: json } }", "[]"),
+      "f:1:25: 'framing' of stage 'a' says how records are told apart, and a stage of one worker takes bytes; leave "
+      "it out, or add 'workers: 2', 'each: true' or 'map: true'\n");
+  EXPECT_EQ(idle("{ a: { run: cat, sandbox: true } }", "[]"), "");
+  EXPECT_EQ(idle(kThree, "[ a -> b -> c, { link: c -> a, slow: { spill: 1M } } ]"), "");
+  EXPECT_THAT(refusals("{ a: { run: cat, sandbox: true, rate: 5 } }", "[]"),
+              AllOf(HasSubstr("'@sandbox' needs"), HasSubstr("'rate' of stage 'a'")));
 }
 
 TEST(FlowFileGraph, EveryLinkLeadsOnToALaterStage) {
@@ -88,7 +108,7 @@ TEST(FlowFileGraph, EveryLinkLeadsOnToALaterStage) {
 TEST(FlowFileGraph, FramingIsForRecordsThatMeetOthers) {
   std::string stages = "{ a: { run: ls, framing: json }, b: { run: cat }, c: { run: wc } }";
   EXPECT_EQ(refusals(stages, "[ a -> b, a -> c ]"), "");
-  EXPECT_THAT(refusals(stages, "[ a -> b -> c ]"), HasSubstr("f:1:25: stage 'a': '@json' says how"));
+  EXPECT_THAT(refusals(stages, "[ a -> b -> c ]"), HasSubstr("f:1:25: 'framing' of stage 'a' says how"));
 }
 
 constexpr const char* kUsers = R"(name: users

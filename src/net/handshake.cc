@@ -41,7 +41,8 @@ std::expected<bool, NetError> receive_cipher(Socket& socket, TlsSession& session
   auto taken = session.on_cipher_in_room(got ? got->value_or(0) : 0);
   if (!got) return std::unexpected(cut_by_errno(got.error()));
   if (!*got) return false;
-  if (**got == 0) return std::unexpected(NetError{NetErrorKind::cut, "the connection broke: it ended without a word"});
+  if (**got == 0)
+    return std::unexpected(NetError{NetErrorKind::cut, "the other side closed the connection without a word"});
   if (!taken) return std::unexpected(taken.error());
   return true;
 }

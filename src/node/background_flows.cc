@@ -255,13 +255,33 @@ bool BackgroundFlows::is_timed_out(const std::string& id) const {
   return std::filesystem::exists(folder(id) + kTimedOutFile, ignored);
 }
 
-void BackgroundFlows::save_end(const v1::Flow& flow) {
+bool BackgroundFlows::save_end(const v1::Flow& flow) {
+  auto written = write_end(flow);
+  if (written) return true;
+  log_.error("flow's end not written", {{"flow", flow.id()}, {"reason", written.error()}});
+  if (unwritten_.size() < kUnwrittenMax) unwritten_[flow.id()] = flow;
+  return false;
+}
+
+std::expected<void, std::string> BackgroundFlows::write_end(const v1::Flow& flow) {
   auto saved = save(flow);
   std::error_code ignored;
   if (saved) std::filesystem::remove(folder(flow.id()) + kMemoryFile, ignored);  // it holds an environment
-  if (saved) return;
-  log_.error("flow's end not written", {{"flow", flow.id()}, {"reason", saved.error()}});
-  if (unwritten_.size() < kUnwrittenMax) unwritten_[flow.id()] = flow;
+  return saved;
+}
+
+// One that fails ends the round: the others would find the disk as full. The next round begins behind it, so that one
+// that can never be written stands in nobody's way.
+bool BackgroundFlows::write_ends() {
+  for (std::size_t left = unwritten_.size(); left > 0; --left) {
+    auto next = unwritten_.upper_bound(tried_last_);
+    if (next == unwritten_.end()) next = unwritten_.begin();
+    tried_last_ = next->first;
+    if (!write_end(next->second)) return false;
+    log_.info("flow's end written after all", {{"flow", next->first}});
+    unwritten_.erase(next);
+  }
+  return true;
 }
 
 std::optional<v1::Flow> BackgroundFlows::read(const std::string& id) const {

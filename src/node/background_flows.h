@@ -56,8 +56,11 @@ class BackgroundFlows final {
   std::vector<FlowId> ids() const;
   /// It is about to be ended because its time is over.
   void mark_timed_out(const std::string& id);
-  /// How it ended. If that can't be written (a full disk), this daemon remembers it, and the next one asks the spawners.
-  void save_end(const v1::Flow& flow);
+  /// How it ended. False: that can't be written (a full disk), and this daemon remembers it until `write_ends` has done so;
+  /// one that is started before then asks the spawners, who know nothing of records that went through this one.
+  bool save_end(const v1::Flow& flow);
+  /// Tries again to write the ends that could not be written. True: none is left.
+  bool write_ends();
   /// Every flow that has a record, as it is now.
   std::vector<v1::Flow> list() const;
   std::optional<v1::Flow> find(const std::string& id) const;
@@ -82,6 +85,7 @@ class BackgroundFlows final {
   std::string folder(const std::string& id) const;
   std::string part_folder(const std::string& id, std::uint32_t part) const;
   std::optional<v1::Flow> read(const std::string& id) const;
+  std::expected<void, std::string> write_end(const v1::Flow& flow);
   void look_at_parts(v1::Flow& flow) const;
   bool is_timed_out(const std::string& id) const;
 
@@ -89,6 +93,7 @@ class BackgroundFlows final {
   NodeId self_;
   Logger& log_;
   std::map<std::string, v1::Flow> unwritten_;  // ends that could not be written
+  std::string tried_last_;                     // of those
 };
 
 }  // namespace sluice::node

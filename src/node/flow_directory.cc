@@ -369,7 +369,7 @@ Awaitable<void> forget_failed(std::shared_ptr<NodeFlows> node, v1::Flow flow) {
   if (forgotten)
     (void)remove_kept(*node, flow.id());
   else
-    node->kept.save_end(flow);
+    save_end(node, flow);
 }
 
 Answer<v1::RemoveFlowResponse> remove_flow(std::shared_ptr<NodeFlows> node, rpc::CallInfo info,

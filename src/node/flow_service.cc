@@ -225,7 +225,7 @@ struct FlowService::Impl final : FlowSurroundings, std::enable_shared_from_this<
     co_await flow->run();
     v1::Flow record;
     flow->describe(record);
-    if (record.state() == v1::FLOW_STATE_ENDED && flow->has_started()) self->node->kept.save_end(record);
+    if (record.state() == v1::FLOW_STATE_ENDED && flow->has_started()) save_end(self->node, record);
     self->node->orchestrated.erase(id);
     self->node->changed.notify();
   }

@@ -1,10 +1,22 @@
 #include "node/node_flows.h"
 
+#include <chrono>
 #include <utility>
 
 #include "sluice/v1/flows.pb.h"
 
 namespace sluice::node {
+namespace {
+
+constexpr std::chrono::seconds kWriteAgain{1};
+
+// Once more when the node closes: the next daemon could only guess.
+net::Awaitable<void> write_ends(std::shared_ptr<NodeFlows> node) {
+  while (!node->kept.write_ends() && !node->closing) co_await node->changed.wait(Clock::now() + kWriteAgain);
+  node->writes_ends = false;
+}
+
+}  // namespace
 
 NodeFlows::NodeFlows(NodeCore node_core, WorkerService& worker_service, std::string data_directory)
     : core(node_core),
@@ -26,6 +38,10 @@ std::vector<v1::Flow> NodeFlows::list() const {
   }
   for (v1::Flow& flow : workers.served().alone()) own.push_back(std::move(flow));
   return own;
+}
+
+void save_end(const std::shared_ptr<NodeFlows>& node, const v1::Flow& flow) {
+  if (!node->kept.save_end(flow) && !std::exchange(node->writes_ends, true)) node->tasks.spawn(write_ends(node));
 }
 
 rpc::CallOptions on_behalf(const rpc::CallInfo& info) {

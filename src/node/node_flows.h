@@ -37,6 +37,7 @@ struct NodeFlows {
   Condition changed;  // one of them has ended, or the node is closing
   LeftFlows left;
   bool looks_at_left = false;  // now and then
+  bool writes_ends = false;    // now and then, those that could not be written
   bool closing = false;
 };
 
@@ -44,6 +45,9 @@ struct NodeFlows {
 constexpr std::chrono::seconds kAskTime{2};
 /// Between two looks at the files that a spawner writes.
 constexpr std::chrono::milliseconds kLookAgain{100};
+
+/// Writes how the flow ended; on a full disk as soon as there is room.
+void save_end(const std::shared_ptr<NodeFlows>& node, const v1::Flow& flow);
 
 /// Of a call that is passed on to another node: it is the caller's role that counts there.
 rpc::CallOptions on_behalf(const rpc::CallInfo& info);

@@ -141,6 +141,8 @@ void PartLinks::forget_expected(Link& link) {
 void PartLinks::on_arrived(std::size_t index, net::Connection::Parts parts) {
   if (given_up_ || links_[index].over) return;
   if (links_[index].pump) return;
+  // The end of another link may be behind a node that relays it, and is what a message has to name.
+  if (!links_[index].end.peer_name().empty()) parts.remote = links_[index].end.peer_name();
   links_[index].parts = std::move(parts);  // the newer one counts: who dials again has given up the other
   changed_.notify();
 }

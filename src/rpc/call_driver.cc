@@ -115,7 +115,9 @@ void CallDriver::hang_up(const Status& reason) {
 void CallDriver::end(net::NetError reason) {
   if (ended_) return;
   bool server = options_.side == Side::server;
-  calls_.on_lost({server ? Code::cancelled : Code::unavailable, "the connection has ended: " + reason.message});
+  bool says_it = reason.kind == net::NetErrorKind::cut;
+  std::string message = says_it ? reason.message : "the connection has ended: " + reason.message;
+  calls_.on_lost({server ? Code::cancelled : Code::unavailable, std::move(message)});
   ended_ = std::move(reason);
   connection_->close();
   if (timer_) timer_->timer.cancel();

@@ -93,9 +93,10 @@ std::expected<std::vector<node::NodePlace>, node::ReachFailure> find_places(cons
     if (!place) return std::unexpected(place.error());
     if (place->socket.empty() && options.certificate.empty())
       return std::unexpected(node::ReachFailure{
-          Kind::refused_access, fmt::format("a node at {} wants a proof: name a certificate of the role worker in "
-                                            "JoinOptions::certificate (`sluice cert issue --role worker`)",
-                                            node::describe(*place))});
+          Kind::refused_access,
+          fmt::format("there is no certificate to show to the node at {}: name one of the role worker in "
+                      "JoinOptions::certificate (`sluice cert issue --role worker`)",
+                      node::describe(*place))});
     places.push_back(std::move(*place));
   }
   return places;

@@ -1,11 +1,14 @@
 """Flows in the background with stages that take records, and with branches: their output is kept whole, and they are
 listed, followed, awaited, scaled, stopped and removed as all others. Unlike those they end with their daemon."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +53,12 @@ def flow_of(nodes, flow, at="n1"):
     listed = ask(nodes, "ps", "-a", "--json", at=at)
     assert listed.returncode in (0, 6), listed  # 6: another node does not answer
     return {entry["id"]: entry for entry in map(json.loads, listed.stdout.splitlines())}.get(flow)
+
+
+def fill_disk(filler):
+    with open(filler, "ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(512))
 
 
 def numbers(count, mark=""):
@@ -326,6 +335,35 @@ def test_full_disk_holds_no_record_up_and_is_told(cluster):
     assert kept.returncode == 0 and 0 < len(kept.stdout) < 1 << 20, kept
     missing = [int(line.split()[1]) for line in kept.stderr.splitlines()]
     assert b"could not be written on the node" in kept.stderr and sum(missing) + len(kept.stdout) == whole, kept.stderr
+
+
+@pytest.mark.skipif(not can_unshare(), reason="no mount namespace inside a user namespace")
+def test_end_that_found_the_disk_full_is_written_when_there_is_room(cluster):
+    data = cluster.folder / "n1-data"
+    data.mkdir(mode=0o700)
+    script = f'mount -t tmpfs -o size=1m,mode=700 tmpfs {data} && exec "$@"'
+    node = cluster.start("n1", prefix=[*UNSHARE, "sh", "-c", script, "sh"])
+    inside = Path(f"/proc/{node.pid}/root{data}")
+    go_on = cluster.folder / "go-on"
+
+    def sluice(*arguments):
+        return cluster.household.run([SLUICE, *arguments, "--node", node.url, "--key", str(cluster.key)])
+
+    waits = f"sh -c 'until [ -e {go_on} ]; do sleep 0.05; done'"
+    flow = sluice("run", "--background", f"seq 60 | @x2 @each {waits}").stdout.decode().strip()
+    fill_disk(inside / "filler")
+    go_on.touch()
+    assert sluice("wait", flow).returncode == 0
+    wait_until(lambda: "flow's end not written" in node.log_text(), node.log_text)
+    assert "ENDED" not in (inside / "flows" / flow / "flow.json").read_text()
+    (inside / "filler").unlink()
+    wait_until(lambda: "ENDED" in (inside / "flows" / flow / "flow.json").read_text(), node.log_text)
+    # The next daemon finds what the first one has written.
+    shutil.copytree(inside, data, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock"))
+    node.kill()
+    cluster.start("n1")
+    entry = flow_of(cluster, flow)
+    assert (entry["state"], entry["status"]) == ("ended", 0), entry
 
 
 @pytest.mark.parametrize("stage", ["@x2 sh -c 'setsid sleep 1006 >/dev/null & cat; echo said >&2'",

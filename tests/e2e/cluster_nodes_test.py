@@ -296,6 +296,13 @@ def test_silent_socket_times_out(cluster):
         assert path in message and "timed out" in message, message
 
 
+@pytest.mark.parametrize("arguments", [("nodes", "--node", "sluice://127.0.0.1:1"),
+                                       ("worker", "--role", "a", "--join", "nowhere", "--", "cat")])
+def test_without_a_key_nobody_is_asked(household, home, arguments):
+    said = household.refusal(*arguments, status=4)
+    assert "no key and no certificate to show to the node at" in said and "--key" in said and "--cert" in said, said
+
+
 def test_wrong_key(cluster):
     node = cluster.start("first")
     message = error_of(cluster, "--node", node.url, "--key", str(cluster.new_key("other.key")), status=4)

@@ -61,9 +61,18 @@ ANEW = "stages:\n  a: { run: cat, restart: always }\n  b: { run: cat, sandbox: t
 def test_check_says_what_cannot_run_yet(household):
     result = household.run_sluice("flow", "check", write(household, USERS))
     assert (result.returncode, result.stdout) == (0, b"a.flow.yaml: 6 stages and 6 links\n")
-    result = household.run_sluice("flow", "check", write(household, ANEW))
+    write(household, "stages:\n  a: { run: cat }\n  b: { run: cat, sandbox: true }\nlinks: [ a -> b ]\n")
+    result = household.run_sluice("flow", "check", "a.flow.yaml")
     assert result.returncode == 0
-    assert re.fullmatch(rb"a\.flow\.yaml: 2 stages and 1 link; it is right, and can't run yet: line 2: .*\n", result.stdout)
+    assert re.fullmatch(rb"a\.flow\.yaml: 2 stages and 1 link; it is right, and can't run yet: line 3: .*\n", result.stdout)
+
+
+@pytest.mark.parametrize("keys", ["rate: 5", "framing: json", "restart: always"])
+def test_check_calls_what_no_version_can_run_a_mistake(household, keys):
+    name = write(household, f"stages: {{ a: {{ run: cat, {keys} }} }}\n")
+    said = mistakes(household, "flow", "check", name)
+    assert len(said) == 1 and said[0].startswith(f"a.flow.yaml:1:26: '{keys.split(':')[0]}' of stage 'a'"), said
+    assert mistakes(household, "run", name, status=125) == said
 
 
 def test_check_names_every_mistake_with_its_place_and_what_was_meant(household):
@@ -180,6 +189,26 @@ def test_file_is_named_by_option_or_comes_from_stdin(household):
     text = json.dumps({"stages": {"a": {"run": ["printf", "%s\n", "\N{GRINNING FACE}"]}}})
     write(household, text, "a.flow.json")
     assert household.run_sluice("run", "a.flow.json").outcome == (0, "\N{GRINNING FACE}\n".encode())
+
+
+def test_name_of_several_words_is_a_file_if_there_is_one(household):
+    name = write(household, CHAIN, "a b.flow.yaml")
+    assert household.run_sluice("run", name).outcome == (0, b"11\n")
+    (household.folder / "bin").mkdir()
+    assert household.run_sluice("run", "--cwd", "bin", name).outcome == (0, b"11\n")
+    assert household.run_sluice("run", "head -1 'a b.flow.yaml' ; wc -l < a.flow.yaml").returncode != 0
+    write(household, CHAIN)
+    assert household.run_sluice("run", "wc -l < a.flow.yaml").outcome == (0, b"%d\n" % CHAIN.count("\n"))
+
+
+def test_file_that_is_no_command_and_may_be_a_flow_file_is_told_how_to_run(household):
+    write(household, CHAIN, "ok.yaml")
+    assert "ok.yaml: command not found in PATH; nothing was started" in household.refusal("run", "ok.yaml", status=127)
+    assert "run it with -f: sluice run -f ok.yaml" in household.refusal("run", "ok.yaml", status=127)
+    assert "sluice run -f ./ok.yaml" in household.refusal("run", "./ok.yaml", status=126)
+    assert "-f" not in household.refusal("run", "none.yaml", status=127)
+    write_script(household.folder / "ok.yaml", "echo a program\n")
+    assert household.run_sluice("run", "./ok.yaml").outcome == (0, b"a program\n")
 
 
 def test_file_and_another_thing_to_run_exclude_each_other(household):

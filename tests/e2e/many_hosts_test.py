@@ -139,6 +139,16 @@ class Answers:
         return result
 
 
+@pytest.mark.parametrize("text", ["yes | @n2 cat", "yes | @n2 @x2 cat", "yes | @x4 cat"])
+def test_loss_names_the_node_that_was_lost_and_says_it_once(pair, text):
+    flow = pair.start_flow(text, stdout=subprocess.DEVNULL)
+    pair.wait_for_programs("yes", "cat")
+    pair["n2"].kill()
+    said = pair.household.finish(flow).stderr.decode()
+    assert "n2" in said and "sluice.sock" not in said, said
+    assert "has ended: the connection broke" not in said, said
+
+
 @pytest.mark.parametrize("text", [SLOW_CAT, SLOW_CAT.replace("@map", "@map @ordered"),
                                   "@x6 @each sh -c 'read n; sleep 0.002; echo $n'"])
 def test_node_that_is_killed_costs_no_record_and_repeats_none(trio, text):
