@@ -396,6 +396,9 @@ std::string bottleneck_text(const FlowReport& report) {
     case Bottleneck::Kind::stage:
       break;
   }
+  if (flow::lacks_workers(*place))
+    return fmt::format("{} has no worker, and {} record{} wait{} for one", stage, place->records->waiting,
+                       place->records->waiting == 1 ? "" : "s", place->records->waiting == 1 ? "s" : "");
   return fmt::format("{}, busy {} % of the time", stage, shares.busy);
 }
 

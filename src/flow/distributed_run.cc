@@ -217,14 +217,23 @@ void DistributedRun::lose_seats(PartIndex part, const std::string& why) {
   if (lost_ || end_of(stage) || !seats_lost_.insert(part).second) return;
   if (has_joined(part) && why.empty()) return;  // somebody else has it
   if (has_joined(part)) {
-    actions_.push_back(Tell{
-        fmt::format("lost a worker that had joined stage {} through {}: {}; what it had not done is done elsewhere",
-                    stage + 1, options_.host_names[part], why)});
+    actions_.push_back(
+        Tell{fmt::format("lost a worker that had joined {} through {}: {}; what it had not done is done elsewhere",
+                         title_of(stage), options_.host_names[part], why)});
     return;
   }
   std::string_view then = options_.graph.parts[part].runs_again ? "; what they had not done is done elsewhere" : "";
   actions_.push_back(
       Tell{fmt::format("lost the workers of {} on {}: {}{}", title_of(stage), options_.host_names[part], why, then)});
+}
+
+void DistributedRun::on_seat_gone(PartIndex part, const std::optional<std::string>& why) {
+  REQUIRE(has_joined(part));
+  if (why) return lose_seats(part, *why);
+  StageIndex stage = *options_.graph.parts[part].seats_of;
+  if (lost_ || end_of(stage) || !seats_lost_.insert(part).second) return;
+  actions_.push_back(
+      Tell{fmt::format("a worker that had joined {} through {} has left", title_of(stage), options_.host_names[part])});
 }
 
 void DistributedRun::drop_links_of(PartIndex seats) {

@@ -113,6 +113,9 @@ class DistributedRun final {
   /// No process of the part is left; its links may still carry what was written.
   void on_part_childless(PartIndex part, TimePoint now);
   void on_part_over(PartIndex part, TimePoint now);
+  /// The one worker of a part that has joined has gone, before its stage had no more for it; the part is over then.
+  /// `why`: nothing is wrong, it has finished what it had.
+  void on_seat_gone(PartIndex part, const std::optional<std::string>& why);
   void on_host_lost(PartIndex part, std::string reason, TimePoint now);
   /// Requires: running(), and as in `PartGraph` one part and its two links, whose numbers are the next.
   PartIndex add_seat(Part part, PartLink requests, PartLink replies, std::string host_name);

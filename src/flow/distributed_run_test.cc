@@ -342,9 +342,10 @@ TEST(DistributedRun, SignalsReachTheHostsOfSeats) {
 // --- workers that join --------------------------------------------------------------------------------------------
 
 // The client has the records of its one stage, and nobody works for it.
-DistributedRun nobody_works() {
+DistributedRun nobody_works(std::vector<std::string> stage_names = {}) {
   PartGraph graph{.parts = {{.host = {}, .stages = {0}}}, .links = {}};
-  DistributedRun run({.graph = graph, .host_names = {"laptop"}, .stages = 1}, kStart);
+  DistributedRun run({.graph = graph, .host_names = {"laptop"}, .stages = 1, .stage_names = std::move(stage_names)},
+                     kStart);
   run.on_prepared(0, kStart);
   run.on_connected(0, kStart);
   run.on_started(0, kStart);
@@ -382,10 +383,26 @@ TEST(DistributedRun, AWorkerThatHasJoinedAndIsLostCostsNothingButItsLinks) {
               ElementsAre(Tell{"lost a worker that had joined stage 1 through n1: it has died; what it had not "
                                "done is done elsewhere"},
                           DropLinks{.part = 0, .links = {0, 1}}));
-  run.on_part_over(2, kStart);  // it has left
+  run.on_part_over(2, kStart);  // nobody needs it
   EXPECT_THAT(drain(run), IsEmpty());
   EXPECT_TRUE(run.running());
   EXPECT_EQ(join(run, 3), 3u);
+}
+
+TEST(DistributedRun, AWorkerThatGoesBeforeItsStageHasEndedIsTold) {
+  DistributedRun run = nobody_works({"look-up"});
+  for (std::size_t part = 1; part <= 3; ++part) join(run, part);
+  run.on_seat_gone(1, std::nullopt);
+  EXPECT_THAT(drain(run), ElementsAre(Tell{"a worker that had joined stage 'look-up' through n1 has left"}));
+  run.on_seat_gone(2, "it ended without a word");
+  EXPECT_THAT(drain(run), ElementsAre(Tell{"lost a worker that had joined stage 'look-up' through n1: it ended without "
+                                           "a word; what it had not done is done elsewhere"}));
+  run.on_link_lost(2, "cut", kStart);
+  EXPECT_THAT(drain(run), IsEmpty()) << "it is told once";
+  run.on_worker_ended(0, 0, exited(0), kStart);
+  drain(run);
+  run.on_seat_gone(3, std::nullopt);
+  EXPECT_THAT(drain(run), IsEmpty());
 }
 
 TEST(DistributedRun, AWorkerThatAnotherFlowHasTakenIsNotTold) {

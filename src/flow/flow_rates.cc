@@ -75,6 +75,8 @@ LinkRates rates_between(const LinkCounters& before, const LinkCounters& after, D
 }
 
 std::optional<Bottleneck> find_bottleneck(const FlowCounters& flow, const std::vector<StageRates>& rates) {
+  for (std::size_t i = flow.stages.size(); i-- > 0;)
+    if (lacks_workers(flow.stages[i])) return Bottleneck{Bottleneck::Kind::stage, flow.stages[i].index};
   std::optional<std::size_t> first, last, busiest;
   for (std::size_t i = 0; i < rates.size(); ++i) {
     if (!rates[i].shares) continue;
@@ -90,6 +92,10 @@ std::optional<Bottleneck> find_bottleneck(const FlowCounters& flow, const std::v
 }
 
 }  // namespace
+
+bool lacks_workers(const StageCounters& stage) {
+  return stage.running && stage.workers == 0 && stage.records && stage.records->waiting > 0;
+}
 
 // By largest remainders: each share is rounded down, and what is missing to 100 goes to those that lost most.
 std::optional<Shares> shares_between(const Activity& before, const Activity& after) {

@@ -3,11 +3,12 @@
 // its counters.
 //
 // The bottleneck, by this rule:
-//   1. The last stage that runs is held back for half of its time or more: whoever reads the output of the flow.
-//   2. The first stage that runs is idle for half of its time or more: the input of the flow.
-//   3. Otherwise the stage that is busy for the largest share of its time; of equals the last in the direction of the flow.
+//   1. A stage has no worker, and records wait there for one; of several the last in the direction of the flow.
+//   2. The last stage that runs is held back for half of its time or more: whoever reads the output of the flow.
+//   3. The first stage that runs is idle for half of its time or more: the input of the flow.
+//   4. Otherwise the stage that is busy for the largest share of its time; of equals the last in the direction of the flow.
 // A stage that can't keep up is always busy; those before it are held back by what it does not take, those behind it are
-// idle for what it does not give. So no other is as busy, unless what limits the flow is outside of it, which 1 and 2 are.
+// idle for what it does not give. So no other is as busy, unless what limits the flow is outside of it, which 2 and 3 are.
 // Threading: pure, no clock.
 #include <cstddef>
 #include <optional>
@@ -47,10 +48,13 @@ struct LinkRates {
   double records_in = 0, records_out = 0;
 };
 
+/// It waits for the first of its workers, or for another.
+bool lacks_workers(const StageCounters& stage);
+
 struct Bottleneck {
   enum class Kind { stage, input, output };
   Kind kind = Kind::stage;
-  std::size_t stage = 0;  // that rule 3 names; of the others the stage by which it shows
+  std::size_t stage = 0;  // that rules 1 and 4 name; of the others the stage by which it shows
   bool operator==(const Bottleneck&) const = default;
 };
 

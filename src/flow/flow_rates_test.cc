@@ -190,6 +190,24 @@ TEST(Bottleneck, IsTheInputThatTheFirstStageWaitsFor) {
             (Bottleneck{.kind = Bottleneck::Kind::input, .stage = 0}));
 }
 
+// `source -> worker`, whose worker has gone.
+FlowCounters without_worker(Duration at, std::uint64_t waiting) {
+  FlowCounters flow{.at = at};
+  flow.stages = {stage(0, {.held_back = at}), stage(1, {.idle = 5s})};
+  flow.stages[1].records = StageRecords{.read = 10, .in_flight = waiting, .waiting = waiting};
+  return flow;
+}
+
+TEST(Bottleneck, IsTheStageThatHasNoWorkerForWhatWaitsThere) {
+  FlowMeter meter;
+  (void)meter.on_counters(without_worker(10s, 7));
+  EXPECT_EQ(meter.on_counters(without_worker(11s, 7)).bottleneck, (Bottleneck{Bottleneck::Kind::stage, 1}));
+  FlowCounters with_worker = without_worker(12s, 7);
+  with_worker.stages[1].workers = 1;
+  EXPECT_EQ(meter.on_counters(with_worker).bottleneck, (Bottleneck{Bottleneck::Kind::output, 0}));
+  EXPECT_EQ(meter.on_counters(without_worker(13s, 0)).bottleneck, (Bottleneck{Bottleneck::Kind::output, 0}));
+}
+
 TEST(Bottleneck, StagesThatHaveEndedDoNotCount) {
   FlowMeter meter;
   FlowCounters before{.at = 1s, .stages = {stage(0, {.busy = 5s}), stage(1, {})}}, after = before;

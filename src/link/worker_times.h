@@ -1,6 +1,6 @@
 #pragma once
 // Where the time of one worker goes: it has something in hand, or nothing, or its output waits for the reader.
-// Invariants: busy, idle and held back add up to the time since its place exists, at every reading.
+// Invariants: busy, idle and held back add up to the time in which its place was taken, at every reading.
 // Threading: values; SharedWorkerTimes is changed by one thread and read by any.
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +27,8 @@ struct WorkerDurations {
   bool operator==(const WorkerDurations&) const = default;
 };
 
-enum class WorkerState : std::uint8_t { idle, busy, held_back };
+/// `gone`: nobody has its place now, and no time passes for it.
+enum class WorkerState : std::uint8_t { idle, busy, held_back, gone };
 
 class WorkerTimes final {
  public:
@@ -37,23 +38,20 @@ class WorkerTimes final {
   WorkerState state() const { return state_; }
   /// Requires: no time before that of an earlier call.
   void enter(WorkerState state, TimePoint now) {
-    of(past_) += now - since_;
+    past_ = at(now);
     since_ = now;
     state_ = state;
   }
   /// The state that it is in counts up to now. Requires: as enter().
   WorkerDurations at(TimePoint now) const {
     WorkerDurations durations = past_;
-    of(durations) += now - since_;
+    if (state_ == WorkerState::busy) durations.busy += now - since_;
+    if (state_ == WorkerState::idle) durations.idle += now - since_;
+    if (state_ == WorkerState::held_back) durations.held_back += now - since_;
     return durations;
   }
 
  private:
-  Duration& of(WorkerDurations& durations) const {
-    if (state_ == WorkerState::busy) return durations.busy;
-    return state_ == WorkerState::idle ? durations.idle : durations.held_back;
-  }
-
   WorkerState state_ = WorkerState::idle;
   TimePoint since_;
   WorkerDurations past_;

@@ -16,6 +16,14 @@ TEST(WorkerTimes, CountsTheStateThatItIsInUpToTheReading) {
   EXPECT_EQ(times.at(kStart + 7s), (WorkerDurations{.busy = 4s, .idle = 3s}));
 }
 
+TEST(WorkerTimes, NoTimePassesForAPlaceThatNobodyHas) {
+  WorkerTimes times(kStart);
+  times.enter(WorkerState::gone, kStart + 2s);
+  EXPECT_EQ(times.at(kStart + 9s), (WorkerDurations{.idle = 2s}));
+  times.enter(WorkerState::busy, kStart + 10s);
+  EXPECT_EQ(times.at(kStart + 11s), (WorkerDurations{.busy = 1s, .idle = 2s}));
+}
+
 TEST(WorkerTimes, StatesAddUpToTheTimeSinceItsPlaceExists) {
   WorkerTimes times(kStart);
   times.enter(WorkerState::busy, kStart + 1s);

@@ -13,6 +13,7 @@
 #include "base/durable_file.h"
 #include "exec/kept_flow.h"
 #include "flow/pipeline_status.h"
+#include "node/failure_message.h"
 #include "node/flow_messages.h"
 #include "sluice/v1/flow_memory.pb.h"
 #include "sluice/v1/flows.pb.h"
@@ -86,7 +87,7 @@ void fill_stage(v1::FlowStage& stage, const PartLook& look) {
 }
 
 // Requires that every part has ended.
-int status_of(const v1::Flow& flow, const std::map<std::uint32_t, PartLook>& looks) {
+std::vector<flow::StageEnd> ends_of(const v1::Flow& flow, const std::map<std::uint32_t, PartLook>& looks) {
   std::vector<flow::StageEnd> ends;
   for (const v1::FlowStage& stage : flow.stages()) {
     flow::StageEnd& end = ends.emplace_back(exec::ProcessStatus::from_wait(stage.wait_status()));
@@ -95,7 +96,7 @@ int status_of(const v1::Flow& flow, const std::map<std::uint32_t, PartLook>& loo
     const auto& exited = record->programs[stage.program()].exited;
     end.reader_done = exited && exited->output_reader != exec::Reader::open;
   }
-  return flow::pipeline_status(ends, pipefail_from(flow.pipefail()).value_or(flow::PipefailRule::lenient));
+  return ends;
 }
 
 // A part that goes on under its spawner.
@@ -350,7 +351,10 @@ void BackgroundFlows::look_at_parts(v1::Flow& flow) const {
     flow.set_message("the flow was ended: its time was over (--timeout)");
   } else {
     flow.set_state(v1::FLOW_STATE_ENDED);
-    flow.set_status(status_of(flow, looks));
+    std::vector<flow::StageEnd> ends = ends_of(flow, looks);
+    auto rule = pipefail_from(flow.pipefail()).value_or(flow::PipefailRule::lenient);
+    flow.set_status(flow::pipeline_status(ends, rule));
+    if (flow.status() != 0) flow.set_message(failure_message(flow, {ends.begin(), ends.end()}));
   }
   flow.set_ended_unix_ms(ended_at_us / 1000);
 }

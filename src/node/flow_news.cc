@@ -15,6 +15,7 @@ void FlowNews::tell(v1::RunOutput output) {
 }
 
 void FlowNews::note(const std::string& text) {
+  if (!has_client()) return log_.warn("flow in the background", {{"flow", flow_.text()}, {"note", text}});
   v1::RunOutput output;
   output.set_note(text);
   tell(std::move(output));

@@ -2,7 +2,8 @@
 // What the client of a flow hears of it: the plan, commands for the parts that it runs itself, what becomes of the
 // stages, what they write to their stderr, and the end.
 //
-// A flow in the background has no client, and one that was lost hears nothing more: whoever tells need not ask.
+// A flow in the background has no client: what would be a note for its user is written to the log of this node. A client
+// that was lost hears nothing more. Whoever tells need not ask.
 // Threading: belongs to the control loop.
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <string>
 
 #include "base/id.h"
+#include "base/log.h"
 #include "link/line_marker.h"
 #include "net/async.h"
 #include "node/flow_layout.h"
@@ -28,8 +30,9 @@ namespace sluice::node {
 
 class FlowNews final {
  public:
-  /// `client`: null for a flow in the background. It and `layout` outlive this.
-  FlowNews(FlowClient* client, const FlowLayout& layout) : client_(client), layout_(layout) {}
+  /// `client`: null for a flow in the background. It, `layout` and `log` outlive this.
+  FlowNews(FlowClient* client, const FlowLayout& layout, const FlowId& flow, Logger& log)
+      : client_(client), layout_(layout), flow_(flow), log_(log) {}
 
   bool has_client() const { return client_ != nullptr; }
   void on_client_lost() { lost_ = true; }
@@ -63,6 +66,8 @@ class FlowNews final {
 
   FlowClient* client_;
   const FlowLayout& layout_;
+  FlowId flow_;
+  Logger& log_;
   bool lost_ = false;
   bool plan_told_ = false;
   std::map<std::size_t, link::LineMarker> error_lines_;  // of the parts of @all

@@ -1,5 +1,6 @@
 #include "node/flow_news.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <utility>
@@ -51,7 +52,8 @@ struct World {
 
   LaidOutFlow flow;
   Client client;
-  FlowNews news{&client, flow.layout};
+  Logger log{{.level = LogLevel::error}};
+  FlowNews news{&client, flow.layout, FlowId(), log};
 };
 
 TEST(FlowNews, ThePlanIsToldOnce) {
@@ -88,12 +90,15 @@ TEST(FlowNews, AClientThatWasLostHearsNothing) {
   EXPECT_EQ(world.client.heard[0].note(), "it is there");
 }
 
-TEST(FlowNews, AFlowInTheBackgroundTellsNobody) {
+TEST(FlowNews, AFlowInTheBackgroundTellsNobodyAndItsNotesAreLogged) {
   LaidOutFlow flow(everywhere(), false);
-  FlowNews news(nullptr, flow.layout);
+  testing::internal::CaptureStderr();
+  Logger log({.level = LogLevel::warn});
+  FlowNews news(nullptr, flow.layout, FlowId(), log);
   EXPECT_FALSE(news.has_client());
   EXPECT_FALSE(news.crowded());
   news.note("who hears it?");
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr("who hears it?"));
   news.tell_moved(0, {});
   news.tell_end({});
 }

@@ -12,6 +12,7 @@
 
 #include "flow/distributed_run.h"
 #include "node/counters_assembly.h"
+#include "node/failure_message.h"
 #include "node/flow_layout.h"
 #include "node/flow_links.h"
 #include "node/flow_memory.h"
@@ -64,8 +65,6 @@ using Event = std::variant<PartEvent, PartLost, Input, ClientLost, NodeLost, Sto
 
 // After the grace. A client that is stopped (Ctrl-Z), or that nobody reads, must not keep a node from ending.
 constexpr std::chrono::seconds kClientTime{5};
-// For workers that wait already, on whichever node: that a stage has none is told when they had the time to join it.
-constexpr std::chrono::seconds kPatience{1};
 // A client says otherwise, if it likes.
 constexpr std::chrono::milliseconds kStallTimeout{10'000};
 
@@ -90,7 +89,7 @@ struct FlowOrchestrator::Impl final : HostListener {
         start(run_start),
         log(to_log),
         layout(start, std::move(world)),
-        news(to_client, layout),
+        news(to_client, layout, id, log),
         stages(start, layout),
         events(executor),
         changed(executor),
@@ -122,7 +121,7 @@ struct FlowOrchestrator::Impl final : HostListener {
   FlowRoles roles;
   bool has_asked_offers = false;
   bool has_refused_workers = false;
-  std::optional<TimePoint> tell_at;  // then the user is told which stages wait for workers
+  std::set<std::size_t> gone_seats;  // parts of workers that had joined
   FlowScaling scaling;
   PartReports reports;
   std::optional<FlowStalls> stalls;  // of a flow that can stall
@@ -210,6 +209,8 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (deadline) options.timeout = std::max(Duration::zero(), *deadline - Clock::now());
     machine.emplace(std::move(options), Clock::now());
     machine->resume(Clock::now());
+    for (const flow::Part& part : layout.graph().parts)
+      if (part.joined) roles.on_known(*part.seats_of);
     for (std::size_t i = 0; i < parts.size(); ++i) {
       parts[i].prepared = true;
       parts[i].session = surroundings.resume_host(*layout.graph().parts[i].host, id, i, *this);
@@ -284,7 +285,7 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   std::optional<TimePoint> next_deadline() const {
     auto next = machine->poll_deadline();
-    for (std::optional<TimePoint> due : {client_due, tell_at})
+    for (std::optional<TimePoint> due : {client_due, roles.poll_deadline()})
       if (due && (!next || *due < *next)) next = due;
     if (looks_for_stalls()) next = next ? std::min(*next, stalls->poll_deadline()) : stalls->poll_deadline();
     return next;
@@ -293,9 +294,9 @@ struct FlowOrchestrator::Impl final : HostListener {
   bool looks_for_stalls() const { return stalls && machine->running(); }
 
   void on_deadline(TimePoint now) {
-    if (tell_at && *tell_at <= now) {
-      tell_at.reset();
-      return tell_awaiting();
+    if (auto waits = roles.poll_awaiting(now)) {
+      if (machine->running()) tell_awaiting(*waits);
+      return;
     }
     if (looks_for_stalls() && stalls->poll_deadline() <= now) return look_for_stall(now);
     bool client_is_late = client_due && *client_due <= now;
@@ -315,7 +316,16 @@ struct FlowOrchestrator::Impl final : HostListener {
   void conclude() {
     for (std::size_t part = 0; part < parts.size(); ++part) news.tell_last_line(part);  // of nodes that were lost
     fill_end(*machine, end_message);
+    // A client makes its own words of what it was told.
+    bool unexplained = end_message.end() == v1::FlowEnded::END_COMPLETED && end_message.status() != 0;
+    if (unexplained && !news.has_client()) end_message.set_message(why_failed());
     tell_end();
+  }
+
+  std::string why_failed() const {
+    v1::Flow flow;
+    describe(flow);
+    return failure_message(flow, stages.ends());
   }
 
   void tell_end() {
@@ -335,16 +345,32 @@ struct FlowOrchestrator::Impl final : HostListener {
     if (!machine->running() || !roles.any()) return;
     if (!std::exchange(has_asked_offers, true)) {
       surroundings.ask_offers();
-      tell_at = Clock::now() + kPatience;
+      roles.on_running(Clock::now());
     }
     while (auto join = roles.poll_join()) admit(*join);
   }
 
-  void tell_awaiting() {
-    for (const FlowRoles::Awaiting& waits : roles.awaiting())
-      news.note(fmt::format("{} waits for workers: sluice worker --role {} --join sluice://{}/{} -- CMD",
-                            title(waits.stage), waits.role, surroundings.address_of(layout.self()),
-                            layout.name_of(layout.self())));
+  void tell_awaiting(const FlowRoles::Awaiting& waits) {
+    news.note(fmt::format("{} waits for workers: sluice worker --role {} --join sluice://{}/{} -- CMD",
+                          title(waits.stage), waits.role, surroundings.address_of(layout.self()),
+                          layout.name_of(layout.self())));
+  }
+
+  // A worker that had joined, or was about to. `needed`: by its stage.
+  void note_gone(std::size_t part, bool needed) {
+    const flow::Part& whose = layout.graph().parts[part];
+    if (!whose.joined || !gone_seats.insert(part).second) return;
+    roles.on_gone(*whose.seats_of, needed ? std::optional(Clock::now()) : std::nullopt);
+  }
+
+  void on_part_over(std::size_t part, const v1::Over& over, TimePoint now) {
+    parts[part].over = true;
+    news.tell_last_line(part);
+    bool lost = over.seat() == v1::Over::SEAT_LOST, left = over.seat() == v1::Over::SEAT_LEFT;
+    if (layout.graph().parts[part].joined && (lost || left))
+      machine->on_seat_gone(part, lost ? std::optional<std::string>("it ended without a word") : std::nullopt);
+    note_gone(part, lost || left);
+    machine->on_part_over(part, now);
   }
 
   std::string title(std::size_t stage) const {
@@ -368,6 +394,7 @@ struct FlowOrchestrator::Impl final : HostListener {
     parts.emplace_back();
     if (auto relays = links->add_new(); !relays) {
       parts.back().over = true;
+      note_gone(seat.part, true);
       return machine->on_part_failed(seat.part, 125, relays.error(), Clock::now());
     }
     news.note(fmt::format("a worker on {} joins {}", join.host, title(join.stage)));
@@ -386,11 +413,14 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   // --- events -----------------------------------------------------------------------------------------------------
 
-  void handle(PartLost& lost) { machine->on_host_lost(lost.part, lost.reason, Clock::now()); }
+  void handle(PartLost& lost) { lose_host_of(lost.part, lost.reason); }
   void handle(NodeLost& lost) {
     for (std::size_t i = 0; i < parts.size(); ++i)
-      if (layout.graph().parts[i].host == flow::Host(lost.node) && !parts[i].over)
-        machine->on_host_lost(i, lost.reason, Clock::now());
+      if (layout.graph().parts[i].host == flow::Host(lost.node) && !parts[i].over) lose_host_of(i, lost.reason);
+  }
+  void lose_host_of(std::size_t part, const std::string& reason) {
+    if (!parts[part].over) note_gone(part, true);
+    machine->on_host_lost(part, reason, Clock::now());
   }
   void handle(Offered& offered) { roles.on_offered(offered.node, offered.offer); }
   void handle(LetGo&) { gone_on = true; }
@@ -448,6 +478,7 @@ struct FlowOrchestrator::Impl final : HostListener {
         return on_started(part, event.started(), now);
       case v1::HostEvent::kFailed:
         parts[part].over = true;
+        note_gone(part, true);
         return machine->on_part_failed(part, event.failed().status(), on_host(part, event.failed().message()), now);
       case v1::HostEvent::kExited:
         return on_exited(part, event.exited(), now);
@@ -460,9 +491,7 @@ struct FlowOrchestrator::Impl final : HostListener {
       case v1::HostEvent::kErrorOutput:
         return news.tell_errors(part, event.error_output());
       case v1::HostEvent::kOver:
-        parts[part].over = true;
-        news.tell_last_line(part);
-        return machine->on_part_over(part, now);
+        return on_part_over(part, event.over(), now);
       case v1::HostEvent::kUnreached:
         return on_unreached(part, event.unreached(), now);
       case v1::HostEvent::kLeaving:
@@ -526,6 +555,8 @@ struct FlowOrchestrator::Impl final : HostListener {
 
   void on_exited(std::size_t part, const v1::Exited& exited, TimePoint now) {
     stages.on_exited(part, exited.stage(), exited.wait_status());
+    if (exited.reader_done()) stages.on_reader_done(part, exited.stage());
+    roles.on_ended(exited.stage());
     news.tell_exited(part, stages.pid_of(part, exited.stage()), exited);
     machine->on_worker_ended(part, exited.stage(), stage_end_from(exited), now);
   }

@@ -1,15 +1,15 @@
 #pragma once
 // Which of the workers that wait on some node, for a role, are to join which stages of one flow; and the stages that wait
-// for the first of theirs.
-// Threading: a value, without I/O and clock.
+// for one: none has come yet, or all have gone.
+// Threading: a value, without I/O; time comes in as a parameter.
 #include <cstddef>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "base/id.h"
+#include "base/time.h"
 
 namespace sluice::v1 {
 class RoleOffer;
@@ -34,22 +34,33 @@ class FlowRoles final {
   bool any() const { return !stages_.empty(); }
   /// May come several times for one worker: it is asked once.
   void on_offered(const NodeId& node, const v1::RoleOffer& offer);
-  /// To be asked once the flow runs, and after each offer. Of several stages of one role, the one that the fewest have
-  /// joined.
+  /// To be asked once the flow runs, and after each offer. Of several stages of one role, the one that has the fewest.
   std::optional<RoleJoin> poll_join();
+
+  /// The flow runs. Workers that an earlier orchestrator knew have been told before (on_known).
+  void on_running(TimePoint now);
+  void on_known(std::size_t stage);
+  /// A worker that was to join the stage, or had, has gone, or it never came. No `now`: because the stage needs it no more.
+  void on_gone(std::size_t stage, std::optional<TimePoint> now);
+  /// Nothing of it is to be done any more.
+  void on_ended(std::size_t stage);
 
   struct Awaiting {
     std::size_t stage = 0;
     std::string role;
   };
-  /// Those that have no worker of their own, and that none has joined.
-  std::vector<Awaiting> awaiting() const;
+  /// Those that have no worker of their own, and for a while no other: each is told once for every time that it became
+  /// empty.
+  std::optional<Awaiting> poll_awaiting(TimePoint now);
+  std::optional<TimePoint> poll_deadline() const;
 
  private:
   struct Stage {
     std::string role;
     bool has_own = false;
-    std::size_t joined = 0;
+    bool ended = false;
+    std::size_t workers = 0;           // that have joined and are there
+    std::optional<TimePoint> tell_at;  // that it has none
   };
 
   std::string flow_name_, flow_id_;

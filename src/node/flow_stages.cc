@@ -17,6 +17,18 @@ void FlowStages::describe(v1::Flow& flow) const {
       describe_stage(part, program, *flow.add_stages());
 }
 
+std::vector<std::optional<flow::StageEnd>> FlowStages::ends() const {
+  std::vector<std::optional<flow::StageEnd>> ends;
+  for (std::size_t part = 0; part < layout_.graph().parts.size(); ++part)
+    for (std::size_t stage : layout_.graph().parts[part].stages) {
+      std::optional<flow::StageEnd>& end = ends.emplace_back();
+      if (auto status = wait_statuses_.find({part, stage}); status != wait_statuses_.end())
+        end = flow::StageEnd{.status = exec::ProcessStatus::from_wait(status->second),
+                             .reader_done = reader_done_.contains({part, stage})};
+    }
+  return ends;
+}
+
 void FlowStages::describe_stage(std::size_t part, std::size_t program, v1::FlowStage& stage) const {
   std::size_t index = layout_.graph().parts[part].stages[program];
   stage.set_index(static_cast<std::uint32_t>(index));

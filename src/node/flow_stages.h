@@ -4,8 +4,12 @@
 // Threading: a value, without I/O.
 #include <cstddef>
 #include <map>
+#include <optional>
+#include <set>
 #include <utility>
+#include <vector>
 
+#include "flow/pipeline_status.h"
 #include "node/flow_layout.h"
 
 namespace sluice::v1 {
@@ -23,10 +27,14 @@ class FlowStages final {
 
   void on_started(std::size_t part, std::size_t stage, int pid) { pids_[{part, stage}] = pid; }
   void on_exited(std::size_t part, std::size_t stage, int wait_status) { wait_statuses_[{part, stage}] = wait_status; }
+  /// Whoever read what it wrote has ended well.
+  void on_reader_done(std::size_t part, std::size_t stage) { reader_done_.insert({part, stage}); }
   /// 0: it was not told.
   int pid_of(std::size_t part, std::size_t stage) const;
   /// Adds them all. Before the layout has parts there are none.
   void describe(v1::Flow& flow) const;
+  /// How those ended, in the same order.
+  std::vector<std::optional<flow::StageEnd>> ends() const;
 
  private:
   using StageOfPart = std::pair<std::size_t, std::size_t>;  // part, stage
@@ -38,6 +46,7 @@ class FlowStages final {
   const FlowLayout& layout_;
   std::map<StageOfPart, int> pids_;
   std::map<StageOfPart, int> wait_statuses_;
+  std::set<StageOfPart> reader_done_;
 };
 
 }  // namespace sluice::node

@@ -117,7 +117,9 @@ void JobStageFrame::publish(const StateOf& state_of) {
   std::lock_guard lock(published_mutex_);
   published_ = counts_;
   times_.enter([&](std::size_t worker) {
-    return published_.workers[worker].state = state_of(static_cast<std::uint32_t>(worker));
+    auto number = static_cast<std::uint32_t>(worker);
+    bool gone = jobs_.has_joined(number) && jobs_.is_released(number);
+    return published_.workers[worker].state = gone ? link::WorkerState::gone : state_of(number);
   });
 }
 

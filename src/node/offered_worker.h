@@ -21,11 +21,14 @@ struct OfferedWorker {
   v1::RoleOffer offer;
   Condition changed;
   bool serving = false;
-  v1::RoleTask task;           // once it serves
-  UniqueFd requests, replies;  // likewise, until its call has them
-  std::deque<int> signals;     // to be passed on to its program
-  bool cut = false;            // what was asked of it is not whole
+  v1::RoleTask task;            // once it serves
+  UniqueFd requests, replies;   // likewise, until its call has them
+  bool requests_ended = false;  // what was asked of it is whole
+  std::deque<int> signals;      // to be passed on to its program
+  bool cut = false;             // what was asked of it is not whole
   std::string cut_for;
+  bool leaving = false;  // it has said that it serves nobody any more
+  bool lost = false;     // it ended without a word, while it was to serve
 };
 
 }  // namespace sluice::node

@@ -41,6 +41,18 @@ bool is_ending(int signal) {
 
 UniqueFd duplicate(int fd) { return UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 
+v1::Over::Seat to_message(JoinedSeat::End end) {
+  switch (end) {
+    case JoinedSeat::End::left:
+      return v1::Over::SEAT_LEFT;
+    case JoinedSeat::End::lost:
+      return v1::Over::SEAT_LOST;
+    case JoinedSeat::End::not_needed:
+      break;
+  }
+  return v1::Over::SEAT_UNSPECIFIED;
+}
+
 }  // namespace
 
 struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
@@ -528,6 +540,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
     if (records) links->drop_joining();
     if (!links->over()) return;
     state = State::over;
+    auto seat_end = joined ? joined->end() : JoinedSeat::End::not_needed;
     joined.reset();  // nothing of what it was asked is cut any more
     if (records) records->release();
     // A kept part's folder is known by its name.
@@ -540,7 +553,7 @@ struct PartHost::Impl final : PartOwner, std::enable_shared_from_this<Impl> {
       if (prepare_message.progress_ms() != 0) emit_moved();  // what they did in all
       emit_report();                                         // whoever looks later is told of it, too
       v1::HostEvent event;
-      event.mutable_over();
+      event.mutable_over()->set_seat(to_message(seat_end));
       emit(std::move(event));
     }
     changed.notify();

@@ -484,7 +484,7 @@ void PartRecords::report_workers(const JobStageCounts& counts, bool by_job, v1::
     message.set_records_out(worker.records_written);
     if (by_job) message.set_in_flight(worker.in_flight);
     if (looked_at) continue;
-    message.set_running(stage.running());
+    message.set_running(stage.running() && worker.state != link::WorkerState::gone);
     flow::Activity activity{.busy = worker.times.busy, .idle = worker.times.idle, .held_back = worker.times.held_back};
     to_message(activity, *message.mutable_activity());
     all += activity;

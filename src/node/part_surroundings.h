@@ -34,6 +34,9 @@ class SpawnerUse {
 /// A worker that was started by hand and waited on this node, taken by a part that has one seat.
 class JoinedSeat {
  public:
+  /// Why it serves no more, if it is not that nobody needs it.
+  enum class End { not_needed, left, lost };
+
   virtual ~JoinedSeat() = default;
   /// `requests`: to read, `replies`: to write. Once.
   virtual void serve(const v1::RoleTask& task, UniqueFd requests, UniqueFd replies) = 0;
@@ -41,6 +44,8 @@ class JoinedSeat {
   virtual void signal(int number) = 0;
   /// What was asked of it is not whole, or not wanted any more: it is to end what it runs.
   virtual void cut(const std::string& why) = 0;
+  /// Once its replies have ended.
+  virtual End end() const = 0;
 };
 
 struct LaidFolder {

@@ -33,6 +33,7 @@ class TakenWorker final : public JoinedSeat {
     worker_->cut_for = why;
     worker_->changed.notify();
   }
+  End end() const override { return worker_->lost ? End::lost : worker_->leaving ? End::left : End::not_needed; }
 
  private:
   std::shared_ptr<OfferedWorker> worker_;

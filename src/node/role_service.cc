@@ -68,6 +68,7 @@ Awaitable<void> read_requests(Worker worker, std::shared_ptr<Descriptor> from, s
     if (error) {
       output.mutable_requests_end();
       outputs->put(std::move(output));
+      worker->requests_ended = true;
       co_return;
     }
     output.set_bytes(buffer.data(), size);
@@ -89,11 +90,15 @@ Awaitable<void> pass_signals(Worker worker, std::shared_ptr<Outputs> outputs) {
 }
 
 // Until the worker says no more, or is lost.
-Awaitable<void> write_replies(std::shared_ptr<Descriptor> into, rpc::ServerCall& call) {
+Awaitable<void> write_replies(Worker worker, std::shared_ptr<Descriptor> into, rpc::ServerCall& call) {
   while (true) {
     auto message = co_await call.read();
     v1::RoleInput input;
-    if (!message || !*message || !input.ParseFromString(**message)) co_return;
+    bool says_more = message && *message && input.ParseFromString(**message);
+    bool whole = (message && !*message) || worker->requests_ended || worker->cut;
+    if (!says_more && !whole) worker->lost = true;
+    if (!says_more) co_return;
+    worker->leaving |= input.leaving();
     // Who reads no replies asks for nothing more, and the end of the requests says so: these are dropped.
     co_await asio::async_write(*into, asio::buffer(input.bytes()), kTuple);
   }
@@ -165,7 +170,7 @@ struct RoleService::Impl : std::enable_shared_from_this<Impl> {
     moving.spawn(write_outputs(worker, outputs, call));
     moving.spawn(read_requests(worker, requests, outputs));
     moving.spawn(pass_signals(worker, outputs));
-    co_await (write_replies(replies, call) || cut_off(worker));
+    co_await (write_replies(worker, replies, call) || cut_off(worker));
     replies->close();  // the host that has the records sees that nothing more comes
     bool was_cut = worker->cut;
     worker->cut = true;

@@ -241,6 +241,7 @@ class RoleWorker final {
       if (error) break;
       v1::RoleInput input;
       input.set_bytes(buffer.data(), size);
+      input.set_leaving(leaving_);
       if (!passes) continue;  // nobody hears it any more
       auto written = co_await call_->write(input.SerializeAsString());
       passes = written.has_value();

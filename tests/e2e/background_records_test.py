@@ -514,3 +514,45 @@ def lock_holder(path):
         except OSError:
             continue
     return None
+
+
+# --- what its user is told ----------------------------------------------------------------------------------------
+
+
+def explained(nodes, flow, at="n1"):
+    """What is said of a flow that failed: in the list, and to who waits for it."""
+    waited = ask(nodes, "wait", flow, at=at)
+    message = flow_of(nodes, flow, at=at)["message"]
+    assert (waited.returncode, waited.stderr.decode()) == (flow_of(nodes, flow, at=at)["status"], f"sluice: {message}\n"), waited
+    return message
+
+
+@pytest.mark.parametrize("text, sentence", [
+    ("seq 3 | cat nosuch", "stage 2 `cat nosuch` on n1 exited with status 1"),
+    ("seq 3 | @x2 @map sh -c 'cat; exit 3'", "stage 2 `sh -c 'cat; exit 3'` on n1 exited with status 3"),
+    ("seq 3 | sh -c 'kill -9 $$'", "stage 2 `sh -c 'kill -9 $$'` on n1 was ended by signal 9 (SIGKILL)")])
+def test_flow_that_failed_is_explained(nodes, text, sentence):
+    flow = hand_over(nodes, text)
+    status_of(nodes, flow)
+    assert explained(nodes, flow) == f"{sentence} (sluice logs {flow[:8]}/2)"
+
+
+def test_flow_that_failed_while_its_daemon_was_gone_is_explained(cluster):
+    cluster.grow_to(1)
+    flow = hand_over(cluster, "seq 3 | sh -c 'while [ ! -e go ]; do sleep 0.05; done; exit 4'"
+                     .replace("go ]", f"{cluster.folder}/go ]"))
+    cluster["n1"].kill()
+    (cluster.folder / "go").touch()
+    cluster.start("n1")
+    wait_until(lambda: flow_of(cluster, flow)["state"] == "ended", "its end")
+    assert "on n1 exited with status 4 (sluice logs" in explained(cluster, flow)
+
+
+def test_loss_of_a_node_with_workers_is_in_the_log_of_the_node_that_was_asked(pair):
+    flow = hand_over(pair, "seq 30 | @x6 @each @ordered sh -c 'sleep 0.2; echo {}'")
+    wait_until(lambda: logs(pair, flow), "the first answers")
+    pair["n2"].kill()
+    assert status_of(pair, flow) == 0
+    assert logs(pair, flow).splitlines() == numbers(30)
+    told, = [line for line in pair["n1"].log_text().splitlines() if "lost the workers of stage 2 on n2" in line]
+    assert flow in told and "what they had not done is done elsewhere" in told, told

@@ -11,6 +11,7 @@ from cluster_trust_test import issue, reach
 from clusters import cluster, home, pair, trio
 from files import write_script
 from processes import is_alive, process_command, processes_below, wait_until
+from top_test import wait_for_sample
 from workers import ByHand, write_flow, write_worker
 
 DOUBLER = """
@@ -88,10 +89,10 @@ class Flow:
         assert self.process.poll() is None, self.errors.read_text()
         return self
 
-    def wait_until_told(self, text):
-        wait_until(lambda: text in self.errors.read_text() or self.process.poll() is not None,
+    def wait_until_told(self, text, count=1):
+        wait_until(lambda: self.errors.read_text().count(text) >= count or self.process.poll() is not None,
                    lambda: f"'{text}' in {self.errors.read_text()}")
-        assert text in self.errors.read_text()
+        assert self.errors.read_text().count(text) >= count
         return self
 
     def finish(self, status=0):
@@ -238,6 +239,61 @@ def test_worker_that_is_killed_costs_no_record(pair, doubler, keys, command):
     flow.wait_for(count // 2)
     second.kill()
     Hand(pair, "carla", command).serves()
+    flow.finish().assert_each_once()
+
+
+# What a worker takes too long for is still open when it goes: another is needed, and the user is told so each time.
+@pytest.mark.parametrize("keys, command", [("role: double", "./stuck.py"), ("role: double, map: true", "./stuck"),
+                                           ("role: double, each: true", "./stuck")])
+def test_stage_whose_workers_have_all_gone_says_so_and_waits_again(pair, doubler, keys, command):
+    write_worker(pair.folder / "stuck.py", DOUBLER.replace("time.sleep(0.01)", "time.sleep(1000)").replace("% 10", "% 1"))
+    write_script(pair.folder / "stuck", "exec sleep 1000\n")
+    write_script(pair.folder / "ticks", TICKS)
+    flow = Flow(pair, keys, 20).feed().wait_until_told("waits for workers")
+    for time in (2, 3):
+        stuck = Hand(pair, "anna", command).serves()
+        wait_until(stuck.programs, "its program")
+        stuck.kill()
+        flow.wait_until_told("waits for workers", time)
+        assert flow.errors.read_text().count("lost a worker that had joined stage 's2' through n1: "
+                                             "it ended without a word; what it had not done is done elsewhere") == time - 1
+    Hand(pair, "berta", "./doubler.py" if command.endswith(".py") else "./ticks").serves()
+    flow.finish().assert_each_once()
+    assert flow.errors.read_text().count("waits for workers") == 3
+    assert flow.errors.read_text().count("lost a worker") == 2
+    assert "has left" not in flow.errors.read_text()
+
+
+def test_worker_that_leaves_is_told_and_another_that_comes_in_time_is_enough(pair, doubler):
+    first, second = (Hand(pair, who, node=node).waits() for who, node in (("anna", "n1"), ("berta", "n2")))
+    flow = Flow(pair, "role: double", 2000).feed(1, 1000).wait_for(1000)
+    assert first.leave() == 0
+    flow.wait_until_told("a worker that had joined stage 's2' through n1 has left")
+    Hand(pair, "carla").serves()
+    assert second.leave() == 0
+    flow.wait_until_told("a worker that had joined stage 's2' through n2 has left")
+    flow.feed(1001).finish().assert_each_once()
+    assert "waits for workers" not in flow.errors.read_text() and "lost" not in flow.errors.read_text()
+    assert flow.errors.read_text().count("has left") == 2, "those that served to the end have not left"
+
+
+def test_stage_without_a_worker_is_what_top_names(pair, doubler):
+    write_worker(pair.folder / "stuck.py", DOUBLER.replace("time.sleep(0.01)", "time.sleep(1000)").replace("% 10", "% 1"))
+    flow = Flow(pair, "role: double", 20).feed()
+
+    def lacks_workers(sample):
+        bottleneck = sample["bottleneck"]
+        return sample["stages"][1]["workers"] == 0 and bottleneck and "has no worker" in bottleneck["text"]
+
+    first = wait_for_sample(pair, lacks_workers)
+    assert (first["bottleneck"]["kind"], first["bottleneck"]["stage"]) == ("stage", 2)
+    stuck = Hand(pair, "anna", "./stuck.py").serves()
+    wait_for_sample(pair, lambda sample: sample["stages"][1]["workers"] == 1)
+    stuck.kill()
+    stage = wait_for_sample(pair, lacks_workers)["stages"][1]
+    assert [worker["running"] for worker in stage["each_worker"]] == [False]
+    assert stage["busy_percent"] is None and stage["idle_percent"] is None, stage
+    Hand(pair, "berta").serves()
     flow.finish().assert_each_once()
 
 
