@@ -549,7 +549,7 @@ def test_flow_that_failed_while_its_daemon_was_gone_is_explained(cluster):
 
 
 def test_loss_of_a_node_with_workers_is_in_the_log_of_the_node_that_was_asked(pair):
-    flow = hand_over(pair, "seq 30 | @x6 @each @ordered sh -c 'sleep 0.2; echo {}'")
+    flow = hand_over(pair, "seq 30 | @x6 @each @ordered sh -c 'sleep 0.2; echo $1' sh {}")
     wait_until(lambda: logs(pair, flow), "the first answers")
     pair["n2"].kill()
     assert status_of(pair, flow) == 0
