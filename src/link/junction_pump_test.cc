@@ -88,6 +88,11 @@ class JunctionPumps : public testing::Test {
     EXPECT_GE(counts.records.in, counts.records.out + counts.records.dropped);
     return counts;
   }
+  template <class Condition>
+  static void wait_until(Condition&& condition) {
+    auto deadline = std::chrono::steady_clock::now() + kDeadline;
+    while (!condition() && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  }
   static void expect_nothing_under_way(const JunctionPump::Counts& counts) {
     EXPECT_EQ(counts.bytes.in, counts.bytes.out + counts.bytes.dropped);
     EXPECT_EQ(counts.records.in, counts.records.out + counts.records.dropped);
@@ -221,7 +226,10 @@ TEST_F(JunctionPumps, DropsForTheSlowOneAndCounts) {
   constexpr int kCount = 2'000'000;
   std::string text = numbered("", kCount);
   std::thread writer = write_all(std::move(from), text);
-  while (balanced_counts(pump, 0).bytes.in < text.size()) EXPECT_EQ(balanced_counts(pump, 1).bytes.dropped, 0u);
+  wait_until([&] {
+    EXPECT_EQ(balanced_counts(pump, 1).bytes.dropped, 0u);
+    return balanced_counts(pump, 0).bytes.in >= text.size();
+  });
   EXPECT_EQ(quick.get().size(), text.size());
   writer.join();
   JunctionPump::Counts before = pump.counts(0);
@@ -246,7 +254,7 @@ TEST_F(JunctionPumps, DropsOfAStreamThatEndsWithinALineAreCounted) {
   JunctionPump pump = start();
   std::string text = numbered("", 1'000'000) + "and";
   write_all(std::move(from), text).join();
-  while (balanced_counts(pump, 0).bytes.in < text.size()) std::this_thread::yield();
+  wait_until([&] { return balanced_counts(pump, 0).bytes.in >= text.size(); });
   std::string kept = read_to_end(slow);
   EXPECT_EQ(wait().kind, Kind::ended);
   EXPECT_THAT(kept, testing::EndsWith("\n"));
@@ -287,7 +295,7 @@ TEST_F(JunctionPumps, OfSharedRecordsALinkIsWhatItWasGiven) {
   JunctionPump pump = start();
   std::string text = numbered("", 200'000);
   std::thread writer = write_all(std::move(from), text);
-  while (balanced_counts(pump, 0).bytes.in + balanced_counts(pump, 1).bytes.in < text.size()) std::this_thread::yield();
+  wait_until([&] { return balanced_counts(pump, 0).bytes.in + balanced_counts(pump, 1).bytes.in >= text.size(); });
   std::string got = one.get();
   EXPECT_EQ(got.size() + other.get().size(), text.size());
   writer.join();
