@@ -75,6 +75,8 @@ MapWork::Action MapWork::poll(Worker worker, link::RecordId limit, TimePoint now
   switch (seat.state) {
     case State::none: {
       if (lane.empty() || now < seat.rests_until || !is_wanted(worker)) return {};
+      // Of its last process something is still to be told.
+      if (std::ranges::find(dead_, worker, &Dead::worker) != dead_.end()) return {};
       bool careful = has_suspects && lane.first_suspects().first() <= limit;
       if (!careful && (lane.waiting.empty() || lane.waiting.first() > limit)) return {};
       seat.state = careful ? State::careful : State::streaming;

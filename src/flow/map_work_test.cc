@@ -166,6 +166,24 @@ TEST_F(MapWorkTest, RecordsThatEndTheirProcessAreBuriedWithoutRestsThatAddUp) {
   }
 }
 
+TEST_F(MapWorkTest, TheNextProcessWaitsUntilTheDeadOfTheLastAreTold) {
+  with({.workers = 1, .losses = 0, .buries = true}, 2);
+  for (int times = 0; times < 20 && !work_->poll_deadline(); ++times) {
+    if (poll(0).kind != ActionKind::start) break;
+    given(0);
+    work_->on_ended(0, end(EndKind::failed), now_);
+  }
+  while (work_->poll_deadline()) {
+    now_ = *work_->poll_deadline();
+    if (poll(0).kind != ActionKind::start) break;
+    given(0);
+    work_->on_ended(0, end(EndKind::failed), now_);
+  }
+  EXPECT_EQ(poll(0).kind, ActionKind::nothing) << "a record is condemned, and its process's last words are kept for it";
+  ASSERT_TRUE(work_->poll_dead().has_value());
+  EXPECT_EQ(poll(0).kind, ActionKind::start);
+}
+
 TEST_F(MapWorkTest, AStatusBreaksTheStageUnlessRecordsMayFail) {
   with({}, 2);
   start(0);

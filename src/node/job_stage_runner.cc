@@ -35,7 +35,9 @@ JobStageEnd JobStageRunner::run(int stop, int wake) {
     if (!frame_.ended() && looks && !wait(stop, wake, !moved)) frame_.end({.kind = Kind::reader_gone});
   }
   publish();
-  if (frame_.ended()->kind != Kind::broken) work_.close_output();
+  if (frame_.ended()->kind == Kind::broken) return *frame_.ended();  // who writes, and who reads, is killed before
+  frame_.close_taps();
+  work_.close_output();
   return *frame_.ended();
 }
 

@@ -69,6 +69,25 @@ def test_every_record_goes_down_both_branches_and_joins_whole(trio, options, joi
     trio.wait_for_no_program()
 
 
+@pytest.mark.parametrize("kind", ["map", "each"])
+def test_records_that_wait_for_a_slow_stage_keep_no_flow_from_its_end(pair, kind):
+    """They fill its pipe when it is told to end, and nobody reads them any more."""
+    slow = {"run": "while read -r n; do sleep 0.01; echo $n; done", kind: True, "on": "n1"}
+    stages = {"source": ("n1", "yes"), "slow": slow, "other": ("n1", "head -c 50M > /dev/null; cat > /dev/null; echo done >&2")}
+    started = run(pair, flow(stages, [{"link": "source -> slow", "slow": "drop"}, "source -> other"]), "--background")
+    assert started.returncode == 0, started
+    told = started.stdout.decode().strip()
+
+    def read(stage):
+        seen = pair.household.run_sluice("top", "--json", "--once", "--interval", "100ms", *pair.at("n1"), told)
+        return json.loads(seen.stdout)["flows"][0]["stages"][stage]["records_read"]
+
+    wait_until(lambda: read(1), "the slow stage reads")
+    assert pair.household.run_sluice("stop", *pair.at("n1"), told).returncode == 0
+    pair.household.run_sluice("wait", *pair.at("n1"), told)
+    pair.wait_for_no_program()
+
+
 def test_stages_run_where_the_file_says_and_else_beside_their_left_neighbour(trio):
     stages = {"a": ("n2", "pwd"), "b": "cat; pwd", "c": ("n3", "cat; pwd"), "d": "cat; pwd"}
     result = run(trio, flow(stages, ["a -> b", "a -> c", "b -> d", "c -> d"]))
