@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <csignal>
+#include <optional>
 #include <utility>
 
 #include "cli/context_file.h"
@@ -25,6 +26,7 @@ class DevContext final {
     if (!contexts) return std::unexpected(contexts.error());
     DevContext context;
     context.before_ = contexts->current == kContext ? "" : contexts->current;
+    if (auto found = contexts->all.find(kContext); found != contexts->all.end()) context.replaced_ = found->second;
     contexts->current = kContext;
     contexts->all[kContext] = {.node = node.data + "/sluice.sock"};
     context.socket_ = node.data + "/sluice.sock";
@@ -32,22 +34,29 @@ class DevContext final {
     return context;
   }
   DevContext(DevContext&& other) noexcept
-      : before_(std::move(other.before_)), socket_(std::exchange(other.socket_, std::string())) {}
+      : before_(std::move(other.before_)),
+        replaced_(std::move(other.replaced_)),
+        socket_(std::exchange(other.socket_, std::string())) {}
   DevContext& operator=(DevContext&&) = delete;
-  // Another `sluice dev` may have taken its place meanwhile.
+  // Another `sluice dev` may have taken its place meanwhile, or it may have taken that of one that still runs.
   ~DevContext() {
     auto contexts = read_contexts();
     if (socket_.empty() || !contexts) return;
     auto found = contexts->all.find(kContext);
     if (found == contexts->all.end() || found->second.node != socket_) return;
-    contexts->all.erase(found);
-    if (contexts->current == kContext) contexts->current = before_;
+    if (replaced_ && node::listens_at(replaced_->node)) {
+      found->second = *replaced_;
+    } else {
+      contexts->all.erase(found);
+      if (contexts->current == kContext) contexts->current = before_;
+    }
     (void)write_contexts(*contexts);
   }
 
  private:
   DevContext() = default;
   std::string before_;
+  std::optional<Context> replaced_;
   std::string socket_;
 };
 

@@ -13,6 +13,7 @@
 #include "exec/entry_state.h"
 #include "exec/program_lookup.h"
 #include "exec/zygote_client.h"
+#include "flow/flow_file.h"
 #include "node/embedded_run.h"
 #include "node/role_worker.h"
 #include "node/signals.h"
@@ -93,6 +94,8 @@ std::expected<WorkerOptions, OptionReader::Stop> read_options(const Arguments& a
     return std::unexpected(OptionReader::Stop{refuse(kUsage, "worker: " + why)});
   };
   if (options.request.role.empty()) return stop("--role is missing: the name that stands as 'role' in the flow's file");
+  if (std::string problem = flow::name_problem(options.request.role); !problem.empty())
+    return stop(fmt::format("--role '{}': that can't name a role: {}", options.request.role, problem));
   if (dashes == arguments.end() || dashes + 1 == arguments.end())
     return stop("there is no program to run; it stands behind '--': sluice worker --role NAME -- COMMAND");
   options.command.command.assign(dashes + 1, arguments.end());

@@ -22,7 +22,6 @@
 
 namespace sluice::flow {
 
-
 struct FileStage {
   std::string name;
   TextPlace place;
@@ -55,6 +54,9 @@ struct FlowFile {
 /// Of one flow. A node keeps room for so many links of a flow, too.
 inline constexpr std::size_t kFileStagesMax = 4096;
 inline constexpr std::size_t kFileLinksMax = 4096;
+
+/// Why no stage and no role can have this name, or nothing.
+std::string name_problem(std::string_view name);
 
 /// `dialect` is that of the shell that will run the stages. Any name may be a node's: who has a cluster asks it.
 /// Errors: every mistake, in the order of their places.

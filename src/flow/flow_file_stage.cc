@@ -26,14 +26,6 @@ constexpr std::string_view kErrorKeys[] = {"to", "slow"};
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_word_character(char c) { return is_letter(c) || (c >= '0' && c <= '9') || c == '_'; }
 
-// A number names a stage by its place (FLOW/2), and "->" links two, so neither may be read in a name.
-std::string name_problem(std::string_view name) {
-  bool well_formed = !name.empty() && is_letter(name[0]) &&
-                     std::ranges::all_of(name, [](char c) { return is_word_character(c) || c == '-'; });
-  if (!well_formed) return "it begins with a letter and has letters, digits, '_' and '-'";
-  return name.size() > kNameMax ? fmt::format("it has at most {} characters", kNameMax) : "";
-}
-
 class StageReader final {
  public:
   StageReader(const YamlSource& source, ShellDialect dialect, FileMistakes& mistakes)
@@ -319,6 +311,14 @@ std::span<const StageReader::Key> StageReader::keys() {
 }
 
 }  // namespace
+
+// A number names a stage by its place (FLOW/2), and "->" links two, so neither may be read in a name.
+std::string name_problem(std::string_view name) {
+  bool well_formed = !name.empty() && is_letter(name[0]) &&
+                     std::ranges::all_of(name, [](char c) { return is_word_character(c) || c == '-'; });
+  if (!well_formed) return "it begins with a letter and has letters, digits, '_' and '-'";
+  return name.size() > kNameMax ? fmt::format("it has at most {} characters", kNameMax) : "";
+}
 
 ReadStage read_file_stage(const YamlEntry& entry, const YamlSource& source, ShellDialect dialect,
                           FileMistakes& mistakes) {

@@ -217,10 +217,10 @@ bool was_lost(const StageEnd& end) { return end.status.by_signal() && failed(end
 
 std::string loss_sentence(const WorkerSummary& worker, std::string_view title) {
   return fmt::format(
-      "worker {} of {} was lost by signal {}{}: it had been given {} records and had written {}; at most what it "
+      "worker {} of {} was lost by signal {}{}: it had been given {} record{} and had written {}; at most what it "
       "had not answered is lost",
       worker.number, title, worker.end->status.signal(), worker.host.empty() ? ", or with its host" : "",
-      worker.records_given.value_or(0), worker.records_written.value_or(0));
+      worker.records_given.value_or(0), worker.records_given == 1u ? "" : "s", worker.records_written.value_or(0));
 }
 
 std::vector<std::string> dead_letter_sentences(const FlowSummary& summary, const std::string& file) {

@@ -172,17 +172,15 @@ class Placer final {
   }
 
   std::string no_such_node(const std::string& wanted) const {
-    std::vector<std::string> names, known;
+    std::vector<std::string> names;
     for (const NodeChoice& node : context_.nodes) names.push_back(node.name);
     if (auto gone = context_.gone.find(wanted); gone != context_.gone.end())
       return fmt::format("the node '{}' {}; those that are alive: {}", wanted, gone->second, fmt::join(names, " "));
-    for (const std::string& name : names) known.push_back("@" + name);
-    std::ranges::copy(plain_stage_words(), std::back_inserter(known));
     return fmt::format(
         "no node '{}' is alive, and '@{}' is no other @ word{}; nodes: {}; words: @x8 @NODE @on=NODE "
         "@KEY=VALUE {}; for a command of that name write '\\@{}'",
-        wanted, wanted, did_you_mean("@" + wanted, known), fmt::join(names, " "), fmt::join(plain_stage_words(), " "),
-        wanted);
+        wanted, wanted, did_you_mean_word("@" + wanted, names), fmt::join(names, " "),
+        fmt::join(plain_stage_words(), " "), wanted);
   }
 
   static std::string ambiguous(const std::string& wanted, const std::vector<const NodeChoice*>& found) {

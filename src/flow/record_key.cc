@@ -118,6 +118,7 @@ std::expected<RecordKey, std::string> RecordKey::read(std::string_view field) {
   } catch (const nlohmann::json::exception&) {
     return refuse("that is no JSON pointer (RFC 6901)");
   }
+  if (field == "~") return refuse("the regular expression is empty");
   if (field.starts_with('~')) {
     auto pattern = std::make_shared<Pattern>();
     int error = ::regcomp(&pattern->compiled, std::string(field.substr(1)).c_str(), REG_EXTENDED);

@@ -52,10 +52,16 @@ bool looks_like_workers(std::string_view name) {
          std::all_of(name.begin() + 1, name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
+// How the word of an own key is written: "@by=FIELD".
+std::string form_of(std::string_view key) {
+  std::string begin = fmt::format("@{}=", key);
+  auto help = std::ranges::find_if(
+      kHelp, [&](const StageWordHelp& each) { return std::string_view(each.word).starts_with(begin); });
+  return help == std::end(kHelp) ? "@KEY=VALUE" : std::string(help->word);
+}
+
 std::string unknown_word(const std::string& word, std::span<const std::string> nodes) {
-  std::vector<std::string> known = kPlainWords;
-  for (const std::string& node : nodes) known.push_back("@" + node);
-  std::string message = fmt::format("'{}' is no @ word and no known node{}", word, did_you_mean(word, known));
+  std::string message = fmt::format("'{}' is no @ word and no known node{}", word, did_you_mean_word(word, nodes));
   message += nodes.empty() ? "; no node is known here" : fmt::format("; nodes: {}", fmt::join(nodes, ", "));
   message += "; words: @x8 @NODE @on=NODE @KEY=VALUE ";
   return message + fmt::format("{}; for a command of that name write '\\{}'", fmt::join(kPlainWords, " "), word);
@@ -105,14 +111,16 @@ class Reader final {
     if (name == "json") return frame(word, RecordFraming::json);
     if (name == "len") return frame(word, RecordFraming::len);
     if (name == "on" || name == "by" || name == "image")
-      return Refusal(fmt::format("'{}' needs a value: {}=VALUE", word, word));
+      return Refusal(fmt::format("'{}' needs a value: {}", word, form_of(name)));
     if (nodes_.others_too || std::ranges::find(nodes_.names, name) != nodes_.names.end())
       return place(word, {.kind = Whereabouts::Kind::node, .node = std::string(name)});
     return Refusal(unknown_word(word, nodes_.names));
   }
 
   std::expected<void, std::string> read_pair(const std::string& word, std::string_view key, std::string_view value) {
-    if (key.empty() || value.empty()) return Refusal(fmt::format("'{}' needs a name and a value: @KEY=VALUE", word));
+    if (key.empty() || value.empty())
+      return Refusal(
+          fmt::format("'{}' needs {}: {}", word, is_own_key(key) ? "a value" : "a name and a value", form_of(key)));
     if (key == "on" && is_reserved_word(value))
       return Refusal(fmt::format("'{}': no node can have that name, it is an @ word", word));
     if (key == "on") return place(word, {.kind = Whereabouts::Kind::node, .node = std::string(value)});
@@ -217,6 +225,13 @@ bool is_record_word(std::string_view word) {
 
 bool is_reserved_word(std::string_view name) {
   return looks_like_workers(name) || std::ranges::find(kPlainWords, "@" + std::string(name)) != kPlainWords.end();
+}
+
+std::string did_you_mean_word(const std::string& word, std::span<const std::string> nodes) {
+  std::vector<std::string> known = kPlainWords;
+  for (const std::string& node : nodes) known.push_back("@" + node);
+  if (word.starts_with("@X") && looks_like_workers("x" + word.substr(2))) known.push_back("@x" + word.substr(2));
+  return did_you_mean(word, known);
 }
 
 std::span<const StageWordHelp> stage_word_help() { return kHelp; }

@@ -70,6 +70,9 @@ struct StageWordHelp {
 };
 std::span<const StageWordHelp> stage_word_help();
 
+/// "; did you mean '@each'?", of the @ words and these nodes, or nothing.
+std::string did_you_mean_word(const std::string& word, std::span<const std::string> nodes);
+
 /// The words that stand for themselves, such as `@all`, for spelling help.
 std::span<const std::string> plain_stage_words();
 

@@ -42,9 +42,17 @@ TEST(StageWords, CombinesWords) {
 
 TEST(StageWords, AnswersAMistypedWordWithItsNearest) {
   EXPECT_THAT(read({"@eahc"}).error(), HasSubstr("did you mean '@each'?"));
+  EXPECT_THAT(read({"@X2"}).error(), HasSubstr("did you mean '@x2'?"));
   EXPECT_THAT(read({"@bd1"}).error(), HasSubstr("did you mean '@db1'?"));
   EXPECT_THAT(read({"@nonsense"}).error(), HasSubstr("nodes: db1, web"));
   EXPECT_THAT(read_stage_words(std::vector<std::string>{"@db1"}, {}).error(), HasSubstr("no node is known here"));
+}
+
+TEST(StageWords, SaysHowAWordWithoutAValueIsWritten) {
+  EXPECT_EQ(read({"@by="}).error(), "'@by=' needs a value: @by=FIELD");
+  EXPECT_EQ(read({"@by"}).error(), "'@by' needs a value: @by=FIELD");
+  EXPECT_EQ(read({"@on="}).error(), "'@on=' needs a value: @on=NODE");
+  EXPECT_EQ(read({"@gpu="}).error(), "'@gpu=' needs a name and a value: @KEY=VALUE");
 }
 
 TEST(StageWords, RefusesWhatMakesNoSense) {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@
 #include "base/pipe.h"
 #include "base/time.h"
 #include "cluster/cluster_key.h"
+#include "net/socket_address.h"
 #include "node/kept_flows_end.h"
 
 namespace sluice::node {
@@ -190,5 +192,13 @@ void DevCluster::end() {
 }
 
 DevCluster::~DevCluster() { end(); }
+
+bool listens_at(const std::string& socket) {
+  auto address = net::local_address(socket);
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!address || !fd) return false;
+  bool connected = ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address->storage), address->size) == 0;
+  return connected || errno == EAGAIN;  // it is busy
+}
 
 }  // namespace sluice::node

@@ -30,6 +30,9 @@ struct DevStop {
   int signal = 0;
 };
 
+/// Whether a node runs that listens at this Unix socket.
+bool listens_at(const std::string& socket);
+
 class DevCluster final {
  public:
   /// Starts `count` nodes, n1, n2, ..., that all know each other when this returns. `signals` end it early, and outlive it.

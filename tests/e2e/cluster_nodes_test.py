@@ -582,6 +582,22 @@ def test_dev_gives_back_the_context_that_was_there(household, home, closed_port,
     assert contexts(home) == before
 
 
+@pytest.mark.parametrize("first_to_end", ["the first", "the second"])
+def test_dev_gives_back_the_context_of_another_that_still_runs(household, home, own_temporary_folder, first_to_end):
+    first, _ = start_dev(household, "--nodes", "1")
+    of_first = contexts(home)
+    second, _ = start_dev(household, "--nodes", "2")
+    of_second = contexts(home)
+    ends, stays, expected = (first, second, of_second) if first_to_end == "the first" else (second, first, of_first)
+    ends.send_signal(signal.SIGINT)
+    household.finish(ends)
+    assert contexts(home) == expected
+    assert "n1" in names_of_nodes(household)
+    stays.send_signal(signal.SIGINT)
+    household.finish(stays)
+    assert contexts(home) == {}
+
+
 def test_killed_dev_leaves_no_process(household, home, own_temporary_folder):
     process, _ = start_dev(household, "--nodes", "2")
     process.kill()
