@@ -230,7 +230,7 @@ bool is_reserved_word(std::string_view name) {
 std::string did_you_mean_word(const std::string& word, std::span<const std::string> nodes) {
   std::vector<std::string> known = kPlainWords;
   for (const std::string& node : nodes) known.push_back("@" + node);
-  if (word.starts_with("@X") && looks_like_workers("x" + word.substr(2))) known.push_back("@x" + word.substr(2));
+  if (word.starts_with("@X") && looks_like_workers("x" + word.substr(2))) known.insert(known.begin(), "@x" + word.substr(2));
   return did_you_mean(word, known);
 }
 
