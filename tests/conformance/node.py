@@ -42,7 +42,7 @@ def field(number, content):
 
 
 def fields(message):
-    """The fields of a message whose fields are all bytes."""
+    """The fields of a message whose fields are numbers or bytes."""
     def take_varint(at):
         number = shift = 0
         while True:
@@ -54,10 +54,13 @@ def fields(message):
     at = 0
     while at < len(message):
         tag, at = take_varint(at)
-        assert tag & 7 == 2, f"a field of type {tag & 7}"
-        size, at = take_varint(at)
-        yield tag >> 3, message[at:at + size]
-        at += size
+        assert tag & 7 in (0, 2), f"a field of type {tag & 7}"
+        number, at = take_varint(at)
+        if tag & 7 == 0:
+            yield tag >> 3, number
+        else:
+            yield tag >> 3, message[at:at + number]
+            at += number
 
 
 def seat_message(kind, rest=b""):
@@ -133,7 +136,7 @@ class Node:
             if not flags & MORE:
                 message, self._message = self._message, b""
                 for number, content in fields(message):
-                    {1: self._take_offer, 2: self._take_replies}[number](content)
+                    {1: self._take_offer, 2: self._take_replies, 3: self._take_leave}[number](content)
             self._send_frame(CREDIT, struct.pack(">I", len(payload) + (MESSAGE_COST if first else 0)))
         elif kind == CREDIT:
             self._credit.grant(struct.unpack(">I", payload)[0])
@@ -157,6 +160,10 @@ class Node:
                 self._send(field(2, seat_message(INPUT, data)))
         self._connection.close()
         os._exit(0)
+
+    def _take_leave(self, leaving):
+        """It serves nobody any more once it has finished what it has; the stage hears that from the worker itself."""
+        assert leaving == 1
 
     def _take_replies(self, data):
         self._replies += data
