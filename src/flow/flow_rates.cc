@@ -76,7 +76,7 @@ LinkRates rates_between(const LinkCounters& before, const LinkCounters& after, D
 
 std::optional<Bottleneck> find_bottleneck(const FlowCounters& flow, const std::vector<StageRates>& rates) {
   for (std::size_t i = flow.stages.size(); i-- > 0;)
-    if (lacks_workers(flow.stages[i])) return Bottleneck{Bottleneck::Kind::stage, flow.stages[i].index};
+    if (lacks_workers(flow, flow.stages[i])) return Bottleneck{Bottleneck::Kind::stage, flow.stages[i].index};
   std::optional<std::size_t> first, last, busiest;
   for (std::size_t i = 0; i < rates.size(); ++i) {
     if (!rates[i].shares) continue;
@@ -93,8 +93,16 @@ std::optional<Bottleneck> find_bottleneck(const FlowCounters& flow, const std::v
 
 }  // namespace
 
-bool lacks_workers(const StageCounters& stage) {
-  return stage.running && stage.workers == 0 && stage.records && stage.records->waiting > 0;
+bool lacks_workers(const FlowCounters& flow, const StageCounters& stage) {
+  return stage.running && stage.workers == 0 && stage.records &&
+         (stage.records->waiting > 0 || bytes_on_their_way_to(flow, stage) > 0);
+}
+
+std::uint64_t bytes_on_their_way_to(const FlowCounters& flow, const StageCounters& stage) {
+  std::uint64_t bytes = 0;
+  for (const LinkCounters& link : flow.links)
+    if (link.to == stage.index) bytes += link.bytes.in_flight;
+  return bytes;
 }
 
 // By largest remainders: each share is rounded down, and what is missing to 100 goes to those that lost most.

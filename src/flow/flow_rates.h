@@ -3,7 +3,8 @@
 // its counters.
 //
 // The bottleneck, by this rule:
-//   1. A stage has no worker, and records wait there for one; of several the last in the direction of the flow.
+//   1. A stage of records has no worker, and something waits there or in a link to it; of several the last in the direction of
+//      the flow.
 //   2. The last stage that runs is held back for half of its time or more: whoever reads the output of the flow.
 //   3. The first stage that runs is idle for half of its time or more: the input of the flow.
 //   4. Otherwise the stage that is busy for the largest share of its time; of equals the last in the direction of the flow.
@@ -48,8 +49,10 @@ struct LinkRates {
   double records_in = 0, records_out = 0;
 };
 
-/// It waits for the first of its workers, or for another.
-bool lacks_workers(const StageCounters& stage);
+/// It waits for the first of its workers, or for another, and something for it.
+bool lacks_workers(const FlowCounters& flow, const StageCounters& stage);
+/// What the stage before it has written and it has not read.
+std::uint64_t bytes_on_their_way_to(const FlowCounters& flow, const StageCounters& stage);
 
 struct Bottleneck {
   enum class Kind { stage, input, output };

@@ -208,6 +208,18 @@ TEST(Bottleneck, IsTheStageThatHasNoWorkerForWhatWaitsThere) {
   EXPECT_EQ(meter.on_counters(without_worker(13s, 0)).bottleneck, (Bottleneck{Bottleneck::Kind::output, 0}));
 }
 
+TEST(Bottleneck, IsTheStageThatHasNoWorkerForWhatWaitsInALinkToIt) {
+  auto sample = [](Duration at, std::uint64_t on_their_way) {
+    FlowCounters flow = without_worker(at, 0);
+    flow.links = {{.from = 0, .to = 1, .bytes = {.in = on_their_way, .in_flight = on_their_way}}};
+    return flow;
+  };
+  FlowMeter meter;
+  (void)meter.on_counters(sample(10s, 7));
+  EXPECT_EQ(meter.on_counters(sample(11s, 7)).bottleneck, (Bottleneck{Bottleneck::Kind::stage, 1}));
+  EXPECT_EQ(meter.on_counters(sample(12s, 0)).bottleneck, (Bottleneck{Bottleneck::Kind::output, 0}));
+}
+
 TEST(Bottleneck, StagesThatHaveEndedDoNotCount) {
   FlowMeter meter;
   FlowCounters before{.at = 1s, .stages = {stage(0, {.busy = 5s}), stage(1, {})}}, after = before;

@@ -2,6 +2,7 @@
 back; what becomes of their records when they, or the node that they wait on, are lost."""
 
 import os
+import re
 import signal
 import subprocess
 
@@ -275,6 +276,15 @@ def test_worker_that_leaves_is_told_and_another_that_comes_in_time_is_enough(pai
     flow.feed(1001).finish().assert_each_once()
     assert "waits for workers" not in flow.errors.read_text() and "lost" not in flow.errors.read_text()
     assert flow.errors.read_text().count("has left") == 2, "those that served to the end have not left"
+
+
+def test_stage_that_no_worker_ever_joined_is_what_top_names(pair, doubler):
+    flow = Flow(pair, "role: double", 20).feed()
+    last = wait_for_sample(pair, lambda sample: sample["bottleneck"] and sample["bottleneck"]["kind"] == "stage")
+    assert last["bottleneck"]["stage"] == 2, last
+    assert re.search(r"has no worker, and \d+ (bytes|records) wait for one", last["bottleneck"]["text"]), last
+    Hand(pair, "anna").serves()
+    flow.finish().assert_each_once()
 
 
 def test_stage_without_a_worker_is_what_top_names(pair, doubler):
