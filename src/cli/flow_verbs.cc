@@ -57,6 +57,7 @@ nlohmann::ordered_json to_json(const v1::Flow& flow) {
   if (flow.ended_unix_ms() != 0) json["ended"] = utc(flow.ended_unix_ms());
   if (flow.state() == v1::FLOW_STATE_ENDED) json["status"] = flow.status();
   if (!flow.message().empty()) json["message"] = flow.message();
+  if (flow.notes_size() > 0) json["notes"] = std::vector<std::string>(flow.notes().begin(), flow.notes().end());
   json["stages"] = nlohmann::ordered_json::array();
   for (const v1::FlowStage& stage : flow.stages()) {
     nlohmann::ordered_json entry = {{"stage", stage.index() + 1},
@@ -167,6 +168,7 @@ net::Awaitable<int> wait_for(NodeSession& session, std::string id, bool json, st
     co_return refuse(kTimedOut, fmt::format("the flow {} has not ended yet; it goes on", id));
   if (!flow) co_return fail(flow.error());
   if (json) print(to_json(*flow).dump() + "\n");
+  for (const std::string& note : flow->notes()) refuse(kSuccess, note);
   if (flow->state() == v1::FLOW_STATE_UNKNOWN) co_return refuse(kFailed, flow->message());
   if (!flow->message().empty()) refuse(kFailed, flow->message());
   co_return flow->status();

@@ -15,7 +15,11 @@ void FlowNews::tell(v1::RunOutput output) {
 }
 
 void FlowNews::note(const std::string& text) {
-  if (!has_client()) return log_.warn("flow in the background", {{"flow", flow_.text()}, {"note", text}});
+  if (!has_client()) {
+    if (last_notes_.size() == kNotesKept) last_notes_.pop_front();
+    last_notes_.push_back(text);
+    return log_.warn("flow in the background", {{"flow", flow_.text()}, {"note", text}});
+  }
   v1::RunOutput output;
   output.set_note(text);
   tell(std::move(output));

@@ -2,11 +2,12 @@
 // What the client of a flow hears of it: the plan, commands for the parts that it runs itself, what becomes of the
 // stages, what they write to their stderr, and the end.
 //
-// A flow in the background has no client: what would be a note for its user is written to the log of this node. A client
-// that was lost hears nothing more. Whoever tells need not ask.
+// A flow in the background has no client: what would be a note for its user is written to the log of this node, and the last
+// are kept for whoever asks. A client that was lost hears nothing more. Whoever tells need not ask.
 // Threading: belongs to the control loop.
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <string>
 
@@ -30,6 +31,8 @@ namespace sluice::node {
 
 class FlowNews final {
  public:
+  static constexpr std::size_t kNotesKept = 16;
+
   /// `client`: null for a flow in the background. It, `layout` and `log` outlive this.
   FlowNews(FlowClient* client, const FlowLayout& layout, const FlowId& flow, Logger& log)
       : client_(client), layout_(layout), flow_(flow), log_(log) {}
@@ -43,6 +46,8 @@ class FlowNews final {
 
   /// For the user.
   void note(const std::string& text);
+  /// Of a flow in the background: the last `kNotesKept`, the oldest first.
+  const std::deque<std::string>& last_notes() const { return last_notes_; }
   /// Once, however often it is asked.
   void tell_plan(const FlowId& id);
   /// Requires: the part is the client's.
@@ -70,6 +75,7 @@ class FlowNews final {
   Logger& log_;
   bool lost_ = false;
   bool plan_told_ = false;
+  std::deque<std::string> last_notes_;
   std::map<std::size_t, link::LineMarker> error_lines_;  // of the parts of @all
 };
 

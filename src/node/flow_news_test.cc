@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -136,6 +137,22 @@ TEST(FlowNews, WhatOneNodeAloneWritesGoesOnAsItComes) {
   EXPECT_EQ(world.last_errors(), "no such ");
   world.news.tell_last_line(0);
   EXPECT_EQ(world.client.heard.size(), 1u);
+}
+
+TEST(FlowNews, OfAFlowInTheBackgroundTheLastNotesAreKept) {
+  World world(on_n2());
+  FlowNews news(nullptr, world.flow.layout, FlowId(), world.log);
+  for (std::size_t i = 0; i < FlowNews::kNotesKept + 2; ++i) news.note("note " + std::to_string(i));
+  EXPECT_EQ(news.last_notes().size(), FlowNews::kNotesKept);
+  EXPECT_EQ(news.last_notes().front(), "note 2");
+  EXPECT_EQ(news.last_notes().back(), "note " + std::to_string(FlowNews::kNotesKept + 1));
+}
+
+TEST(FlowNews, AClientIsToldAndNothingIsKept) {
+  World world(on_n2());
+  world.news.note("n1 was lost");
+  EXPECT_EQ(world.client.heard.back().note(), "n1 was lost");
+  EXPECT_TRUE(world.news.last_notes().empty());
 }
 
 }  // namespace

@@ -683,6 +683,7 @@ struct FlowOrchestrator::Impl final : HostListener {
       flow.set_state(machine && machine->started() ? v1::FLOW_STATE_RUNNING : v1::FLOW_STATE_STARTING);
     flow.set_status(end_message.status());
     flow.set_message(end_message.message());
+    for (const std::string& note : news.last_notes()) flow.add_notes(note);
     stages.describe(flow);
   }
 };
