@@ -398,8 +398,7 @@ std::string bottleneck_text(const FlowReport& report) {
   }
   if (flow::lacks_workers(report.counters, *place)) {
     bool told_apart = place->records->waiting > 0;
-    std::uint64_t waiting =
-        told_apart ? place->records->waiting : flow::bytes_on_their_way_to(report.counters, *place);
+    std::uint64_t waiting = told_apart ? place->records->waiting : flow::bytes_on_their_way_to(report.counters, *place);
     return fmt::format("{} has no worker, and {} {}{} wait{} for one", stage, waiting, told_apart ? "record" : "byte",
                        waiting == 1 ? "" : "s", waiting == 1 ? "s" : "");
   }

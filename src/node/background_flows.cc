@@ -348,7 +348,7 @@ void BackgroundFlows::look_at_parts(v1::Flow& flow) const {
   } else if (is_timed_out(flow.id())) {
     flow.set_state(v1::FLOW_STATE_ENDED);
     flow.set_status(kTimedOutStatus);
-    flow.set_message("the flow was ended: its time was over (--timeout)");
+    flow.set_message("timed out (--timeout); every stage was ended");
   } else {
     flow.set_state(v1::FLOW_STATE_ENDED);
     std::vector<flow::StageEnd> ends = ends_of(flow, looks);

@@ -175,7 +175,7 @@ void ClusterReport::say_why(const v1::FlowEnded& end) const {
   bool not_started = end.end() == v1::FlowEnded::END_NOT_STARTED;
   if (lost || not_started) say(end.message());
   if (summary_.end == flow::FlowEnd::timed_out)
-    say(fmt::format("the flow was ended: it had run for its {} (--timeout)", format_duration(*request_.run.timeout)));
+    say(fmt::format("timed out after {}; every stage was ended", format_duration(*request_.run.timeout)));
   bool completed = summary_.end == flow::FlowEnd::completed && !lost;
   if (completed && summary_.status != 0 && !request_.run.quiet)
     for (const std::string& sentence : flow::failure_sentences(summary_)) say(sentence);

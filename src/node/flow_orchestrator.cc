@@ -317,9 +317,15 @@ struct FlowOrchestrator::Impl final : HostListener {
     for (std::size_t part = 0; part < parts.size(); ++part) news.tell_last_line(part);  // of nodes that were lost
     fill_end(*machine, end_message);
     // A client makes its own words of what it was told.
-    bool unexplained = end_message.end() == v1::FlowEnded::END_COMPLETED && end_message.status() != 0;
-    if (unexplained && !news.has_client()) end_message.set_message(why_failed());
+    if (!news.has_client() && end_message.message().empty()) end_message.set_message(why_ended());
     tell_end();
+  }
+
+  // Empty: as it was to.
+  std::string why_ended() const {
+    if (end_message.end() == v1::FlowEnded::END_TIMED_OUT) return "timed out (--timeout); every stage was ended";
+    if (end_message.end() == v1::FlowEnded::END_COMPLETED && end_message.status() != 0) return why_failed();
+    return {};
   }
 
   std::string why_failed() const {

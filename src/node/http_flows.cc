@@ -42,7 +42,7 @@ rpc::Status outcome_of(const v1::FlowEnded& ended) {
     case v1::FlowEnded::END_COMPLETED:
       return {};
     case v1::FlowEnded::END_TIMED_OUT:
-      return {rpc::Code::deadline_exceeded, "the flow was ended: its time was over"};
+      return {rpc::Code::deadline_exceeded, "the flow timed out; every stage was ended"};
     case v1::FlowEnded::END_SIGNALLED:
       return {rpc::Code::cancelled, "the flow was stopped"};
     case v1::FlowEnded::END_NOT_STARTED:

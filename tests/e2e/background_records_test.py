@@ -234,6 +234,7 @@ def test_timeout_ends_it(nodes):
     assert status_of(nodes, flow) == 124
     entry = flow_of(nodes, flow)
     assert (entry["state"], entry["status"]) == ("ended", 124), entry
+    assert explained(nodes, flow) == "timed out (--timeout); every stage was ended"
     nodes.wait_for_no_program()
 
 
@@ -548,11 +549,16 @@ def test_flow_that_failed_while_its_daemon_was_gone_is_explained(cluster):
     assert "on n1 exited with status 4 (sluice logs" in explained(cluster, flow)
 
 
-def test_loss_of_a_node_with_workers_is_in_the_log_of_the_node_that_was_asked(pair):
+def test_loss_of_a_node_with_workers_is_told_to_who_asks_and_in_the_log_of_the_node_that_was_asked(pair):
     flow = hand_over(pair, "seq 30 | @x6 @each @ordered sh -c 'sleep 0.2; echo $1' sh {}")
     wait_until(lambda: logs(pair, flow), "the first answers")
+    assert "notes" not in flow_of(pair, flow)
     pair["n2"].kill()
-    assert status_of(pair, flow) == 0
+    waited = ask(pair, "wait", flow)
+    assert waited.returncode == 0
     assert logs(pair, flow).splitlines() == numbers(30)
+    note, = flow_of(pair, flow)["notes"]
+    assert "lost the workers of stage 2 on n2" in note and "what they had not done is done elsewhere" in note
+    assert waited.stderr.decode() == f"sluice: {note}\n"
     told, = [line for line in pair["n1"].log_text().splitlines() if "lost the workers of stage 2 on n2" in line]
     assert flow in told and "what they had not done is done elsewhere" in told, told
