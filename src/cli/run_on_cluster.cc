@@ -92,9 +92,11 @@ int run_on_cluster(flow::FlowGraph graph, RunOptions options, exec::Environment 
   bool files_here = !options.records.dead_letters.empty() || !options.records.job_log.empty();
   std::size_t parts = options.background ? 0 : node::count_client_parts(graph, files_here);
   std::vector<exec::SpawnerClient> spawners;
+  std::vector<int> descriptors;
   while (spawners.size() < parts) {
-    auto spawner = exec::SpawnerClient::fork_spawner(entry);
+    auto spawner = exec::SpawnerClient::fork_spawner(entry, descriptors);
     if (!spawner) return refuse(node::kRefused, no_spawner(spawner.error()));
+    descriptors.push_back(spawner->descriptor());
     spawners.push_back(std::move(*spawner));
   }
   NodeOptions where = node_options(options);

@@ -20,7 +20,7 @@ bool means_gone(int error) { return error == EPIPE || error == ECONNRESET; }
 
 }  // namespace
 
-std::expected<SpawnerClient, int> SpawnerClient::fork_spawner(const EntryState& entry) {
+std::expected<SpawnerClient, int> SpawnerClient::fork_spawner(const EntryState& entry, std::span<const int> others) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return std::unexpected(errno);
   UniqueFd ours(ends[0]), theirs(ends[1]);
@@ -28,6 +28,7 @@ std::expected<SpawnerClient, int> SpawnerClient::fork_spawner(const EntryState& 
   if (pid < 0) return std::unexpected(errno);
   if (pid == 0) {
     ours.reset();
+    for (int other : others) ::close(other);
     ::_exit(run_spawner(std::move(theirs), entry));
   }
   return SpawnerClient(MessageSocket(std::move(ours)), pid, true);

@@ -34,8 +34,10 @@ enum class AttachError {
 
 class SpawnerClient final {
  public:
-  /// Forks the spawner. To be called early, while this process is small and has one thread. Errors: errno.
-  static std::expected<SpawnerClient, int> fork_spawner(const EntryState& entry);
+  /// Forks the spawner. To be called early, while this process is small and has one thread. `others`: the descriptors of
+  /// spawners that this process has already; one that kept these open would keep those from learning that their owner is
+  /// gone. Errors: errno.
+  static std::expected<SpawnerClient, int> fork_spawner(const EntryState& entry, std::span<const int> others = {});
   /// Talks to a spawner of a zygote, at the other end of `socket`.
   static SpawnerClient connected(UniqueFd socket);
   /// Takes over the kept launch of `directory`; an owner that it still has is dropped. Its events so far come first:

@@ -200,6 +200,13 @@ def test_option_that_does_nothing_in_the_background_is_refused(pair, options):
     assert b"--background" in result.stderr
 
 
+@pytest.mark.parametrize("text, options, status", [
+    ("true | @n2 cat | @here cat | @n2 cat | @here true", ["--dry-run"], 0),
+    ("true | @n2 nosuch-program | @here cat", [], 127), ("true | @n9 cat | @here cat", [], 125)])
+def test_what_is_not_started_ends_however_many_parts_it_has_here(pair, text, options, status):
+    assert pair.run(text, *options).returncode == status
+
+
 def test_dry_run_in_the_background_shows_the_plan(pair):
     result = pair.run("@n2 nosuch-program | cat", "--background", "--dry-run")
     assert result.returncode == 1 and b"n2" in result.stdout and b"nosuch-program" in result.stderr, result
