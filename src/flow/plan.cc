@@ -116,6 +116,22 @@ RecordMode mode_of(const StageWords& words) {
 
 namespace {
 
+// Of a flow whose weakest stage is one of bytes.
+std::string promise_of_bytes(const std::vector<PromisedStage>& stages, bool over_hosts) {
+  auto any = [&](auto is) { return std::ranges::any_of(stages, is); };
+  bool records = any([](const PromisedStage& stage) { return stage.mode != RecordMode::none; });
+  bool mixed = any([](const PromisedStage& stage) { return stage.mode != RecordMode::none && !stage.ordered; });
+  bool merged = any([](const PromisedStage& stage) { return stage.on_every_node; });
+  std::string_view what = merged    ? "every line whole, in any order behind a stage on every node"
+                          : mixed   ? "every record once, in any order behind stages of many workers"
+                          : records ? "every record once, in the order of the input"
+                                    : "every byte in order";
+  std::string_view who = !over_hosts ? (records ? "stage of bytes" : "stage")
+                         : records   ? "stage of bytes, a link of it or its host"
+                                     : "stage, a link or a host";
+  return fmt::format("{}; if a {} fails or dies, the flow fails", what, who);
+}
+
 std::string count_of_workers(const StageWords& words) {
   if (words.by_hand_alone) return fmt::format("workers of the role '{}'", words.role);
   std::uint32_t count = words.workers.value_or(1);
@@ -152,13 +168,7 @@ std::string promise_of(const std::vector<PromisedStage>& stages, const PromiseCo
   std::string_view host = context.over_hosts ? ", or whose node does," : "";
   switch (weight_of(weaker->mode, context.losses_allowed)) {
     case Promise::filter:
-      if (std::ranges::any_of(
-              stages, [](const PromisedStage& stage) { return stage.mode != RecordMode::none && !stage.ordered; }))
-        return fmt::format(
-            "every record once, in any order behind stages of many workers; if a {} fails or dies, the flow fails",
-            context.over_hosts ? "stage of bytes, a link of it or its host" : "stage of bytes");
-      return context.over_hosts ? "every byte in order; if a stage, a link or a host fails or dies, the flow fails"
-                                : "every byte in order; if a stage fails or dies, the flow fails";
+      return promise_of_bytes(stages, context.over_hosts);
     case Promise::spread:
       return fmt::format(
           "every record to one worker, in any order; if a stage fails or dies, or one of its workers{}, the flow fails",

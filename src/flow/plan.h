@@ -90,6 +90,7 @@ inline bool runs_by_job(const PlannedStage& stage) {
 struct PromisedStage {
   RecordMode mode = RecordMode::none;
   bool ordered = false;
+  bool on_every_node = false;
 };
 struct PromiseContext {
   bool losses_allowed = false;

@@ -93,5 +93,24 @@ TEST(Plan, IsDescribedForAPersonAndForAProgram) {
   EXPECT_EQ(json["links"][0]["carrier"], "kernel_pipe");
 }
 
+TEST(Promise, OfBytesIsAsStrongAsWhatItsRecordsKeep) {
+  using Stages = std::vector<PromisedStage>;
+  const PromisedStage bytes, map{.mode = RecordMode::map}, ordered{.mode = RecordMode::each, .ordered = true};
+  EXPECT_EQ(promise_of(Stages{bytes, bytes}, {}), "every byte in order; if a stage fails or dies, the flow fails");
+  EXPECT_EQ(promise_of(Stages{bytes, ordered, bytes}, {}),
+            "every record once, in the order of the input; if a stage of bytes fails or dies, the flow fails");
+  EXPECT_EQ(
+      promise_of(Stages{bytes, map, ordered}, {}),
+      "every record once, in any order behind stages of many workers; if a stage of bytes fails or dies, the flow "
+      "fails");
+  EXPECT_EQ(
+      promise_of(Stages{bytes, ordered}, {.over_hosts = true}),
+      "every record once, in the order of the input; if a stage of bytes, a link of it or its host fails or dies, "
+      "the flow fails");
+  EXPECT_EQ(promise_of(Stages{bytes, {.on_every_node = true}}, {.over_hosts = true}),
+            "every line whole, in any order behind a stage on every node; if a stage, a link or a host fails or dies, "
+            "the flow fails");
+}
+
 }  // namespace
 }  // namespace sluice::flow

@@ -257,7 +257,10 @@ std::string FlowLayout::promise() const {
   std::vector<flow::PromisedStage> stages;
   for (const v1::StageRequest& request : start_.stages()) {
     auto stage = stage_from(request.text());
-    if (stage) stages.push_back({.mode = flow::mode_of(stage->words), .ordered = stage->words.ordered});
+    if (!stage) continue;
+    stages.push_back({.mode = flow::mode_of(stage->words),
+                      .ordered = stage->words.ordered,
+                      .on_every_node = request.where().kind() == v1::Whereabouts::KIND_EVERY_NODE});
   }
   return flow::promise_of(stages, {.losses_allowed = start_.records().losses_allowed(),
                                    .has_dead_letters = start_.records().has_dead_letters(),
