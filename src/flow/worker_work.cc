@@ -186,10 +186,16 @@ void WorkerWork::doom(Worker worker, std::string why) {
 void WorkerWork::on_settled(Seat& seat, std::uint64_t count, TimePoint now) {
   seat.endings = 0;
   seat.in_period += count;
+  if (seat.settled_first)
+    seat.settled_behind += count;
+  else
+    seat.settled_first = now;
+  seat.quiet_since = now;
   if (seat.hand.empty()) {
+    seat.quiet_since.reset();
     seat.careful = seat.alone = false;
     seat.starved = true;
-    seat.window = std::min<std::uint64_t>(2 * seat.window, std::max(seat.credit.records, seat.concurrency));
+    seat.window = window_of_emptied(seat, now - *seat.settled_first);
   }
   if (now - seat.period < kPeriod) return;
   if (seat.period != TimePoint{} && !seat.starved) {
@@ -199,6 +205,15 @@ void WorkerWork::on_settled(Seat& seat, std::uint64_t count, TimePoint now) {
   seat.period = now;
   seat.in_period = 0;
   seat.starved = false;
+}
+
+// It could take more, unless what it was given together lasted: a slow one sends what it settles in bursts. How long the first
+// of it was on its way to and fro says nothing of that, so it counts from there.
+std::uint64_t WorkerWork::window_of_emptied(const Seat& seat, Duration lasted) {
+  if (lasted <= kAhead / 2)
+    return std::min<std::uint64_t>(2 * seat.window, std::max(seat.credit.records, seat.concurrency));
+  double ahead = std::chrono::duration<double>(kAhead) / std::chrono::duration<double>(lasted);
+  return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(ahead * static_cast<double>(seat.settled_behind)));
 }
 
 void WorkerWork::condemn(Worker worker, LinkNumber link, RecordBatch record, std::uint32_t attempts,
@@ -282,7 +297,8 @@ WorkerWork::Action WorkerWork::poll(Worker worker, RecordId limit, TimePoint now
       seat.state = State::starting;
       seat.fresh = false;
       seat.said_hello = seat.granted = seat.leaves = seat.finished = seat.told_end = seat.alone = seat.careful =
-          seat.draining = false;
+          seat.draining = seat.told_quiet = false;
+      seat.quiet_since.reset();
       seat.doomed_for.clear();
       seat.credit = {};
       seat.hello_due = now + options_.hello_wait;
@@ -293,7 +309,7 @@ WorkerWork::Action WorkerWork::poll(Worker worker, RecordId limit, TimePoint now
                                std::chrono::ceil<std::chrono::seconds>(options_.hello_wait).count()));
       return poll(worker, limit, now);
     case State::open:
-      return poll_open(worker, limit);
+      return poll_open(worker, limit, now);
     case State::closing:
     case State::doomed:
     case State::retired:
@@ -302,11 +318,11 @@ WorkerWork::Action WorkerWork::poll(Worker worker, RecordId limit, TimePoint now
   return nothing();
 }
 
-WorkerWork::Action WorkerWork::poll_open(Worker worker, RecordId limit) {
+WorkerWork::Action WorkerWork::poll_open(Worker worker, RecordId limit, TimePoint now) {
   Seat& seat = seats_[worker];
   Lane& lane = lane_of(worker);
   // A source ends when it likes. Others may still have records that will come back; a new process takes those.
-  bool takes_no_more = nothing_to_come(lane) || !is_wanted(worker);
+  bool takes_no_more = (nothing_to_come(lane) && !may_be_needed(seat)) || !is_wanted(worker);
   if (seat.leaves || (!source_.value_or(true) && takes_no_more)) {
     seat.state = State::closing;
     seat.told_end = true;
@@ -322,13 +338,19 @@ WorkerWork::Action WorkerWork::poll_open(Worker worker, RecordId limit) {
       seat.careful = true;
       seat.alone = &lane.first_suspects() == &lane.alone;
       std::uint64_t count = seat.alone ? 1 : std::min<std::uint64_t>(options_.part_max, room(seat));
-      return give(seat, lane.first_suspects(), {.count = count}, limit);
+      return give(seat, lane.first_suspects(), {.count = count}, limit, now);
     }
   }
   seat.draining = false;
   if (options_.lanes && lane.resting > 0) return nothing();
   auto portion = next_portion(seat, lane, limit);
-  return portion ? give(seat, lane.waiting[portion->link], *portion, limit) : nothing();
+  return portion ? give(seat, lane.waiting[portion->link], *portion, limit, now) : nothing();
+}
+
+// One that has joined, for what others have in hand and may lose.
+bool WorkerWork::may_be_needed(const Seat& seat) const {
+  return seat.joined && seat.hand.empty() &&
+         std::ranges::any_of(seats_, [](const Seat& each) { return !each.hand.empty(); });
 }
 
 // Of the links that have something for it now, the one whose first record came first.
@@ -423,7 +445,8 @@ bool WorkerWork::somebody_makes_room(const Lane& lane) const {
   });
 }
 
-WorkerWork::Action WorkerWork::give(Seat& seat, link::PendingRecords& from, Portion portion, RecordId limit) {
+WorkerWork::Action WorkerWork::give(Seat& seat, link::PendingRecords& from, Portion portion, RecordId limit,
+                                    TimePoint now) {
   auto [count, link] = portion;
   std::uint64_t below = limit - from.first() + 1;
   if (below != 0) count = std::min(count, below);
@@ -433,6 +456,11 @@ WorkerWork::Action WorkerWork::give(Seat& seat, link::PendingRecords& from, Port
   std::uint32_t failures = failed == failures_.end() ? 0 : failed->second;
   links_[link].waiting -= batch.count();
   links_[link].waiting_bytes -= batch.size();
+  if (seat.hand.empty()) {
+    seat.settled_first.reset();
+    seat.settled_behind = 0;
+    seat.quiet_since = now;
+  }
   seat.hand.add(batch, link);
   std::uint32_t attempt = batch.attempt() + failures + 1u;
   return {.kind = Action::Kind::give, .batch = std::move(batch), .attempt = attempt};
@@ -449,6 +477,28 @@ std::optional<TimePoint> WorkerWork::poll_deadline() const {
     if (seat.state == State::starting) consider(seat.hello_due);
   }
   return due;
+}
+
+std::optional<WorkerWork::Quiet> WorkerWork::poll_quiet(TimePoint now) {
+  for (Worker worker = 0; worker < seats_.size(); ++worker) {
+    Seat& seat = seats_[worker];
+    if (!is_watched(seat) || now < *seat.quiet_since + options_.quiet_wait) continue;
+    seat.told_quiet = true;
+    return Quiet{.worker = worker, .in_hand = seat.hand.count(), .was_idle = !seat.settled_first};
+  }
+  return std::nullopt;
+}
+
+std::optional<TimePoint> WorkerWork::quiet_deadline() const {
+  std::optional<TimePoint> due;
+  for (const Seat& seat : seats_)
+    if (is_watched(seat)) due = std::min(due.value_or(TimePoint::max()), *seat.quiet_since + options_.quiet_wait);
+  return due;
+}
+
+void WorkerWork::on_deaf(TimePoint now) {
+  for (Seat& seat : seats_)
+    if (seat.quiet_since) seat.quiet_since = now;
 }
 
 std::optional<WorkerWork::Dead> WorkerWork::poll_dead() {

@@ -22,7 +22,8 @@
 // condemned.
 //
 // Workers may join a stage that says so, and leave it: the process of one that has joined is started once, and how it ends
-// breaks nothing. Without anybody such a stage waits.
+// breaks nothing. Without anybody such a stage waits. One that has nothing in hand is told the end when nobody has: what
+// others have may come back, and it would only join again.
 //
 // With lanes, each worker has records of its own; while one of them rests, those behind it wait.
 // A stage whose workers are sources takes no input: what they write belongs to no record.
@@ -66,6 +67,7 @@ struct WorkerWorkOptions {
   std::uint32_t part_max = 64;                           // suspects that are given at once
   std::uint32_t endings_max = 5;                         // in a row, of a seat with nothing in hand or settled
   Duration hello_wait = std::chrono::seconds(30);
+  Duration quiet_wait = std::chrono::seconds(60);  // with records in hand, and nothing settled
   Duration backoff_first = std::chrono::milliseconds(100);
   Duration backoff_max = std::chrono::seconds(10);
 };
@@ -145,6 +147,16 @@ class WorkerWork final {
     Worker worker = 0;
     LinkNumber link = 0;
   };
+  /// A worker has records in hand, and has settled nothing for `quiet_wait`. Told once of each process.
+  struct Quiet {
+    Worker worker = 0;
+    std::uint64_t in_hand = 0;
+    bool was_idle = false;  // it had nothing else to do when it was given them
+  };
+  std::optional<Quiet> poll_quiet(TimePoint now);
+  std::optional<TimePoint> quiet_deadline() const;
+  /// What workers say is not heard: their silence counts from here.
+  void on_deaf(TimePoint now);
   std::optional<Dead> poll_dead();
   void on_buried() { --burying_; }
   /// So many workers from now on. Those above are told the end, and sources are not replaced. Requires: at least one,
@@ -177,6 +189,8 @@ class WorkerWork final {
   std::uint32_t running() const;
   bool is_source() const { return source_.value_or(false); }
   bool said_hello(Worker worker) const { return seats_[worker].said_hello; }
+  /// Why its process is killed, or was: until another is started for it. Empty: it is not.
+  const std::string& doomed_for(Worker worker) const { return seats_[worker].doomed_for; }
   std::uint64_t in_hand(Worker worker) const { return seats_[worker].hand.count(); }
   std::uint64_t retried() const { return retried_; }
   /// Of one link: records that wait for a worker, or for their next attempt.
@@ -230,10 +244,14 @@ class WorkerWork final {
     std::uint32_t concurrency = 1;
     link::WorkerCredit credit;
     std::uint64_t window = 1;
-    std::uint64_t in_period = 0;  // settled
-    TimePoint period{};           // its beginning
-    bool starved = false;         // in this period
-    std::uint32_t endings = 0;    // in a row, without anything settled
+    std::uint64_t in_period = 0;             // settled
+    TimePoint period{};                      // its beginning
+    bool starved = false;                    // in this period
+    std::optional<TimePoint> settled_first;  // of what it was given since it had nothing in hand
+    std::uint64_t settled_behind = 0;        // and what was settled behind that
+    std::optional<TimePoint> quiet_since;    // nothing: it has nothing in hand
+    bool told_quiet = false;
+    std::uint32_t endings = 0;  // in a row, without anything settled
     TimePoint rests_until{};
   };
   struct Resting {
@@ -262,7 +280,8 @@ class WorkerWork final {
     return std::ranges::all_of(links_, [](const Link& link) { return link.ended; });
   }
   bool nothing_to_come(const Lane& lane) const { return source_ended() && lane.empty() && lane.resting == 0; }
-  Action poll_open(Worker worker, link::RecordId limit);
+  Action poll_open(Worker worker, link::RecordId limit, TimePoint now);
+  bool may_be_needed(const Seat& seat) const;
   struct Portion {
     std::uint64_t count = 0;  // records at most
     LinkNumber link = 0;
@@ -284,8 +303,10 @@ class WorkerWork final {
   void put_waiting(link::RecordBatch batch, RecordOrigin origin);
   void count_waiting(const link::RecordBatch& batch, LinkNumber link);
   bool somebody_makes_room(const Lane& lane) const;
-  Action give(Seat& seat, link::PendingRecords& from, Portion portion, link::RecordId limit);
+  Action give(Seat& seat, link::PendingRecords& from, Portion portion, link::RecordId limit, TimePoint now);
+  bool is_watched(const Seat& seat) const { return speaks(seat) && seat.quiet_since && !seat.told_quiet; }
   void on_settled(Seat& seat, std::uint64_t count, TimePoint now);
+  static std::uint64_t window_of_emptied(const Seat& seat, Duration lasted);
   void give_back(Worker worker, const AttemptEnd& end);
   void settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t in_hand, TimePoint now);
   void condemn(Worker worker, LinkNumber link, link::RecordBatch record, std::uint32_t attempts, const AttemptEnd& end,

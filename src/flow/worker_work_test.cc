@@ -75,6 +75,18 @@ class WorkerWorkTest : public testing::Test {
   WorkerWork::Outcome fail(WorkerWork::Worker worker, RecordId record) {
     return work_->on_failed(worker, {.record = record, .reason = "no such user"}, now_);
   }
+  // Works on each for so long, and says what it has done every 20 ms, and when it has worked off all.
+  void settle_in_bursts(const std::vector<RecordId>& hand, Duration each) {
+    std::size_t said = 0;
+    TimePoint last = now_;
+    for (std::size_t i = 0; i < hand.size(); ++i) {
+      now_ += each;
+      if (now_ - last < 20ms && i + 1 < hand.size()) continue;
+      ASSERT_TRUE(done(0, hand[said], static_cast<std::uint32_t>(i + 1 - said)));
+      said = i + 1;
+      last = now_;
+    }
+  }
   void ended(WorkerWork::Worker worker, EndKind kind) { work_->on_ended(worker, end(kind), now_); }
   void rest() { now_ += 1min; }
 
@@ -185,6 +197,34 @@ TEST_F(WorkerWorkTest, GivesAFastWorkerMuchAheadAndASlowOneItsConcurrency) {
   }
   EXPECT_LE(slow, 4u);
   EXPECT_GE(fast, 500u);
+}
+
+// It has nothing in hand each time, and that could be taken for a worker that starves.
+TEST_F(WorkerWorkTest, ASlowWorkerThatSettlesInBurstsHoldsNoMoreThanItSettlesInAMoment) {
+  for (Duration each : {5ms, 50ms}) {
+    with({});
+    start(0, 1, 8000);
+    RecordId next = 1;
+    for (int burst = 0; burst < 30; ++burst) {
+      work_->on_batch(lines(next, 1000));
+      next += 1000;
+      std::vector<RecordId> hand = given(0);
+      ASSERT_LE(hand.size() * each, 100ms) << burst;
+      settle_in_bursts(hand, each);
+    }
+  }
+}
+
+TEST_F(WorkerWorkTest, AWorkerThatIsFarAwayIsNotTakenForASlowOne) {
+  with({});
+  start(0, 1, 8000);
+  work_->on_batch(lines(1, 10000));
+  for (int round = 0; round < 10; ++round) {
+    std::vector<RecordId> hand = given(0);
+    now_ += 200ms;
+    ASSERT_TRUE(done(0, hand.front(), static_cast<std::uint32_t>(hand.size())));
+  }
+  EXPECT_EQ(given(0).size(), 1024u);
 }
 
 TEST_F(WorkerWorkTest, GivesNothingAboveTheLimit) {
@@ -1016,6 +1056,71 @@ TEST_F(WorkerWorkTest, ASourceThatHasJoinedAndIsLostBreaksTheStage) {
   ended(0, EndKind::lost);
   ASSERT_TRUE(work_->broken());
   EXPECT_EQ(work_->broken()->why, Why::source_lost);
+}
+
+TEST_F(WorkerWorkTest, AJoinedWorkerWithNothingInHandWaitsForWhatOthersMayLose) {
+  with({.workers = 0, .joins = true});
+  for (WorkerWork::Worker worker : {0u, 1u}) {
+    work_->on_joined(worker);
+    start(worker, 1);
+  }
+  work_->on_batch(lines(1, 1));
+  EXPECT_THAT(given(0), ElementsAre(1));
+  work_->on_source_end();
+  EXPECT_EQ(poll(1).kind, ActionKind::nothing);
+  EXPECT_EQ(poll(0).kind, ActionKind::end) << "it may wait for more before it settles";
+  ended(0, EndKind::lost);
+  EXPECT_EQ(poll(1).kind, ActionKind::give);
+  EXPECT_EQ(poll(1).kind, ActionKind::end);
+}
+
+// --- workers that are quiet ---------------------------------------------------------------------------------------
+
+TEST_F(WorkerWorkTest, AWorkerThatSettlesNothingOfWhatItHasIsToldOfOnce) {
+  with({.quiet_wait = 60s});
+  start(0, 3);
+  EXPECT_EQ(work_->quiet_deadline(), std::nullopt);
+  work_->on_batch(lines(1, 3));
+  given(0);
+  EXPECT_EQ(work_->quiet_deadline(), now_ + 60s);
+  now_ += 59s;
+  EXPECT_FALSE(work_->poll_quiet(now_));
+  now_ += 1s;
+  auto quiet = work_->poll_quiet(now_);
+  ASSERT_TRUE(quiet);
+  EXPECT_EQ(quiet->in_hand, 3u);
+  EXPECT_TRUE(quiet->was_idle);
+  now_ += 1h;
+  EXPECT_FALSE(work_->poll_quiet(now_));
+  EXPECT_EQ(work_->quiet_deadline(), std::nullopt);
+}
+
+TEST_F(WorkerWorkTest, WhatAWorkerSettlesBreaksItsSilence) {
+  with({.quiet_wait = 60s});
+  start(0, 3);
+  work_->on_batch(lines(1, 3));
+  given(0);
+  now_ += 59s;
+  ASSERT_TRUE(done(0, 2));
+  EXPECT_EQ(work_->quiet_deadline(), now_ + 60s);
+  now_ += 60s;
+  auto quiet = work_->poll_quiet(now_);
+  ASSERT_TRUE(quiet);
+  EXPECT_FALSE(quiet->was_idle);
+}
+
+TEST_F(WorkerWorkTest, SilenceOfAWorkerWhomNobodyHearsDoesNotCount) {
+  with({.quiet_wait = 60s});
+  start(0, 1);
+  work_->on_deaf(now_);
+  EXPECT_EQ(work_->quiet_deadline(), std::nullopt);
+  work_->on_batch(lines(1, 1));
+  given(0);
+  now_ += 50s;
+  work_->on_deaf(now_);
+  EXPECT_EQ(work_->quiet_deadline(), now_ + 60s);
+  ASSERT_TRUE(done(0, 1));
+  EXPECT_EQ(work_->quiet_deadline(), std::nullopt);
 }
 
 }  // namespace

@@ -55,6 +55,7 @@ bool JobStageRunner::step() {
   if (frame_.ended()) return moved;
   due_ = moved ? std::nullopt : work_.deadline();
   frame_.counts().steady = !moved && !due_;
+  if (auto quiet = moved ? std::nullopt : work_.quiet_deadline()) due_ = std::min(due_.value_or(*quiet), *quiet);
   judge();
   return moved;
 }

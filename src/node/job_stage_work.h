@@ -91,6 +91,8 @@ class JobStageWork {
   virtual void after_wait() = 0;
   /// When to look again although nothing has happened.
   virtual std::optional<TimePoint> deadline() = 0;
+  /// When to look for a worker that is quiet: unlike at the deadline, nothing goes on by that.
+  virtual std::optional<TimePoint> quiet_deadline() const { return std::nullopt; }
 
   // --- how it stands ----------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 #include "node/worker_connection.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -18,19 +20,41 @@ std::expected<std::pair<WorkerConnection, UniqueFd>, int> WorkerConnection::make
   return std::pair(WorkerConnection(UniqueFd(ends[0]), record_max), UniqueFd(ends[1]));
 }
 
+// The kernel's queue grows by what is sent and what each piece costs, and shrinks by what is read.
 bool WorkerConnection::flush() {
-  bool moved = false;
+  if (reads_ || unsent() == 0) return send_some() > 0;
+  std::size_t before = queued(), sent = send_some(), after = queued();
+  reads_ = before < queued_ || after < before + sent;
+  queued_ = after;
+  return sent > 0;
+}
+
+void WorkerConnection::watch() {
+  reads_ = false;
+  queued_ = 0;
+}
+
+bool WorkerConnection::is_unread() const { return !reads_ && queued_ > 0 && queued() >= queued_; }
+
+std::size_t WorkerConnection::queued() const {
+  int bytes = 0;
+  return ::ioctl(socket_.get(), SIOCOUTQ, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
+std::size_t WorkerConnection::send_some() {
+  std::size_t all = 0;
   while (socket_ && unsent() > 0) {
     ssize_t sent = ::send(socket_.get(), outgoing_.data() + sent_, unsent(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0 && errno == EAGAIN) return moved;
-    sent_ = sent < 0 ? outgoing_.size() : sent_ + static_cast<std::size_t>(sent);
-    moved = true;
+    if (sent < 0 && errno == EAGAIN) return all;
+    std::size_t taken = sent < 0 ? unsent() : static_cast<std::size_t>(sent);
+    sent_ += taken;
+    all += taken;
   }
   sent_ = 0;
   outgoing_.clear();
   if (outgoing_.capacity() > kOutgoingKept) outgoing_.shrink_to_fit();
-  return moved;
+  return all;
 }
 
 bool WorkerConnection::receive() {

@@ -30,6 +30,11 @@ class WorkerConnection final {
   /// True: some of it was sent. A peer that is gone takes everything.
   bool flush();
 
+  /// From now on `is_unread` tells whether the peer has read anything. Requires that it had read all before.
+  void watch();
+  /// Something was sent since `watch`, and the peer has read none of it.
+  bool is_unread() const;
+
   /// Reads once. True: something came, or the end.
   bool receive();
   /// See WorkerFrameReader.
@@ -40,11 +45,17 @@ class WorkerConnection final {
  private:
   WorkerConnection(UniqueFd socket, std::size_t record_max) : socket_(std::move(socket)), reader_(record_max) {}
 
+  // How much; what a peer that is gone takes, too.
+  std::size_t send_some();
+  std::size_t queued() const;
+
   UniqueFd socket_;
   link::WorkerFrameReader reader_;
   std::string outgoing_;
   std::size_t sent_ = 0;
   bool ended_ = false;
+  std::size_t queued_ = 0;  // in the kernel when it was looked at last
+  bool reads_ = true;       // since `watch`
 };
 
 }  // namespace sluice::node

@@ -44,6 +44,8 @@ constexpr Duration kRefusalWait = 500ms;
 constexpr Duration kCancelWait = 2s;
 // A worker that never stops writing must not keep the stage from its other duties.
 constexpr std::uint32_t kReadsAtOnce = 8;
+// Of one stage, of workers that are quiet.
+constexpr std::uint32_t kQuietNotesMax = 5;
 
 // What is between the stage and a worker's process, if it has one.
 struct Seat {
@@ -159,6 +161,8 @@ class WorkerStageWork final : public JobStageWork {
   void on_ready(std::span<const pollfd> polled) override { processes_.on_ready(polled); }
 
   void after_wait() override {
+    if (!hears()) work_.on_deaf(frame_.now());
+    while (auto quiet = work_.poll_quiet(frame_.now())) on_quiet(*quiet);
     conclude_processes();
     kill_overdue();
   }
@@ -172,6 +176,8 @@ class WorkerStageWork final : public JobStageWork {
       if (seats_[worker].kill_due && processes_.runs(worker)) consider(*seats_[worker].kill_due);
     return due;
   }
+
+  std::optional<TimePoint> quiet_deadline() const override { return hears() ? work_.quiet_deadline() : std::nullopt; }
 
   // --- how it stands ----------------------------------------------------------------------------------------------
 
@@ -239,6 +245,7 @@ class WorkerStageWork final : public JobStageWork {
           start(worker);
           break;
         case WorkerWork::Action::Kind::give:
+          if (work_.in_hand(worker) == action.batch.count()) seat.connection.watch();
           frame_.counts().workers[worker].records_given += action.batch.count();
           link::append_worker_records(seat.connection.outgoing(), action.batch, action.attempt);
           break;
@@ -403,6 +410,21 @@ class WorkerStageWork final : public JobStageWork {
     work_.doom(worker, why);
   }
 
+  // It may be slow, and that is no fault. But one that had nothing else to do reads what it is given.
+  void on_quiet(const WorkerWork::Quiet& quiet) {
+    auto seconds = std::chrono::round<std::chrono::seconds>(options_.work.quiet_wait).count();
+    if (quiet.was_idle && seats_[quiet.worker].connection.is_unread())
+      return doom(quiet.worker, fmt::format("it has read nothing of what it was given for {} s", seconds));
+    if (quiet_notes_++ < kQuietNotesMax)
+      tell(quiet.worker, fmt::format("has had {} record{} in hand for {} s, and has settled none", quiet.in_hand,
+                                     quiet.in_hand == 1 ? "" : "s", seconds));
+  }
+
+  void tell(Worker worker, const std::string& what) {
+    std::string said = fmt::format("sluice: worker {} {} {}\n", worker + 1, frame_.command(), what);
+    (void)!::write(frame_.error_to(), said.data(), said.size());
+  }
+
   void on_closed(Worker worker) {
     Seat& seat = seats_[worker];
     if (!seat.doomed && !seat.kill_due) seat.kill_due = frame_.now() + (seat.finished ? kFinishedWait : kEndWait);
@@ -427,9 +449,12 @@ class WorkerStageWork final : public JobStageWork {
 
   void conclude(Worker worker, exec::ProcessStatus status) {
     if (seats_[worker].idle) status = exec::ProcessStatus::exited(0);
+    bool cut_off = !work_.doomed_for(worker).empty();
     work_.on_ended(worker, flow::AttemptEnd::of(status), frame_.now());
+    if (cut_off && !work_.broken() && !frame_.ending())
+      tell(worker, fmt::format("was cut off: {}; what it had in hand runs again", work_.doomed_for(worker)));
     // Where another takes its place, or it was only lost, it is no failure of the stage.
-    bool for_good = options_.work.restart == flow::Restart::never && !frame_.jobs().has_joined(worker);
+    bool for_good = options_.work.restart == flow::Restart::never && !cut_off && !frame_.jobs().has_joined(worker);
     bool counts_for_stage = frame_.ending() || work_.broken() || (!status.by_signal() && for_good);
     if (!status.success() && counts_for_stage) frame_.set_worst(status);
   }
@@ -451,9 +476,7 @@ class WorkerStageWork final : public JobStageWork {
   // All that it had to say was heard. What keeps it (an open connection, a timer) is no affair of the flow.
   void end_idle(Worker worker) {
     seats_[worker].idle = true;
-    std::string said =
-        fmt::format("sluice: worker {} {} has finished and does not exit; ending it\n", worker + 1, frame_.command());
-    (void)!::write(frame_.error_to(), said.data(), said.size());
+    tell(worker, "has finished and does not exit; ending it");
     processes_.signal(worker, SIGKILL);
   }
 
@@ -463,6 +486,7 @@ class WorkerStageWork final : public JobStageWork {
   WorkerWork work_;
   LastingProcesses processes_;
   std::vector<Seat> seats_;  // of each worker
+  std::uint32_t quiet_notes_ = 0;
 };
 
 }  // namespace
