@@ -320,6 +320,15 @@ def check_metrics(values, flow, links):
             assert counts[f"{of}_in_total"] == sum(counts[f"{of}_{part}"] for part in parts), (labels, counts)
 
 
+def test_reader_that_holds_nobody_back_is_not_the_bottleneck(pair):
+    takes = "while dd bs=64k count=1 of=/dev/null 2>/dev/null; do sleep {}; done"
+    stages = {"source": "yes", "slow": takes.format(0.1), "lossy": takes.format(1)}
+    links = ["source -> slow", {"link": "source -> lossy", "slow": "drop"}]
+    with running(pair, write_graph(pair, stages, links, dict.fromkeys(stages, "n1")), stdout=subprocess.DEVNULL):
+        wait_for_sample(pair, lambda flow: is_bottleneck(flow, 2) and link_between(flow, (1, 3))["bytes"]["dropped"] > 0 and
+                        flow["stages"][1]["busy_percent"] == flow["stages"][2]["busy_percent"])
+
+
 def test_what_waited_for_a_reader_that_left_is_dropped(pair):
     go = pair.household.folder / "go"
     stages = {"source": "seq 400000; sleep 1000",
