@@ -116,7 +116,10 @@ Json or_null(const std::optional<Number>& number) {
 }
 
 Json to_json(const flow::WorkerCounters& worker, const flow::WorkerRates& rates) {
-  Json json = {{"worker", worker.number}, {"node", worker.node}, {"pid", worker.pid}, {"running", worker.running}};
+  Json json = {{"worker", worker.number},
+               {"node", worker.node},
+               {"pid", worker.pid > 0 ? Json(worker.pid) : Json()},
+               {"running", worker.running}};
   add_shares(rates.shares, json);
   add_activity(worker.activity, json);
   json["records_in"] = or_null(worker.records_in);

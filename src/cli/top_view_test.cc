@@ -102,6 +102,7 @@ TEST(TopView, JsonHasEverything) {
   EXPECT_EQ(stage["records_read_per_second"], 2500.0);
   EXPECT_EQ(stage["credit"], 4);
   EXPECT_EQ(stage["each_worker"][0]["pid"], 17);
+  EXPECT_TRUE(stage["each_worker"][1]["pid"].is_null());
   EXPECT_TRUE(stage["each_worker"][1]["busy_percent"].is_null());
   EXPECT_TRUE(flow["stages"][0]["records_read"].is_null());
   EXPECT_EQ(flow["links"][0]["from"], 1);

@@ -146,6 +146,8 @@ def test_stage_of_many_workers_is_the_bottleneck(trio, kind):
     assert {worker["node"] for worker in stage["each_worker"]} <= {"n1", "n2", "n3"}
     records = link_between(flows[-1], (1, 2))["records"]
     assert records["in"] == stage["records_read"] and records["out"] > 0, records
+    assert {worker["pid"] for worker in stage["each_worker"]} == {None}, "the hosts that run them alone know"
+    assert all(worker["pid"] > 0 for worker in flows[-1]["stages"][0]["each_worker"])
     if kind != "spread":
         assert records["in_flight"] == stage["in_flight"] > 0, stage
 
