@@ -484,6 +484,15 @@ def test_full_screen_gives_the_terminal_back_when_it_is_ended(screen, number, st
     assert screen.status() == status
 
 
+def test_line_by_line_it_ends_with_an_interrupt(cluster):
+    cluster.start("n1")
+    process = cluster.household.start_sluice("top", "--plain", "--interval", "100ms", *cluster.at("n1"))
+    assert process.stdout.readline() == b"sluice top: no flow runs\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == -signal.SIGINT
+
+
 def test_full_screen_stops_and_goes_on(screen):
     screen.start_top()
     screen.send(SUSPEND_KEY)
