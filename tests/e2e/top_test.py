@@ -448,10 +448,10 @@ def screen(cluster, shell):
     modes = shell.modes()
     command = f"{SLUICE} top --interval 100ms --node {cluster['n1'].socket}"
 
-    def start():
-        shell.start(command)
+    def start(first="true", shows="no flow runs"):
+        shell.start(f"{first}; {command}")
         shell.expect(ALTERNATE_SCREEN)
-        shell.expect("no flow runs")
+        shell.expect(shows)
         assert not shell.echoes()
 
     shell.start_top = start
@@ -465,6 +465,15 @@ def test_full_screen_ends_with_q(screen):
     screen.expect(ORDINARY_SCREEN)
     screen.prompt()
     assert screen.status() == 0
+
+
+def test_full_screen_of_eighty_columns_shows_what_stages_do(screen, cluster):
+    with running(cluster, f"@n1 seq 100000000 | @n1 @map sh -c '{SLOWLY}' | @n1 cat > /dev/null"):
+        screen.start_top("stty cols 80 rows 40", r"#  STAGE +NODES .* IN FLIGHT  BUSY  IDLE  HELD\b")
+        screen.expect(r" 2  sh -c 'w.* [\d.]+[kM]?  +\d+%  +\d+%  +\d+%")
+        screen.expect(r"bottleneck: stage 2 `sh -c.*, busy \d+ % of the time")
+        screen.send("q")
+        screen.prompt()
 
 
 def test_full_screen_gives_the_terminal_back_when_it_is_interrupted(screen):
