@@ -13,6 +13,7 @@
 #include "base/quantity.h"
 #include "base/time.h"
 #include "cli/flow_state.h"
+#include "cli/text_table.h"
 #include "flow/quoting.h"
 #include "sluice/v1/flows.pb.h"
 
@@ -116,7 +117,10 @@ Json or_null(const std::optional<Number>& number) {
 }
 
 Json to_json(const flow::WorkerCounters& worker, const flow::WorkerRates& rates) {
-  Json json = {{"worker", worker.number}, {"node", worker.node}, {"pid", worker.pid}, {"running", worker.running}};
+  Json json = {{"worker", worker.number},
+               {"node", worker.node},
+               {"pid", worker.pid > 0 ? Json(worker.pid) : Json()},
+               {"running", worker.running}};
   add_shares(rates.shares, json);
   add_activity(worker.activity, json);
   json["records_in"] = or_null(worker.records_in);
@@ -217,29 +221,36 @@ Json to_json(const FlowReport& report) {
 
 // --- tables -------------------------------------------------------------------------------------------------------
 
-using Row = std::vector<std::string>;
-
-std::size_t width_of(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+// docs/top.md has the order in which columns are left out. What the stages do with their time, and what they have in
+// flight, says what holds a flow back: it stays.
+const std::vector<TableColumn>& stage_columns() {
+  static const std::vector<TableColumn> columns = {
+      {.heading = "#", .words = true},
+      {.heading = "STAGE", .words = true, .shortest = 8},
+      {.heading = "NODES", .words = true, .shortest = 5, .left_out = 4},
+      {.heading = "WORKERS", .short_heading = "RUN", .least = 5, .left_out = 5},
+      {.heading = "REC IN/s", .short_heading = "IN/s", .least = 5, .left_out = 2},
+      {.heading = "REC OUT/s", .short_heading = "OUT/s", .least = 5, .left_out = 2},
+      {.heading = "READ", .least = 10, .left_out = 1},
+      {.heading = "WRITTEN", .least = 10, .left_out = 1},
+      {.heading = "CREDIT", .least = 5, .left_out = 3},
+      {.heading = "IN FLIGHT", .least = 5},
+      {.heading = "BUSY", .least = 4},
+      {.heading = "IDLE", .least = 4},
+      {.heading = "HELD", .least = 4}};
+  return columns;
 }
 
-// The first `left` columns begin at the left, the others end at the right.
-std::vector<std::string> aligned(const std::vector<Row>& rows, std::size_t left) {
-  std::vector<std::size_t> widths(rows.front().size());
-  for (const Row& row : rows)
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
-  std::vector<std::string> lines;
-  for (const Row& row : rows) {
-    std::string& line = lines.emplace_back("  ");
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      std::string padding(widths[i] - width_of(row[i]), ' ');
-      if (i > 0) line += "  ";
-      line += i < left ? row[i] + padding : padding + row[i];
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-  }
-  return lines;
+// What went in is the sum of the others, so it goes first.
+const std::vector<TableColumn>& link_columns() {
+  static const std::vector<TableColumn> columns = {{.heading = "LINK", .words = true},
+                                                   {.heading = "OF", .words = true, .shortest = 7},
+                                                   {.heading = "IN", .least = 8, .left_out = 1},
+                                                   {.heading = "OUT", .least = 8},
+                                                   {.heading = "DROPPED", .least = 3, .left_out = 3},
+                                                   {.heading = "DEAD", .least = 3, .left_out = 2},
+                                                   {.heading = "IN FLIGHT", .least = 8}};
+  return columns;
 }
 
 // "17", "1.25k", "3.40M": three figures, decimal units.
@@ -274,7 +285,7 @@ std::string end_text(const std::optional<std::size_t>& stage, const char* outsid
   return stage ? fmt::format("{}", *stage + 1) : outside;
 }
 
-Row stage_row(const flow::StageCounters& stage, const flow::StageRates& rates) {
+TableRow stage_row(const flow::StageCounters& stage, const flow::StageRates& rates) {
   std::string in = stage.records ? count_text(rates.records_in) : kNothing;
   std::string out = stage.records ? count_text(rates.records_out) : kNothing;
   bool credit = stage.records && stage.records->credit;
@@ -293,10 +304,10 @@ Row stage_row(const flow::StageCounters& stage, const flow::StageRates& rates) {
           percent_text(rates.shares, &flow::Shares::held_back)};
 }
 
-Row worker_row(const flow::WorkerCounters& worker, const flow::WorkerRates& rates) {
+TableRow worker_row(const flow::WorkerCounters& worker, const flow::WorkerRates& rates) {
   std::string pid = worker.pid > 0 ? fmt::format(" pid {}", worker.pid) : "";
   return {"",
-          fmt::format("  worker {}{}", worker.number, pid),
+          {fmt::format("  worker {}{}", worker.number, pid), fmt::format(" worker {}", worker.number)},
           flow::on_one_line(worker.node, kNodesColumns),
           worker.running ? "" : "ended",
           worker.records_in ? count_text(rates.records_in) : kNothing,
@@ -311,21 +322,20 @@ Row worker_row(const flow::WorkerCounters& worker, const flow::WorkerRates& rate
 }
 
 std::vector<std::string> stage_lines(const FlowReport& report, const TopStyle& style) {
-  std::vector<Row> rows = {{"#", "STAGE", "NODES", "WORKERS", "REC IN/s", "REC OUT/s", "READ", "WRITTEN", "CREDIT",
-                            "IN FLIGHT", "BUSY", "IDLE", "HELD"}};
-  std::optional<std::size_t> marked;  // the row of the bottleneck
+  std::vector<TableRow> rows;
+  std::optional<std::size_t> marked;  // the line of the bottleneck
   for (std::size_t i = 0; i < report.stages.size(); ++i) {
     const flow::StageCounters& stage = report.counters.stages[i];
     const auto& bottleneck = report.bottleneck;
     if (bottleneck && bottleneck->kind == Bottleneck::Kind::stage && bottleneck->stage == stage.index)
-      marked = rows.size();
+      marked = rows.size() + 1;
     rows.push_back(stage_row(stage, report.stages[i]));
     bool many = stage.each_worker.size() > 1 || (!stage.each_worker.empty() && stage.each_worker[0].number > 0);
     if (!style.workers || !many) continue;
     for (std::size_t j = 0; j < stage.each_worker.size(); ++j)
       rows.push_back(worker_row(stage.each_worker[j], report.stages[i].workers[j]));
   }
-  std::vector<std::string> lines = aligned(rows, 3);
+  std::vector<std::string> lines = table_lines(stage_columns(), rows, style.columns);
   for (std::size_t i = 0; i < lines.size(); ++i) {
     lines[i] = cut(lines[i], style.columns);
     if (i == 0) lines[i] = in_colour("2", lines[i], style);
@@ -336,19 +346,20 @@ std::vector<std::string> stage_lines(const FlowReport& report, const TopStyle& s
 
 std::vector<std::string> link_lines(const FlowReport& report, const TopStyle& style) {
   if (report.counters.links.empty()) return {};
-  std::vector<Row> rows = {{"LINK", "OF", "IN", "OUT", "DROPPED", "DEAD", "IN FLIGHT"}};
+  std::vector<TableRow> rows;
   for (const flow::LinkCounters& link : report.counters.links) {
     std::string name =
         (link.of_errors ? "stderr of " : "") + end_text(link.from, "stdin") + " -> " + end_text(link.to, "stdout");
     auto bytes = [](std::uint64_t count) { return format_bytes({count}); };
-    rows.push_back({name, link.estimated ? "bytes, estimated" : "bytes", bytes(link.bytes.in), bytes(link.bytes.out),
-                    bytes(link.bytes.dropped), bytes(link.bytes.dead), bytes(link.bytes.in_flight)});
+    TableCell of = link.estimated ? TableCell("bytes, estimated", "bytes, est.") : "bytes";
+    rows.push_back({name, of, bytes(link.bytes.in), bytes(link.bytes.out), bytes(link.bytes.dropped),
+                    bytes(link.bytes.dead), bytes(link.bytes.in_flight)});
     if (!link.records) continue;
     rows.push_back({"", "records", whole_text(link.records->in), whole_text(link.records->out),
                     whole_text(link.records->dropped), whole_text(link.records->dead),
                     whole_text(link.records->in_flight)});
   }
-  std::vector<std::string> lines = aligned(rows, 2);
+  std::vector<std::string> lines = table_lines(link_columns(), rows, style.columns);
   for (std::string& line : lines) line = cut(line, style.columns);
   lines[0] = in_colour("2", lines[0], style);
   return lines;
@@ -362,6 +373,40 @@ std::string title_of(const FlowReport& report, std::uint64_t unix_ms, const TopS
   title += fmt::format("  {} {} on {}{}", flow.state, format_duration(age), flow.node,
                        flow.background ? ", in the background" : "");
   return in_colour("1", cut(title + "  " + flow::on_one_line(flow.text, kTextColumns), style.columns), style);
+}
+
+// With so much of the command of the stage.
+std::string bottleneck_text(const FlowReport& report, std::size_t command_columns) {
+  std::size_t index = report.bottleneck->stage;
+  auto place = std::ranges::find(report.counters.stages, index, &flow::StageCounters::index);
+  auto at = static_cast<std::size_t>(place - report.counters.stages.begin());
+  const flow::Shares shares = report.stages[at].shares.value_or(flow::Shares());
+  std::string stage = fmt::format("stage {} `{}`", index + 1, flow::on_one_line(place->command, command_columns));
+  switch (report.bottleneck->kind) {
+    case Bottleneck::Kind::input:
+      return fmt::format("the input: {} waits for it {} % of the time", stage, shares.idle);
+    case Bottleneck::Kind::output:
+      return fmt::format("who reads the output: {} is held back {} % of the time", stage, shares.held_back);
+    case Bottleneck::Kind::stage:
+      break;
+  }
+  if (flow::lacks_workers(report.counters, *place)) {
+    bool told_apart = place->records->waiting > 0;
+    std::uint64_t waiting = told_apart ? place->records->waiting : flow::bytes_on_their_way_to(report.counters, *place);
+    return fmt::format("{} has no worker, and {} {}{} wait{} for one", stage, waiting, told_apart ? "record" : "byte",
+                       waiting == 1 ? "" : "s", waiting == 1 ? "s" : "");
+  }
+  return fmt::format("{}, busy {} % of the time", stage, shares.busy);
+}
+
+// What a narrow line lacks is the end of the command, not that of the sentence.
+std::string bottleneck_line(const FlowReport& report, std::size_t columns) {
+  std::string line;
+  for (std::size_t of_command = kStageColumns; of_command > 0; --of_command) {
+    line = "  bottleneck: " + bottleneck_text(report, of_command);
+    if (columns == 0 || width_of(line) <= columns) break;
+  }
+  return cut(line, columns);
 }
 
 }  // namespace
@@ -382,35 +427,14 @@ flow::FlowCounters counters_from(const v1::FlowCounters& message) {
 }
 
 std::string bottleneck_text(const FlowReport& report) {
-  if (!report.bottleneck) return {};
-  std::size_t index = report.bottleneck->stage;
-  auto place = std::ranges::find(report.counters.stages, index, &flow::StageCounters::index);
-  auto at = static_cast<std::size_t>(place - report.counters.stages.begin());
-  const flow::Shares shares = report.stages[at].shares.value_or(flow::Shares());
-  std::string stage = fmt::format("stage {} `{}`", index + 1, flow::on_one_line(place->command, kStageColumns));
-  switch (report.bottleneck->kind) {
-    case Bottleneck::Kind::input:
-      return fmt::format("the input: {} waits for it {} % of the time", stage, shares.idle);
-    case Bottleneck::Kind::output:
-      return fmt::format("who reads the output: {} is held back {} % of the time", stage, shares.held_back);
-    case Bottleneck::Kind::stage:
-      break;
-  }
-  if (flow::lacks_workers(report.counters, *place)) {
-    bool told_apart = place->records->waiting > 0;
-    std::uint64_t waiting = told_apart ? place->records->waiting : flow::bytes_on_their_way_to(report.counters, *place);
-    return fmt::format("{} has no worker, and {} {}{} wait{} for one", stage, waiting, told_apart ? "record" : "byte",
-                       waiting == 1 ? "" : "s", waiting == 1 ? "s" : "");
-  }
-  return fmt::format("{}, busy {} % of the time", stage, shares.busy);
+  return report.bottleneck ? bottleneck_text(report, kStageColumns) : std::string();
 }
 
 std::vector<std::string> lines_of(const FlowReport& report, std::uint64_t unix_ms, const TopStyle& style) {
   std::vector<std::string> lines = {title_of(report, unix_ms, style)};
   std::ranges::move(stage_lines(report, style), std::back_inserter(lines));
   std::ranges::move(link_lines(report, style), std::back_inserter(lines));
-  std::string bottleneck = bottleneck_text(report);
-  if (!bottleneck.empty()) lines.push_back(cut("  bottleneck: " + bottleneck, style.columns));
+  if (report.bottleneck) lines.push_back(bottleneck_line(report, style.columns));
   if (!report.counters.silent_hosts.empty())
     lines.push_back(cut(
         fmt::format("  no answer from {}: its counters are from before", fmt::join(report.counters.silent_hosts, ", ")),

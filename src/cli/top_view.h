@@ -23,7 +23,7 @@ struct TopSample {
 };
 
 struct TopStyle {
-  std::size_t columns = 0;  // lines are cut there; 0: they are not
+  std::size_t columns = 0;  // tables leave out what does not fit, other lines are cut there; 0: everything is shown
   bool colour = false;
   bool workers = false;  // each of a stage that has many
   bool short_ids = true;

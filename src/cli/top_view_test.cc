@@ -6,6 +6,8 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "cli/text_table.h"
+
 namespace sluice::cli {
 namespace {
 
@@ -70,7 +72,104 @@ TEST(TopView, ShowsWorkersIfTheyAreWanted) {
 }
 
 TEST(TopView, LinesAreCutAtTheEdge) {
-  for (const std::string& line : lines_of(report(), 61'000, {.columns = 40})) EXPECT_LE(line.size(), 42u) << line;
+  for (const std::string& line : lines_of(report(), 61'000, {.columns = 40})) EXPECT_LE(width_of(line), 40u) << line;
+}
+
+// Values as wide as they come, of a stage before, the one that holds the flow back, and its links.
+flow::FlowReport wide_report() {
+  flow::FlowReport wide = report();
+  for (std::size_t i = 0; i < 2; ++i) {
+    wide.counters.stages[i].command = "sh -c 'while read -r n; do sleep 0.01; echo $n; done'";
+    wide.counters.stages[i].nodes = {"db1.example", "db2.example", "db3.example"};
+    wide.stages[i].read_bytes = wide.stages[i].written_bytes = 1.2 * 1024 * 1024;
+  }
+  wide.counters.stages[0].running = false;
+  wide.counters.stages[1].records->in_flight = 12'600;
+  *wide.counters.stages[1].records->credit = 12'600;
+  wide.stages[1].records_in = wide.stages[1].records_out = 12'600;
+  wide.counters.links[0].to.reset();
+  wide.counters.links[0].estimated = true;
+  wide.counters.links[0].bytes = {.in = 3 << 20, .out = 2 << 20, .in_flight = 1 << 20};
+  wide.counters.links.pop_back();
+  return wide;
+}
+
+// The headings of the stages, a row of each, the headings of the links, a row in bytes and one in records, and the end.
+std::vector<std::string> lines_within(std::size_t columns, const flow::FlowReport& report) {
+  std::vector<std::string> lines = lines_of(report, 61'000, {.columns = columns});
+  for (const std::string& line : lines) EXPECT_LE(width_of(line), columns) << line;
+  lines.erase(lines.begin());  // the title
+  return lines;
+}
+
+TEST(TopView, AtEightyColumnsTheBytesOfStagesAreLeftOut) {
+  EXPECT_THAT(lines_within(80, wide_report()),
+              ElementsAre("  #  STAGE       NODES    RUN   IN/s  OUT/s  CREDIT  IN FLIGHT  BUSY  IDLE  HELD",
+                          "  1  sh -c 'wh…  db1.…  ended      -      -       -          -    0%    0%  100%",
+                          "  2  sh -c 'wh…  db1.…      2  12.6k  12.6k   12.6k      12.6k   99%    1%    0%",
+                          "  LINK         OF                      IN       OUT  DROPPED  DEAD  IN FLIGHT",
+                          "  1 -> stdout  bytes, estimated  3.00 MiB  2.00 MiB      0 B   0 B   1.00 MiB",
+                          "               records              3.50k     3.49k        0     0          7",
+                          "  bottleneck: stage 2 `sh -c 'while read -r n; do …`, busy 99 % of the time"));
+}
+
+TEST(TopView, AtAHundredColumnsTheWordsHaveTheRoom) {
+  std::vector<std::string> lines = lines_within(100, wide_report());
+  EXPECT_EQ(lines[0],
+            "  #  STAGE                         NODES      RUN   IN/s  OUT/s  CREDIT  IN FLIGHT  BUSY  IDLE  HELD");
+  EXPECT_EQ(lines[2],
+            "  2  sh -c 'while read -r n; do …  db1.ex…      2  12.6k  12.6k   12.6k      12.6k   99%    1%    0%");
+}
+
+TEST(TopView, AtSixtyColumnsTheRatesAndTheCreditAreLeftOut) {
+  EXPECT_THAT(lines_within(60, wide_report()),
+              ElementsAre("  #  STAGE         NODES    RUN  IN FLIGHT  BUSY  IDLE  HELD",
+                          "  1  sh -c 'whil…  db1.…  ended          -    0%    0%  100%",
+                          "  2  sh -c 'whil…  db1.…      2      12.6k   99%    1%    0%",
+                          "  LINK         OF                    OUT  DROPPED  IN FLIGHT",
+                          "  1 -> stdout  bytes, est.      2.00 MiB      0 B   1.00 MiB",
+                          "               records             3.49k        0          7",
+                          "  bottleneck: stage 2 `sh -c 'while…`, busy 99 % of the time"));
+}
+
+TEST(TopView, AtFortyFiveColumnsWhatStagesDoIsStillSeen) {
+  std::vector<std::string> lines = lines_within(45, wide_report());
+  EXPECT_EQ(lines[0], "  #  STAGE        IN FLIGHT  BUSY  IDLE  HELD");
+  EXPECT_EQ(lines[3], "  LINK         OF                OUT  IN FLI…");
+}
+
+TEST(TopView, WhereThereIsRoomNothingIsShortened) {
+  EXPECT_EQ(lines_of(wide_report(), 61'000, {.columns = 160})[1], lines_of(wide_report(), 61'000, {})[1]);
+  EXPECT_THAT(lines_of(wide_report(), 61'000, {})[1],
+              testing::ContainsRegex("# +STAGE +NODES +WORKERS +REC IN/s +REC OUT/s +READ +WRITTEN +CREDIT +IN FLIGHT "
+                                     "+BUSY +IDLE +HELD"));
+}
+
+TEST(TopView, AColumnThatIsThereStaysWhenItsValuesGrow) {
+  flow::FlowReport small = wide_report();
+  small.stages[1].read_bytes = small.stages[1].written_bytes = small.stages[1].records_in = 0;
+  small.stages[1].records_out = 0;
+  small.counters.stages[0].running = true;
+  for (std::size_t columns = 40; columns < 200; ++columns)
+    EXPECT_EQ(lines_of(small, 61'000, {.columns = columns})[1],
+              lines_of(wide_report(), 61'000, {.columns = columns})[1]);
+}
+
+TEST(TopView, WorkersKeepTheirNumbers) {
+  flow::FlowReport many = wide_report();
+  many.counters.stages[1].each_worker[1].number = 12;
+  many.counters.stages[1].each_worker[1].pid = 4711;
+  std::vector<std::string> lines = lines_of(many, 61'000, {.columns = 80, .workers = true});
+  EXPECT_THAT(lines[4], HasSubstr(" worker 1 "));
+  EXPECT_THAT(lines[5], HasSubstr(" worker 12 "));
+}
+
+TEST(TopView, ANarrowSentenceOfTheBottleneckLosesOnlyTheCommand) {
+  flow::FlowReport report = wide_report();
+  report.bottleneck = flow::Bottleneck{.kind = flow::Bottleneck::Kind::output, .stage = 0};
+  EXPECT_THAT(
+      lines_within(80, report).back(),
+      testing::MatchesRegex("  bottleneck: who reads the output: stage 1 `s.*` is held back 100 % of the time"));
 }
 
 TEST(TopView, ACommandDoesNotMoveTheCursor) {
@@ -102,6 +201,7 @@ TEST(TopView, JsonHasEverything) {
   EXPECT_EQ(stage["records_read_per_second"], 2500.0);
   EXPECT_EQ(stage["credit"], 4);
   EXPECT_EQ(stage["each_worker"][0]["pid"], 17);
+  EXPECT_TRUE(stage["each_worker"][1]["pid"].is_null());
   EXPECT_TRUE(stage["each_worker"][1]["busy_percent"].is_null());
   EXPECT_TRUE(flow["stages"][0]["records_read"].is_null());
   EXPECT_EQ(flow["links"][0]["from"], 1);

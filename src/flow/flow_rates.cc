@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "base/require.h"
@@ -67,27 +68,64 @@ StageRates rates_between(const StageCounters& before, const StageCounters& after
 
 LinkRates rates_between(const LinkCounters& before, const LinkCounters& after, Duration passed) {
   LinkRates rates{.bytes_in = rate(before.bytes.in, after.bytes.in, passed),
-                  .bytes_out = rate(before.bytes.out, after.bytes.out, passed)};
+                  .bytes_out = rate(before.bytes.out, after.bytes.out, passed),
+                  .drops = after.bytes.dropped > before.bytes.dropped};
   LinkCounts from = before.records.value_or(LinkCounts()), to = after.records.value_or(LinkCounts());
   rates.records_in = rate(from.in, to.in, passed);
   rates.records_out = rate(from.out, to.out, passed);
   return rates;
 }
 
-std::optional<Bottleneck> find_bottleneck(const FlowCounters& flow, const std::vector<StageRates>& rates) {
+// What is left is worked on, and nothing more comes.
+bool is_drained(const FlowCounters& flow, const StageCounters& stage) {
+  bool fed = false;
+  for (const LinkCounters& link : flow.links) {
+    if (link.to != stage.index) continue;
+    const StageCounters* writer = link.from ? find(flow, *link.from) : nullptr;
+    if (writer == nullptr || writer->running) return false;
+    fed = true;
+  }
+  return fed && ((stage.records && stage.records->in_flight > 0) || bytes_on_their_way_to(flow, stage) > 0);
+}
+
+// Nobody has to wait for these: all that leads to one drops what it does not take, or comes from another of them.
+std::set<std::size_t> stages_that_hold_nobody_back(const FlowCounters& flow, const std::vector<LinkRates>& rates) {
+  std::set<std::size_t> harmless;
+  for (const LinkCounters& link : flow.links)
+    if (link.to) harmless.insert(*link.to);
+  // All that something leads to are taken for such, until no link says otherwise.
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (std::size_t i = 0; i < flow.links.size(); ++i) {
+      const LinkCounters& link = flow.links[i];
+      if (!link.to || rates[i].drops || (link.from && harmless.contains(*link.from))) continue;
+      changed = harmless.erase(*link.to) > 0 || changed;
+    }
+  }
+  return harmless;
+}
+
+std::optional<Bottleneck> find_bottleneck(const FlowCounters& flow, const std::vector<StageRates>& rates,
+                                          const std::vector<LinkRates>& links) {
   for (std::size_t i = flow.stages.size(); i-- > 0;)
     if (lacks_workers(flow, flow.stages[i])) return Bottleneck{Bottleneck::Kind::stage, flow.stages[i].index};
+  std::set<std::size_t> harmless = stages_that_hold_nobody_back(flow, links);
+  // Whom others may have to wait for comes first, then who is busier.
+  auto weight = [&](std::size_t i) {
+    return std::pair(!harmless.contains(flow.stages[i].index), rates[i].shares->busy);
+  };
   std::optional<std::size_t> first, last, busiest;
   for (std::size_t i = 0; i < rates.size(); ++i) {
     if (!rates[i].shares) continue;
     if (!first) first = i;
     last = i;
-    if (!busiest || rates[i].shares->busy >= rates[*busiest].shares->busy) busiest = i;
+    if (!busiest || weight(i) >= weight(*busiest)) busiest = i;
   }
   if (!first) return std::nullopt;
   using Kind = Bottleneck::Kind;
   if (rates[*last].shares->held_back >= kHalf) return Bottleneck{Kind::output, flow.stages[*last].index};
-  if (rates[*first].shares->idle >= kHalf) return Bottleneck{Kind::input, flow.stages[*first].index};
+  if (rates[*first].shares->idle >= kHalf && !is_drained(flow, flow.stages[*first]))
+    return Bottleneck{Kind::input, flow.stages[*first].index};
   return Bottleneck{Kind::stage, flow.stages[*busiest].index};
 }
 
@@ -140,7 +178,7 @@ FlowReport FlowMeter::on_counters(FlowCounters counters) {
     for (std::size_t i = 0; i < counters.links.size(); ++i)
       if (auto* link = find(*before_, counters.links[i]))
         report.links[i] = rates_between(*link, counters.links[i], report.interval);
-    report.bottleneck = find_bottleneck(counters, report.stages);
+    report.bottleneck = find_bottleneck(counters, report.stages, report.links);
   }
   before_ = counters;
   report.counters = std::move(counters);

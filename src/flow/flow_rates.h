@@ -6,10 +6,15 @@
 //   1. A stage of records has no worker, and something waits there or in a link to it; of several the last in the direction of
 //      the flow.
 //   2. The last stage that runs is held back for half of its time or more: whoever reads the output of the flow.
-//   3. The first stage that runs is idle for half of its time or more: the input of the flow.
-//   4. Otherwise the stage that is busy for the largest share of its time; of equals the last in the direction of the flow.
+//   3. The first stage that runs is idle for half of its time or more: the input of the flow. Not so if only stages that
+//      have ended lead to it, and something is still in flight at it or on its way to it: the input is over, what is left
+//      is not.
+//   4. Otherwise the stage that is busy for the largest share of its time; of equals the last in the direction of the
+//      flow. A stage that holds nobody back is named only if no other runs: each link to it has dropped something between
+//      the two samples, or comes from such a stage.
 // A stage that can't keep up is always busy; those before it are held back by what it does not take, those behind it are
-// idle for what it does not give. So no other is as busy, unless what limits the flow is outside of it, which 2 and 3 are.
+// idle for what it does not give. So no other is as busy, unless what limits the flow is outside of it, which 2 and 3 are,
+// or what it does not take is dropped.
 // Threading: pure, no clock.
 #include <cstddef>
 #include <optional>
@@ -47,6 +52,8 @@ struct StageRates {
 struct LinkRates {
   double bytes_in = 0, bytes_out = 0;
   double records_in = 0, records_out = 0;
+  bool drops =
+      false;  // bytes, between the two samples. Records that --resume leaves out wait for nobody, and are no sign
 };
 
 /// It waits for the first of its workers, or for another, and something for it.

@@ -231,5 +231,118 @@ TEST(Bottleneck, StagesThatHaveEndedDoNotCount) {
   EXPECT_EQ(meter.on_counters(after).bottleneck, (Bottleneck{.kind = Bottleneck::Kind::input, .stage = 1}));
 }
 
+// --- the bottleneck of a graph -----------------------------------------------------------------------------------
+
+struct Dropping {
+  std::size_t from = 0, to = 0;
+  bool drops = false;
+};
+
+// Two samples of a graph. The first stage is the source.
+std::optional<Bottleneck> bottleneck_of(const std::vector<Activity>& activities, const std::vector<Dropping>& links) {
+  FlowMeter meter;
+  FlowCounters before{.at = 10s}, after{.at = 11s};
+  for (std::size_t i = 0; i < activities.size(); ++i) {
+    before.stages.push_back(stage(i, {}));
+    after.stages.push_back(stage(i, activities[i]));
+  }
+  for (const Dropping& link : links) {
+    LinkCounters counters{.from = link.from, .to = link.to, .bytes = {.in = 90, .out = 40, .dropped = 50}};
+    before.links.push_back(counters);
+    if (link.drops) counters.bytes = {.in = 100, .out = 49, .dropped = 51};
+    after.links.push_back(counters);
+  }
+  (void)meter.on_counters(before);
+  return meter.on_counters(after).bottleneck;
+}
+
+constexpr Activity kWaits{.busy = 100ms, .held_back = 900ms}, kBusy{.busy = 1s}, kIdle{.busy = 100ms, .idle = 900ms};
+
+TEST(Bottleneck, IsNotAReaderWhoseLinkDropsWhatItDoesNotTake) {
+  EXPECT_EQ(bottleneck_of({kWaits, kBusy, kBusy}, {{0, 1}, {0, 2, true}}), (Bottleneck{.stage = 1}));
+  EXPECT_EQ(bottleneck_of({{.busy = 600ms, .held_back = 400ms}, kBusy, kIdle}, {{0, 1, true}, {0, 2}}),
+            (Bottleneck{.stage = 0}));
+}
+
+TEST(Bottleneck, IsAReaderWhoseLinkDroppedOnlyInThePast) {
+  EXPECT_EQ(bottleneck_of({kWaits, kBusy, kBusy}, {{0, 1}, {0, 2}}), (Bottleneck{.stage = 2}));
+}
+
+TEST(Bottleneck, IsAReaderForOneOfWhoseLinksTheirWriterWaits) {
+  EXPECT_EQ(bottleneck_of({kBusy, kWaits, kBusy}, {{0, 1}, {0, 2, true}, {1, 2}}), (Bottleneck{.stage = 2}));
+}
+
+TEST(Bottleneck, IsNoStageForWhichOnlyOneWaitsWhoseLinkDrops) {
+  // 0 -> 1, and 0 -> 2 -> 3, of which the first drops.
+  EXPECT_EQ(bottleneck_of({kWaits, kBusy, kWaits, kBusy}, {{0, 1}, {0, 2, true}, {2, 3}}), (Bottleneck{.stage = 1}));
+  // Also if they are not in the order of the flow.
+  EXPECT_EQ(bottleneck_of({kWaits, kBusy, kBusy, kIdle}, {{0, 1}, {3, 2}, {0, 3, true}}), (Bottleneck{.stage = 1}));
+}
+
+TEST(Bottleneck, IsAReaderWhoseLinkDropsIfNothingElseRuns) {
+  FlowMeter meter;
+  FlowCounters before{.at = 1s, .stages = {stage(0, {}), stage(1, {})}}, after = before;
+  before.links = {{.from = 0, .to = 1}};
+  after.links = {{.from = 0, .to = 1, .bytes = {.in = 9, .dropped = 9}}};
+  after.at = 2s;
+  after.stages[0].running = false;
+  after.stages[1].activity = kBusy;
+  (void)meter.on_counters(before);
+  EXPECT_EQ(meter.on_counters(after).bottleneck, (Bottleneck{.stage = 1}));
+}
+
+TEST(Bottleneck, IsAStageThatLeavesOutWhatAnEarlierRunHadDone) {
+  FlowMeter meter;
+  FlowCounters before{.at = 1s, .stages = {stage(0, {}), stage(1, {})}}, after = before;
+  before.links = {{.from = 0, .to = 1, .records = LinkCounts()}};
+  after.links = {{.from = 0, .to = 1, .bytes = {.in = 9, .out = 9}, .records = LinkCounts{.in = 9, .dropped = 9}}};
+  after.at = 2s;
+  after.stages[0].activity = {.busy = 500ms, .held_back = 500ms};
+  after.stages[1].activity = kBusy;
+  (void)meter.on_counters(before);
+  EXPECT_EQ(meter.on_counters(after).bottleneck, (Bottleneck{.stage = 1}));
+}
+
+// --- the bottleneck of a flow whose input is over ----------------------------------------------------------------
+
+struct Left {
+  std::uint64_t records = 0;
+  std::uint64_t bytes = 0;  // in the link
+  bool reads_stdin = false;
+};
+
+// `source -> stage`, whose source has ended, and whose stage is mostly idle: one of its four workers has the rest.
+std::optional<Bottleneck> bottleneck_of(const Left& left) {
+  FlowMeter meter;
+  FlowCounters before{.at = 1s, .stages = {stage(0, {.busy = 5s}), stage(1, {})}};
+  before.stages[0].running = false;
+  before.stages[1].records = StageRecords{.read = 10, .in_flight = left.records};
+  before.links = {{.from = 0, .to = 1, .bytes = {.in = left.bytes, .in_flight = left.bytes}}};
+  if (left.reads_stdin) before.links.push_back({.to = 1});
+  FlowCounters after = before;
+  after.at = 2s;
+  after.stages[1].activity = {.busy = 1s, .idle = 3s};
+  (void)meter.on_counters(before);
+  return meter.on_counters(after).bottleneck;
+}
+
+TEST(Bottleneck, IsNotTheInputThatIsOverWhileSomethingOfItIsLeft) {
+  EXPECT_EQ(bottleneck_of(Left{.records = 1}), (Bottleneck{.stage = 1}));
+  EXPECT_EQ(bottleneck_of(Left{.bytes = 1}), (Bottleneck{.stage = 1}));
+  EXPECT_EQ(bottleneck_of(Left{}), (Bottleneck{.kind = Bottleneck::Kind::input, .stage = 1}));
+  EXPECT_EQ(bottleneck_of(Left{.records = 1, .reads_stdin = true}),
+            (Bottleneck{.kind = Bottleneck::Kind::input, .stage = 1}));
+}
+
+TEST(Bottleneck, IsTheInputOfAFirstStageThatHasSomethingInFlight) {
+  FlowMeter meter;
+  FlowCounters before{.at = 1s, .stages = {stage(0, {})}}, after = before;
+  after.at = 2s;
+  after.stages[0].activity = {.busy = 1s, .idle = 3s};
+  after.stages[0].records = StageRecords{.read = 10, .in_flight = 1};
+  (void)meter.on_counters(before);
+  EXPECT_EQ(meter.on_counters(after).bottleneck, (Bottleneck{.kind = Bottleneck::Kind::input, .stage = 0}));
+}
+
 }  // namespace
 }  // namespace sluice::flow

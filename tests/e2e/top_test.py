@@ -146,6 +146,8 @@ def test_stage_of_many_workers_is_the_bottleneck(trio, kind):
     assert {worker["node"] for worker in stage["each_worker"]} <= {"n1", "n2", "n3"}
     records = link_between(flows[-1], (1, 2))["records"]
     assert records["in"] == stage["records_read"] and records["out"] > 0, records
+    assert {worker["pid"] for worker in stage["each_worker"]} == {None}, "the hosts that run them alone know"
+    assert all(worker["pid"] > 0 for worker in flows[-1]["stages"][0]["each_worker"])
     if kind != "spread":
         assert records["in_flight"] == stage["in_flight"] > 0, stage
 
@@ -320,6 +322,15 @@ def check_metrics(values, flow, links):
             assert counts[f"{of}_in_total"] == sum(counts[f"{of}_{part}"] for part in parts), (labels, counts)
 
 
+def test_reader_that_holds_nobody_back_is_not_the_bottleneck(pair):
+    takes = "while dd bs=64k count=1 of=/dev/null 2>/dev/null; do sleep {}; done"
+    stages = {"source": "yes", "slow": takes.format(0.1), "lossy": takes.format(1)}
+    links = ["source -> slow", {"link": "source -> lossy", "slow": "drop"}]
+    with running(pair, write_graph(pair, stages, links, dict.fromkeys(stages, "n1")), stdout=subprocess.DEVNULL):
+        wait_for_sample(pair, lambda flow: is_bottleneck(flow, 2) and link_between(flow, (1, 3))["bytes"]["dropped"] > 0 and
+                        flow["stages"][1]["busy_percent"] == flow["stages"][2]["busy_percent"])
+
+
 def test_what_waited_for_a_reader_that_left_is_dropped(pair):
     go = pair.household.folder / "go"
     stages = {"source": "seq 400000; sleep 1000",
@@ -437,10 +448,10 @@ def screen(cluster, shell):
     modes = shell.modes()
     command = f"{SLUICE} top --interval 100ms --node {cluster['n1'].socket}"
 
-    def start():
-        shell.start(command)
+    def start(first="true", shows="no flow runs"):
+        shell.start(f"{first}; {command}")
         shell.expect(ALTERNATE_SCREEN)
-        shell.expect("no flow runs")
+        shell.expect(shows)
         assert not shell.echoes()
 
     shell.start_top = start
@@ -454,6 +465,15 @@ def test_full_screen_ends_with_q(screen):
     screen.expect(ORDINARY_SCREEN)
     screen.prompt()
     assert screen.status() == 0
+
+
+def test_full_screen_of_eighty_columns_shows_what_stages_do(screen, cluster):
+    with running(cluster, f"@n1 seq 100000000 | @n1 @map sh -c '{SLOWLY}' | @n1 cat > /dev/null"):
+        screen.start_top("stty cols 80 rows 40", r"#  STAGE +NODES .* IN FLIGHT  BUSY  IDLE  HELD\b")
+        screen.expect(r" 2  sh -c 'w.* [\d.]+[kM]?  +\d+%  +\d+%  +\d+%")
+        screen.expect(r"bottleneck: stage 2 `sh -c.*, busy \d+ % of the time")
+        screen.send("q")
+        screen.prompt()
 
 
 def test_full_screen_gives_the_terminal_back_when_it_is_interrupted(screen):
@@ -471,6 +491,15 @@ def test_full_screen_gives_the_terminal_back_when_it_is_ended(screen, number, st
     screen.expect(ORDINARY_SCREEN)
     screen.prompt()
     assert screen.status() == status
+
+
+def test_line_by_line_it_ends_with_an_interrupt(cluster):
+    cluster.start("n1")
+    process = cluster.household.start_sluice("top", "--plain", "--interval", "100ms", *cluster.at("n1"))
+    assert process.stdout.readline() == b"sluice top: no flow runs\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == -signal.SIGINT
 
 
 def test_full_screen_stops_and_goes_on(screen):
