@@ -1,14 +1,16 @@
 // The worker's end of the protocol of docs/protocol-workers.md. It needs nothing but C++17 and POSIX.
 //
 // What is written is gathered and sent when the records that came together were worked off, when there is much of it,
-// or when another thread than that of run() has written it. Within one sending outputs go first, then what is done, then
-// everything else: so an output is always before its record is done.
+// when a handler returns and the last sending was some time ago, or when another thread than that of run() has written
+// it. Within one sending outputs go first, then what is done, then everything else: so an output is always before its
+// record is done.
 #include "sluice/worker.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +25,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -49,7 +52,8 @@ constexpr std::size_t kReadAtOnce = std::size_t{256} << 10;
 constexpr std::uint32_t kAhead = 8192;
 constexpr std::uint64_t kAheadBytes = std::uint64_t{4} << 20;
 constexpr std::uint64_t kRecordMax = std::uint64_t{64} << 20;  // until the stage says it
-constexpr std::chrono::milliseconds kSourceFlush{20};
+// Nothing that was written or settled waits for longer, unless for a handler that has not returned.
+constexpr std::chrono::milliseconds kSendWithin{20};
 
 enum Kind : std::uint8_t {
   kHello = 1,
@@ -84,6 +88,22 @@ void append_frame(std::string& to, Kind kind, std::string_view body) {
   append(to, kind, 1);
   append(to, 0, 3);
   to.append(body);
+}
+
+// Read behind each record: where there is a clock that costs a few nanoseconds, and is some milliseconds late, that one.
+std::chrono::nanoseconds coarse_now() {
+#ifdef CLOCK_MONOTONIC_COARSE
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+#else
+  return std::chrono::steady_clock::now().time_since_epoch();
+#endif
+}
+
+[[noreturn]] void throw_too_long(std::uint64_t size, std::uint64_t most) {
+  throw std::length_error("an output of " + std::to_string(size) + " bytes is longer than a record may be (" +
+                          std::to_string(most) + " bytes, --max-record)");
 }
 
 void print(const std::string& message) { std::fprintf(stderr, "sluice: worker: %s\n", message.c_str()); }
@@ -256,6 +276,7 @@ struct Worker::Impl {
 
   void write(std::uint64_t id, std::string_view record) {
     if (closed) return;
+    if (record.size() > record_max) throw_too_long(record.size(), record_max);
     std::size_t size = outputs.size() + bytes.size() + 12 + record.size();
     if (count > 0 && size > kBatchMax - kHeaderSize) send_all();
     if (count++ == 0) outputs.assign(kHeaderSize + 4, '\0');
@@ -495,6 +516,7 @@ struct Worker::Impl {
       ++batch.id;
       in_work.fetch_add(1);
       call(record);
+      send_in_time();
       if (batch.sizes.empty()) queue.pop_front();
     }
   }
@@ -506,6 +528,15 @@ struct Worker::Impl {
     } catch (const std::exception& error) {
       if (!current_settled) input.fail(error.what());
     }
+  }
+
+  // What one handler has written and settled does not wait for the records behind it, which may take seconds.
+  void send_in_time() {
+    std::chrono::nanoseconds now = coarse_now();
+    if (now - sent_at < kSendWithin) return;
+    sent_at = now;
+    Guard guard(mutex);
+    send_all();
   }
 
   void note_settled(std::uint64_t id) {
@@ -539,6 +570,7 @@ struct Worker::Impl {
     pollfd polled[2] = {{socket, POLLIN, 0}, {wake[0], POLLIN, 0}};
     if (!ready) ::poll(polled, 2, -1);
     waiting.store(false);
+    sent_at = coarse_now();  // all that there was
     if (polled[1].revents != 0) {
       char bytes_read[64];
       (void)!::read(wake[0], bytes_read, sizeof bytes_read);
@@ -559,6 +591,12 @@ struct Worker::Impl {
     return 0;
   }
 
+  void write_all(const std::function<bool(Worker&)>& next) {
+    while (!over && !closed && !leaving && next(worker)) {
+      if (++steps % 256 == 0 && !receive(MSG_DONTWAIT)) break;  // it may have been cancelled
+    }
+  }
+
   int source(const std::function<bool(Worker&)>& next) {
     say_hello();
     while (!welcomed && !over) receive(0);
@@ -568,20 +606,26 @@ struct Worker::Impl {
     // A record must not wait here because the next one is slow to come.
     std::thread flusher([&] {
       std::unique_lock lock(stop_mutex);
-      while (!stop.wait_for(lock, kSourceFlush, [&] { return stopped; })) {
+      while (!stop.wait_for(lock, kSendWithin, [&] { return stopped; })) {
         Guard guard(mutex);
         send_all();
       }
     });
-    while (!over && !closed && !leaving && next(worker)) {
-      if (++steps % 256 == 0 && !receive(MSG_DONTWAIT)) break;  // it may have been cancelled
+    auto stop_flusher = [&] {
+      {
+        std::lock_guard lock(stop_mutex);
+        stopped = true;
+      }
+      stop.notify_one();
+      flusher.join();
+    };
+    try {
+      write_all(next);
+    } catch (...) {
+      stop_flusher();
+      throw;
     }
-    {
-      std::lock_guard lock(stop_mutex);
-      stopped = true;
-    }
-    stop.notify_one();
-    flusher.join();
+    stop_flusher();
     while (closed && !over) receive(0);  // which says why
     return over ? status : finish();
   }
@@ -615,6 +659,7 @@ struct Worker::Impl {
   std::deque<Batch> queue;
   Input current{nullptr, 0, 0, 0};
   bool current_settled = false;
+  std::chrono::nanoseconds sent_at{0};  // nothing that waits was said before
   std::atomic<bool> welcomed{false};
   bool is_source = false;
   bool ended = false;  // the input has

@@ -1,19 +1,23 @@
 import { EventEmitter } from 'node:events';
 
-/** A record that is in the worker's hands, until done() or fail(). */
+/**
+ * A record that is in the worker's hands, until done() or fail(), once. Another of them later, or a write(), throws an
+ * Error and changes nothing.
+ */
 export class Input {
   /** Its place in the input of the stage, from 1; the same when it runs again. */
   readonly id: number;
   /** How often it was given to a worker, this time included. */
   readonly attempt: number;
   /**
-   * Writes a record that belongs to this one. A string is written as UTF-8.
+   * Writes a record that belongs to this one. A string is written as UTF-8. Throws a TypeError for what is neither text
+   * nor bytes, and a RangeError if it is longer than a record may be, `--max-record`.
    * Returns false while what was written waits for the stage; the worker emits 'drain' when it has gone.
    */
-  write(record: string | Uint8Array): boolean;
+  write(record: string | NodeJS.ArrayBufferView): boolean;
   /** It is done, and all that was written for it may go on. */
   done(): void;
-  /** It could not be done; what was written for it is dropped. */
+  /** It could not be done; what was written for it is dropped. An Error's message is the reason. */
   fail(reason?: unknown): void;
 }
 
@@ -48,9 +52,10 @@ export class Worker extends EventEmitter {
 
   /** The number of this worker in its stage, from 1; 0 before it is known. */
   readonly number: number;
+  /** A whole number from 1; else setting it throws. */
   concurrency: number;
   /** Writes a record that belongs to none of the input. It goes on at once. Returns as Input.write() does. */
-  write(record: string | Uint8Array): boolean;
+  write(record: string | NodeJS.ArrayBufferView): boolean;
   /** No record is handed over until resume(), and the stage gives none. */
   pause(): this;
   resume(): this;

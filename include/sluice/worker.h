@@ -20,7 +20,12 @@
 // Threading: run() and source() are called once, and call the handlers on their thread. Everything else may be called on
 // any thread.
 // Errors: what a caller can't mend, such as a stage that is gone, ends run() with a status other than 0 and a line on
-// stderr. A handler that throws a std::exception has failed its record, with what().
+// stderr. A handler that throws a std::exception has failed its record, with what(). write() throws std::length_error
+// if the output is longer than a record may be (`--max-record`).
+// Sending: what the thread of run() has written and settled is gathered. It is sent when all records that have come
+// were handed over, and before that when a handler returns and the last sending is 20 ms ago: nothing that is settled
+// waits for longer than that, or until the handler that is under way returns. What another thread settles is sent at
+// once.
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -33,7 +38,9 @@ class Worker;
 struct JoinOptions;
 
 /// A record that is in the worker's hands, until done() or fail(). A copy stands for the same record. It must not
-/// outlive the worker's run(). Once its stage is over, what is said of it is not heard.
+/// outlive the worker's run(). Once its stage is over, what is said of it is not heard. It does not know what its copies
+/// have said. The stage does: it cuts a worker off, as if it had died, which settles a record twice, or writes for one
+/// after the word that it is settled has gone.
 class Input {
  public:
   /// Its place in the input of the stage, from 1; the same when it runs again.

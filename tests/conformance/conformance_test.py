@@ -119,6 +119,16 @@ def test_a_record_may_be_as_long_as_the_stage_takes(start):
     stage.finish()
 
 
+def test_an_output_that_is_too_long_fails_its_record_and_is_named(start):
+    stage = start().begin(record_max=1000)
+    ids = stage.give("long:1000", "long:1001", "echo:a")
+    stage.until_settled(ids)
+    assert stage.failed == {ids[1]: stage.failed[ids[1]]}
+    assert "an output of 1001 bytes is longer than a record may be (1000 bytes, --max-record)" in stage.failed[ids[1]]
+    assert outputs(stage, ids) == [b"x" * 1000, b"", b"a"]
+    stage.finish()
+
+
 def test_frames_may_come_in_any_pieces(start):
     stage = start().begin()
     data = records_frame([b"echo:a", b"echo:" + b"b" * 300], first=1) + records_frame([b"echo:c"], first=3)
@@ -186,6 +196,17 @@ def test_what_is_settled_later_is_said_at_once(start):
     stage.until_settled(ids)
     assert time.monotonic() - begin < 5
     assert outputs(stage, ids) == [b"a"]
+    stage.finish()
+
+
+@pytest.mark.parametrize("concurrency", [1, 100])
+def test_what_is_settled_does_not_wait_for_handlers_that_block(start, concurrency):
+    stage = start().begin(concurrency)
+    ids = stage.give(*[f"block:40:{number}" for number in range(50)])
+    stage.until_settled(ids)
+    assert outputs(stage, ids) == [b"%d" % number for number in range(50)]
+    # More than 20 ms after the sending before: so each is sent when its handler has returned.
+    assert stage.done_frames == len(ids)
     stage.finish()
 
 

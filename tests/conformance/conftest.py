@@ -29,12 +29,15 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("worker", metafunc.config.getoption("--worker", []) or LIBRARIES, indirect=True)
 
 
-def compile_worker(folder, *arguments):
-    """The C++ worker, compiled as a user would."""
-    program = folder / "conformance"
-    subprocess.run([os.environ.get("CXX", "g++"), "-std=c++17", "-O1", "-pthread", f"-I{ROOT}/include",
-                    WORKERS / "conformance.cc", *arguments, "-o", program], check=True)
+def compile_program(program, *arguments):
+    """A C++ program, compiled as a user would."""
+    subprocess.run([os.environ.get("CXX", "g++"), "-std=c++17", "-O1", "-pthread", f"-I{ROOT}/include", *arguments,
+                    "-o", program], check=True)
     return program
+
+
+def compile_worker(folder, *arguments):
+    return compile_program(folder / "conformance", WORKERS / "conformance.cc", *arguments)
 
 
 @pytest.fixture(scope="session")

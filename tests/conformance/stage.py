@@ -72,6 +72,7 @@ class Stage:
         self.in_hand = set()
         self.outputs = defaultdict(list)  # by id
         self.done = []
+        self.done_frames = 0
         self.failed = {}
         self.order = []  # what was said of which record: ("output" or "done" or "failed", id)
         self.left = self.finished = False
@@ -189,6 +190,7 @@ class Stage:
             self._take_outputs(body)
         elif kind == DONE:
             assert body and len(body) % 12 == 0
+            self.done_frames += 1
             for first, count in struct.iter_unpack(">QI", body):
                 assert count > 0
                 for record in range(first, first + count):

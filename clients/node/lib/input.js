@@ -1,8 +1,14 @@
 'use strict';
 
+let isSettled; // for the worker alone
+
 class Input {
   #worker;
   #settled = false;
+
+  static {
+    isSettled = (input) => input.#settled;
+  }
 
   constructor(worker, id, attempt) {
     this.#worker = worker;
@@ -25,14 +31,10 @@ class Input {
     this.#worker._fail(this.id, reason);
   }
 
-  get settled() {
-    return this.#settled;
-  }
-
   #settle() {
     if (this.#settled) throw new Error(`record ${this.id} is settled already`);
     this.#settled = true;
   }
 }
 
-module.exports = { Input };
+module.exports = { Input, isSettled };

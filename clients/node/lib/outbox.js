@@ -7,6 +7,12 @@ const TABLE = ENTRY * 4096;
 const BYTES = 256 << 10;
 const DONE_ENTRIES = Math.floor(BODY_MAX / ENTRY);
 
+function bytesOf(record) {
+  if (ArrayBuffer.isView(record)) return new Uint8Array(record.buffer, record.byteOffset, record.byteLength);
+  const name = record?.constructor?.name ?? typeof record;
+  throw new TypeError(`write() takes a string, a Buffer or another view of bytes, not ${name}`);
+}
+
 class Outbox {
   constructor() {
     this.frames = []; // that are complete
@@ -19,11 +25,16 @@ class Outbox {
   }
 
   // Appends a record: a string, or bytes.
-  put(id, record) {
+  put(id, record, recordMax) {
     const isText = typeof record === 'string';
+    if (!isText && !(record instanceof Uint8Array)) record = bytesOf(record);
     // A character of a string takes at most three bytes.
     let room = isText ? record.length * 3 : record.length;
-    if (isText && room > this.bytes.length - this.used) room = Buffer.byteLength(record);
+    if (isText && (room > this.bytes.length - this.used || room > recordMax)) room = Buffer.byteLength(record);
+    if (room > recordMax) {
+      const most = `${recordMax} bytes, --max-record`;
+      throw new RangeError(`an output of ${room} bytes is longer than a record may be (${most})`);
+    }
     if (room > this.bytes.length - this.used || (this.count + 1) * ENTRY > this.table.length) this.#make(room);
     const size = isText ? this.bytes.write(record, this.used) : this.#copy(record);
     const at = this.count * ENTRY;

@@ -3,9 +3,11 @@
 const { EventEmitter } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
+const { performance } = require('node:perf_hooks');
+const { inspect } = require('node:util');
 
 const { Kind, ProtocolError, Reader, credit, fail, frame, hello, readRecords, readWelcome, refuse } = require('./frames');
-const { Input } = require('./input');
+const { Input, isSettled } = require('./input');
 const { Outbox } = require('./outbox');
 
 const LIBRARY = 'sluice-node 0.1';
@@ -15,9 +17,24 @@ const UNSENT_MAX = 1 << 20;
 // Records that may wait here for the listener. The stage gives far fewer to a worker that is slow.
 const AHEAD = 8192;
 const AHEAD_BYTES = 4 << 20;
+const CONCURRENCY_MAX = 2 ** 31 - 1;
+// Nothing that was settled waits for longer, unless for a listener that has not returned.
+const SEND_WITHIN_MS = 20;
 
 function say(message) {
   fs.writeSync(2, `sluice: worker: ${message}\n`);
+}
+
+function checkedConcurrency(records) {
+  if (Number.isInteger(records) && records >= 1 && records <= CONCURRENCY_MAX) return records;
+  const error = typeof records === 'number' ? RangeError : TypeError;
+  throw new error(`concurrency is a whole number from 1 to ${CONCURRENCY_MAX}, not ${inspect(records)}`);
+}
+
+// Why a record has failed, of whatever was thrown.
+function textOf(reason) {
+  const why = reason instanceof Error ? reason.message : reason;
+  return typeof why === 'string' ? why : inspect(why);
 }
 
 class Worker extends EventEmitter {
@@ -36,11 +53,13 @@ class Worker extends EventEmitter {
   #awaited = false;
   #handing = false;
   #full = false;
+  #recordMax = Infinity; // until the stage says it
+  #sendAt = 0; // when a listener that returns has what there is sent
 
   constructor({ concurrency = 1, encoding, source = false } = {}) {
     super();
     this.number = 0;
-    this.#concurrency = Math.max(1, concurrency);
+    this.#concurrency = checkedConcurrency(concurrency);
     this.#encoding = encoding;
     this.#source = source;
     this.#open();
@@ -50,7 +69,7 @@ class Worker extends EventEmitter {
     return this.#concurrency;
   }
   set concurrency(records) {
-    this.#concurrency = Math.max(1, records);
+    this.#concurrency = checkedConcurrency(records);
     this.#changed();
   }
 
@@ -85,7 +104,7 @@ class Worker extends EventEmitter {
 
   _put(id, record) {
     if (this.#over) return false;
-    this.#outbox.put(id, record);
+    this.#outbox.put(id, record, this.#recordMax);
     if (this.#outbox.size >= FLUSH_AT) this.#flush();
     else this.#soon();
     return !this.#full;
@@ -99,12 +118,13 @@ class Worker extends EventEmitter {
 
   _fail(id, reason) {
     if (this.#over) return;
-    this.#outbox.add(fail(id, reason instanceof Error ? reason.message : reason ?? ''));
+    this.#outbox.add(fail(id, textOf(reason ?? '')));
     this.#settled();
   }
 
   #settled() {
     this.#working -= 1;
+    if (!this.#handing) this.#sendInTime(); // others that can go on now may block for long
     this.#soon();
   }
 
@@ -133,6 +153,7 @@ class Worker extends EventEmitter {
   }
 
   #onBytes(chunk) {
+    if (!this.#awaited) this.#sendAt = performance.now() + SEND_WITHIN_MS; // all that there was has been sent
     try {
       this.#reader.push(chunk, (kind, body) => this.#take(kind, body));
     } catch (error) {
@@ -152,7 +173,7 @@ class Worker extends EventEmitter {
     } else if (kind === Kind.welcome && this.number === 0) {
       const welcome = readWelcome(body);
       this.number = welcome.number;
-      this.#reader.recordMax = welcome.recordMax;
+      this.#reader.recordMax = this.#recordMax = welcome.recordMax;
       if (welcome.concurrency > 0) this.#concurrency = welcome.concurrency;
       this.#changed();
     } else if (kind === Kind.end && this.number > 0) {
@@ -196,8 +217,13 @@ class Worker extends EventEmitter {
     });
   }
 
+  #sendInTime() {
+    if (performance.now() >= this.#sendAt) this.#flush();
+  }
+
   #flush() {
     if (this.#over) return;
+    this.#sendAt = performance.now() + SEND_WITHIN_MS;
     const frames = this.#outbox.take();
     if (frames.length === 0) return;
     this.#socket.cork();
@@ -239,7 +265,10 @@ class Worker extends EventEmitter {
   #handOverQueued(listeners) {
     while (this.#mayHandOver()) {
       const batch = this.#queue[0];
-      while (batch.left > 0 && this.#mayHandOver()) this.#call(listeners, batch);
+      while (batch.left > 0 && this.#mayHandOver()) {
+        this.#call(listeners, batch);
+        this.#sendInTime();
+      }
       if (batch.left === 0) this.#queue.shift();
     }
   }
@@ -267,8 +296,8 @@ class Worker extends EventEmitter {
   }
 
   #onError(input, error) {
-    say(error instanceof Error ? error.stack : String(error));
-    if (!input.settled) input.fail(error);
+    say(error instanceof Error ? error.stack : textOf(error));
+    if (!isSettled(input)) input.fail(error);
   }
 
   #whenFinished() {

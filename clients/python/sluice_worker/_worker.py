@@ -1,13 +1,15 @@
 """The worker: what is in its hands, which handler gets it, and what is sent when.
 
 One thread, that of run(), reads and hands over. What is written and settled is appended to lists, from any thread, and
-sent when the records that came together were handed over; another thread's at once. Failures, leave and end are taken from
-their list before what is done, and that before what was written: so an output is never behind the word that its record is
-settled, or that it was the last.
+sent when the records that came together were handed over, and before that when a handler returns and the last sending
+is 20 ms ago: nothing that is settled waits for longer than that, or until the handler that is under way returns. What
+another thread settles is sent at once. Failures, leave and end are taken from their list before what is done, and that
+before what was written: so an output is never behind the word that its record is settled, or that it was the last.
 """
 
 import asyncio
 import inspect
+import operator
 import os
 import select
 import signal
@@ -18,6 +20,7 @@ import traceback
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from threading import get_ident
+from time import monotonic
 
 from . import _wire
 
@@ -27,11 +30,23 @@ _FLUSH_AT = 128 << 10
 # Records that may wait here for the handler. The stage gives far fewer to a worker that is slow.
 _AHEAD = 8192
 _AHEAD_BYTES = 4 << 20
-_SOURCE_FLUSH_SECONDS = 0.02
+# Nothing that was written or settled waits for longer, unless for a handler that has not returned.
+_SEND_WITHIN_SECONDS = 0.02
+_CONCURRENCY_MAX = (1 << 31) - 1
 
 
 def _say(message):
     print(f"sluice: worker: {message}", file=sys.stderr, flush=True)
+
+
+def _concurrency(records):
+    try:
+        count = operator.index(records)
+    except TypeError:
+        count = 0
+    if not 1 <= count <= _CONCURRENCY_MAX:
+        raise ValueError(f"concurrency is a whole number from 1 to {_CONCURRENCY_MAX:,}, not {records!r}")
+    return count
 
 
 class _Over(Exception):
@@ -42,7 +57,10 @@ class _Over(Exception):
 
 
 class Input:
-    """A record that is in the worker's hands, until done() or fail(). They may be called on any thread, one of them, once."""
+    """A record that is in the worker's hands, until done() or fail(). They may be called on any thread, one of them, once.
+
+    Settling it again, or writing for it when it is settled, raises a RuntimeError, and changes nothing.
+    """
 
     __slots__ = ("_worker", "id", "attempt", "_settled")
 
@@ -53,7 +71,10 @@ class Input:
         self._settled = False
 
     def write(self, record):
-        """Writes a record that belongs to this one: bytes, or a str, which is encoded as UTF-8."""
+        """Writes a record that belongs to this one: bytes, a bytearray or memoryview, or a str, encoded as UTF-8.
+
+        A ValueError says that it is longer than a record may be, `--max-record`.
+        """
         if self._settled:
             raise RuntimeError(f"record {self.id} is settled; write() comes before done()")
         self._worker._put(self.id, record)
@@ -73,12 +94,13 @@ class Input:
             worker._soon()
 
     def fail(self, reason=""):
-        """It could not be done. What was written for it is dropped; `reason` is for people."""
+        """It could not be done. What was written for it is dropped; str(reason) is for people."""
         if self._settled:
             raise RuntimeError(f"record {self.id} is settled already")
+        frame = _wire.fail(self.id, str(reason))  # while it is not settled: a str() that raises has failed the handler
         self._settled = True
         worker = self._worker
-        worker._control.append(_wire.fail(self.id, str(reason)))
+        worker._control.append(frame)
         if get_ident() != worker._thread:
             worker._settled_elsewhere()
             return
@@ -96,7 +118,7 @@ class Worker:
     """
 
     def __init__(self, concurrency=1, threads=False):
-        self._concurrency = max(1, int(concurrency))
+        self._concurrency = _concurrency(concurrency)
         self._threads = threads
         self._on_data = self._on_idle = self._on_end = None
         self._socket = None
@@ -111,6 +133,7 @@ class Worker:
         self._send_lock = threading.RLock()
         self._outputs, self._done, self._control = [], [], []
         self._size = 0
+        self._send_at = 0.0  # when a handler that returns has what there is sent
         self._paused = self._leaving = self._ended = self._closed = self._waiting = self._source = False
         self._executor = None
         self._soon = None  # of an event loop: sends and hands over when its callbacks have returned
@@ -140,12 +163,14 @@ class Worker:
 
     @concurrency.setter
     def concurrency(self, records):
-        self._concurrency = max(1, int(records))
+        self._concurrency = _concurrency(records)
         self._changed()
 
     def write(self, record):
         """Writes a record that belongs to none of the input. It goes on at once."""
         self._put(0, record)
+        if self.number and not self._source and get_ident() != self._thread:
+            self._send_now()
 
     def pause(self):
         """No record is handed over until resume(), and the stage gives none."""
@@ -161,13 +186,14 @@ class Worker:
         if self._leaving:
             return
         self._leaving = True
-        if not self._source:
+        if self.number and not self._source:
             self._control.append(_wire.frame(_wire.LEAVE))
             self._changed()
 
     def flush(self):
         """Sends what was written. run() and source() do that by themselves."""
         with self._send_lock:
+            self._send_at = monotonic() + _SEND_WITHIN_SECONDS
             # What is sent last is taken first.
             control = self._take(self._control)
             done = self._take(self._done)
@@ -322,7 +348,7 @@ class Worker:
         stop = threading.Event()
 
         def send_in_time():  # a record must not wait here because the next one is slow to come
-            while not stop.wait(_SOURCE_FLUSH_SECONDS):
+            while not stop.wait(_SEND_WITHIN_SECONDS):
                 self.flush()
 
         threading.Thread(target=send_in_time, daemon=True).start()
@@ -353,6 +379,7 @@ class Worker:
         ready = self._may_hand_over() or self._at_end()
         events = [] if ready else poller.poll()
         self._waiting = False
+        self._send_at = monotonic() + _SEND_WITHIN_SECONDS  # all that there was has been sent
         for descriptor, _ in events:
             if descriptor == self._wake_read:
                 os.read(self._wake_read, 4096)
@@ -379,6 +406,8 @@ class Worker:
             concurrency, self.number, self._reader.record_max = _wire.welcome(body)
             if concurrency:
                 self._concurrency = concurrency
+            if self._leaving and not self._source:  # before it was welcomed
+                self._control.append(_wire.frame(_wire.LEAVE))
             if not self._source:
                 self._changed()
         elif kind == _wire.CANCEL:
@@ -414,6 +443,8 @@ class Worker:
                 self._started += 1
                 call(records.pop(), Input(self, record_id, attempt))
                 record_id += 1
+                if monotonic() >= self._send_at:
+                    self.flush()
             queue.popleft()
 
     def _call(self, record, item):
@@ -430,6 +461,8 @@ class Worker:
             await self._on_data(record, item)
         except Exception as error:
             self._fail(item, error)
+        if monotonic() >= self._send_at:  # the others that can go on now may block the loop for long
+            self.flush()
 
     @staticmethod
     def _fail(item, error):
@@ -451,9 +484,15 @@ class Worker:
         if isinstance(record, str):
             record = record.encode()
         elif not isinstance(record, bytes):
+            if not isinstance(record, (bytearray, memoryview)):
+                raise TypeError(f"write() takes bytes, bytearray, memoryview or str, not {type(record).__name__}")
             record = bytes(record)
+        size = len(record)
+        if size > self._reader.record_max:
+            raise ValueError(f"an output of {size} bytes is longer than a record may be "
+                             f"({self._reader.record_max} bytes, --max-record)")
         self._outputs.append((record_id, record))
-        self._size += len(record) + 12
+        self._size += size + 12
         if self._size >= _FLUSH_AT:
             self.flush()
         elif self._soon:

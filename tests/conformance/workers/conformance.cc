@@ -110,6 +110,12 @@ int main(int count, char** arguments) {
     } else if (verb == "later") {
       auto [milliseconds, output] = split(argument);
       later(milliseconds, [input, text = std::string(output)] { answer(input, text); });
+    } else if (verb == "block") {
+      auto [milliseconds, output] = split(argument);
+      std::this_thread::sleep_for(std::chrono::milliseconds(std::stoi(std::string(milliseconds))));
+      answer(input, output);
+    } else if (verb == "long") {
+      answer(input, std::string(std::stoul(std::string(argument)), 'x'));
     } else if (verb == "pause") {
       worker.pause();
       input.done();

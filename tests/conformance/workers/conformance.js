@@ -54,6 +54,12 @@ const verbs = {
     const [milliseconds, output] = split(argument);
     setTimeout(() => answer(input, output), Number(milliseconds));
   },
+  block: (input, argument) => {
+    const [milliseconds, output] = split(argument);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(milliseconds));
+    answer(input, output);
+  },
+  long: (input, argument) => answer(input, Buffer.alloc(Number(argument), 'x')),
   pause: (input, argument) => {
     worker.pause();
     input.done();

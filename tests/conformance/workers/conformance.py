@@ -77,6 +77,12 @@ def data(record, item):
     elif verb == b"later":
         milliseconds, _, output = argument.partition(b":")
         later(milliseconds, lambda: answer(item, output))
+    elif verb == b"block":
+        milliseconds, _, output = argument.partition(b":")
+        time.sleep(int(milliseconds) / 1000)
+        answer(item, output)
+    elif verb == b"long":
+        answer(item, b"x" * int(argument))
     elif verb == b"pause":
         worker.pause()
         item.done()
