@@ -9,6 +9,7 @@
 #include "base/quantity.h"
 #include "base/spelling.h"
 #include "flow/graph_wiring.h"
+#include "flow/plan.h"
 
 namespace sluice::cli {
 namespace {
@@ -18,7 +19,6 @@ using Refusal = std::unexpected<std::string>;
 // A record is kept whole in memory, by each who has it.
 constexpr std::uint64_t kRecordBytesMax = std::uint64_t{1} << 30;
 constexpr double kRateMax = 1e9;
-constexpr std::uint32_t kRetriesMax = 1'000'000;
 
 const std::vector<std::string> kOnLossNames = {"fail", "continue"};
 constexpr const char* kNames[] = {"--max-record",  "--on-loss", "--rate",  "--retries",
@@ -88,8 +88,8 @@ std::expected<RecordOptions, std::string> RecordOptionReader::read(const CLI::Ap
   }
   if (!retries_.empty()) {
     auto [end, error] = std::from_chars(retries_.data(), retries_.data() + retries_.size(), options.retries);
-    if (error != std::errc() || end != retries_.data() + retries_.size() || options.retries > kRetriesMax)
-      return Refusal(fmt::format("run: --retries {}: a number from 0 to {}", retries_, kRetriesMax));
+    if (error != std::errc() || end != retries_.data() + retries_.size() || options.retries > flow::kRetriesMax)
+      return Refusal(fmt::format("run: --retries {}: a number from 0 to {}", retries_, flow::kRetriesMax));
   }
   if (resume_ && job_log_.empty())
     return Refusal("run: --resume goes on where a job log says that an earlier run was; name it: --joblog FILE");
@@ -115,6 +115,11 @@ std::optional<std::string> without_use(const RecordOptions& options, const flow:
     return fmt::format("run: {}: no stage takes records, as those of @x4, @map and @each do; leave it out",
                        options.given.front());
   auto given = [&](const char* name) { return std::ranges::find(options.given, name) != options.given.end(); };
+  auto spreads = [](const flow::Stage& stage) { return flow::mode_of(stage.words) == flow::RecordMode::spread; };
+  if (given("--on-loss") && std::ranges::none_of(graph.stages, spreads))
+    return "run: --on-loss: no stage is one of many workers alone (@x4); what a lost worker of @map, @each or a "
+           "library "
+           "had in hand runs again whatever it says; leave it out";
   for (const char* name : {"--retries", "--dead-letter"})
     if (given(name) && !has_each(graph) && !has_map(graph) && !has_worker(graph))
       return fmt::format(

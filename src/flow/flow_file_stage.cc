@@ -8,13 +8,20 @@
 #include "flow/flow_file_values.h"
 #include "flow/pipeline_text.h"
 #include "flow/record_command.h"
+#include "flow/record_key.h"
 #include "flow/record_stage.h"
 
 namespace sluice::flow {
 namespace {
 
+// A sentence of pipeline text.
+std::string as_of_a_key(std::string sentence) {
+  constexpr std::string_view kWord = "@by=";
+  for (std::size_t at = 0; (at = sentence.find(kWord, at)) != std::string::npos;) sentence.erase(at, kWord.size());
+  return sentence;
+}
+
 constexpr std::uint32_t kConcurrencyMax = 65'536;  // each is a record in memory
-constexpr std::uint32_t kRetriesMax = 1000;
 constexpr std::size_t kNameMax = 63;
 constexpr const char* kByHandCommand = "(workers that are started by hand)";  // in the place of a command
 constexpr KnownNodes kAnyNode{.names = {}, .others_too = true};
@@ -134,7 +141,11 @@ class StageReader final {
   }
 
   void by(const KeyedValue& value) {
-    if (auto field = values_.text(value, "the name of a field")) words_.push_back("@by=" + *field);
+    auto field = values_.text(value, "the name of a field");
+    if (!field) return;
+    if (auto key = RecordKey::read(*field); !key)
+      return mistakes_.add(value.place(), "by: " + as_of_a_key(key.error()));
+    words_.push_back("@by=" + *field);
   }
   void image(const KeyedValue& value) {
     if (auto name = values_.text(value, "the name of an image")) words_.push_back("@image=" + *name);
@@ -237,6 +248,30 @@ class StageReader final {
                     "theirs from stdin, so its own do, too");
   }
 
+  // What the words of pipeline text would be refused for, said of keys. True: something was.
+  bool judge_record_keys() {
+    bool refused = false;
+    auto refuse = [&](std::string_view key, std::string message) {
+      refused = true;
+      mistakes_.add(place_of(key), std::move(message));
+    };
+    auto given = [&](std::string_view word) { return std::ranges::find(words_, word) != words_.end(); };
+    auto each = std::ranges::find_if(words_, [](const std::string& word) { return word.starts_with("@each"); });
+    bool one_by_one = each != words_.end() && (*each == "@each" || *each == "@each=1");
+    if (given("@map") && each != words_.end())
+      refuse("each", "'map' and 'each' exclude each other: a program stays running or does not");
+    if (given("@ordered") && !given("@map") && each == words_.end() && !is_worker())
+      refuse("ordered",
+             "'ordered' needs to know which output belongs to which input; add 'map: true' (one output record for each "
+             "input record) or 'each: true' (a process for each record)");
+    if (has("by") && !has("workers"))
+      refuse("by", "'by' chooses between many workers, and the stage has one; add how many: 'workers: 4'");
+    if (has("by") && each != words_.end() && !one_by_one)
+      refuse("by", "'by' needs 'each: true', one record for each process: several have no one key");
+    if (given("@sandbox") && has("image")) refuse("image", "'sandbox' and 'image' exclude each other");
+    return refused;
+  }
+
   void judge() {
     judge_role();
     if (has("run") == has("worker") && !by_hand_alone())
@@ -254,12 +289,11 @@ class StageReader final {
                     "'concurrency' is for a 'worker', which has several records at a time; 'workers' starts several "
                     "programs");
     // A worker says which output belongs to which input, so its order needs no other word.
+    bool refused = judge_record_keys();
     bool in_order = is_worker() && std::erase(words_, "@ordered") > 0;
     auto words = read_stage_words(words_, kAnyNode);
-    if (!words)
-      mistakes_.add(stage().place, fmt::format("stage '{}': {}", stage().name, words.error()));
-    else
-      stage().stage.words = *std::move(words);
+    if (!words && !refused) mistakes_.add(stage().place, fmt::format("stage '{}': {}", stage().name, words.error()));
+    if (words) stage().stage.words = *std::move(words);
     stage().worker = stage().stage.words.worker = is_worker();
     stage().stage.words.role = role_;
     stage().stage.words.by_hand_alone = by_hand_alone();

@@ -7,6 +7,7 @@
 namespace sluice::flow {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -178,6 +179,8 @@ TEST(FlowFile, RefusesWrongTypes) {
   EXPECT_THAT(stage_mistakes("{ run: a, workers: 10001 }"), HasSubstr("from 1 to 10000"));
   EXPECT_THAT(stage_mistakes("{ run: a, workers: -1 }"), HasSubstr("from 1 to 10000"));
   EXPECT_THAT(stage_mistakes("{ run: a, workers: 99999999999999999999 }"), HasSubstr("from 1 to 10000"));
+  EXPECT_THAT(stage_mistakes("{ run: a, workers: '3' }"), HasSubstr("leave the quotes out"));
+  EXPECT_THAT(stage_mistakes("{ run: a, workers: 'two' }"), Not(HasSubstr("quotes")));
   EXPECT_THAT(stage_mistakes("{ run: a, framing: line }"), HasSubstr("did you mean 'lines'"));
   EXPECT_THAT(stage_mistakes("{ run: a, restart: no }"), HasSubstr("never on-failure always"));
   EXPECT_THAT(stage_mistakes("{ run: a, rate: 10/s }"), HasSubstr("records a second"));
@@ -194,8 +197,21 @@ TEST(FlowFile, RefusesKeysThatExcludeEachOther) {
   EXPECT_THAT(stage_mistakes("{ run: a, worker: b }"), HasSubstr("has both a 'run' and a 'worker'"));
   EXPECT_THAT(stage_mistakes("{ worker: b, map: true }"), HasSubstr("'map' is for programs that know nothing"));
   EXPECT_THAT(stage_mistakes("{ run: b, concurrency: 3 }"), HasSubstr("'concurrency' is for a 'worker'"));
-  EXPECT_THAT(stage_mistakes("{ run: b, map: true, each: 3 }"), HasSubstr("exclude each other"));
+  EXPECT_THAT(stage_mistakes("{ run: b, map: true, each: 3 }"),
+              HasSubstr("f:1:35: 'map' and 'each' exclude each other"));
   EXPECT_THAT(stage_mistakes("{ run: b, share: true }"), HasSubstr("'share' has nothing to share between"));
+}
+
+TEST(FlowFile, KeysOfRecordsThatLackAnotherAreNamedAndNotTheWordsOfPipelineText) {
+  EXPECT_THAT(stage_mistakes("{ run: b, ordered: true }"),
+              testing::AllOf(HasSubstr("f:1:24: 'ordered' needs"), HasSubstr("add 'map: true'"), Not(HasSubstr("@"))));
+  EXPECT_THAT(stage_mistakes("{ run: b, map: true, by: 1 }"),
+              testing::AllOf(HasSubstr("f:1:35: 'by' chooses"), HasSubstr("'workers: 4'"), Not(HasSubstr("@"))));
+  EXPECT_THAT(stage_mistakes("{ run: b, workers: 2, each: 2, by: 1 }"), HasSubstr("one record for each process"));
+  EXPECT_THAT(stage_mistakes("{ run: b, workers: 2, map: true, by: '~(' }"),
+              AllOf(HasSubstr("f:1:51: by: '~(': the regular expression is malformed"), Not(HasSubstr("@"))));
+  EXPECT_THAT(stage_mistakes("{ run: b, ordered: true, by: 1 }"), AllOf(HasSubstr("'ordered'"), HasSubstr("'by'")));
+  EXPECT_THAT(stage_mistakes("{ worker: b, ordered: true }"), IsEmpty());
 }
 
 TEST(FlowFile, WordsOfPipelineTextAreKeys) {

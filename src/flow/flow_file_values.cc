@@ -30,8 +30,11 @@ std::optional<Number> number_of(const YamlNode& node) {
 
 // "10" in quotes is a text for every reader of YAML, and looks right to whoever wrote it.
 std::string quotes_hint(const YamlNode& node) {
-  bool quoted = node.kind == YamlNode::Kind::text && node.style == YamlNode::Style::quoted;
-  return quoted ? "; leave the quotes out" : "";
+  YamlNode plain = node;
+  plain.style = YamlNode::Style::plain;
+  bool right = number_of<double>(plain) || plain.text == "true" || plain.text == "false";
+  return right && node.kind == YamlNode::Kind::text && node.style == YamlNode::Style::quoted ? "; leave the quotes out"
+                                                                                             : "";
 }
 
 std::string nearest_of(std::string_view typed, Names known) {

@@ -120,6 +120,9 @@ std::expected<RecordKey, std::string> RecordKey::read(std::string_view field) {
   }
   if (field == "~") return refuse("the regular expression is empty");
   if (field.starts_with('~')) {
+    for (std::string_view perl : {"\\d", "\\D"})  // regcomp takes them for the letters
+      if (field.find(perl) != std::string_view::npos)
+        return refuse(fmt::format("{} is none of POSIX's; a digit is [0-9]", perl));
     auto pattern = std::make_shared<Pattern>();
     int error = ::regcomp(&pattern->compiled, std::string(field.substr(1)).c_str(), REG_EXTENDED);
     pattern->usable = error == 0;

@@ -51,6 +51,7 @@ TEST(RecordKey, IsRefusedIfItNamesNoField) {
   EXPECT_THAT(key("name", ""), HasSubstr("@by=2"));
   EXPECT_THAT(key("/a~b", ""), HasSubstr("RFC 6901"));
   EXPECT_THAT(key("~(", ""), HasSubstr("malformed"));
+  EXPECT_THAT(key("~(\\d+)", ""), HasSubstr("a digit is [0-9]"));
   EXPECT_THAT(key("~", ""), HasSubstr("the regular expression is empty"));
 }
 

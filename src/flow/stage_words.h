@@ -46,6 +46,7 @@ inline bool takes_records(const StageWords& words) { return words.workers || wor
 
 /// Workers of one stage at most: each is a process.
 inline constexpr std::uint32_t kWorkersMax = 10'000;
+inline constexpr std::uint32_t kRetriesMax = 1000;  // of one record
 
 /// The names of nodes that a reader of words knows. A client that has a cluster to ask leaves an unknown word to it.
 struct KnownNodes {

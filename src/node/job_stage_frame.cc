@@ -82,6 +82,19 @@ bool JobStageFrame::on_unwritten(const LocalStream::Outcome& outcome) {
 
 std::string JobStageFrame::command() const { return "`" + flow::on_one_line(options_.text, kCommandColumns) + "`"; }
 
+void JobStageFrame::tell(std::uint32_t worker, const std::string& what) const {
+  std::string said = fmt::format("sluice: worker {} {} {}\n", worker + 1, command(), what);
+  (void)!::write(error_to(), said.data(), said.size());
+}
+
+void JobStageFrame::tell_if_joined(std::uint32_t worker, exec::ProcessStatus status, std::uint64_t in_hand) const {
+  if (!jobs_.has_joined(worker) || jobs_.is_gone(worker) || status.success() || in_hand == 0) return;
+  std::string how = status.by_signal() ? fmt::format("was ended by signal {}", status.signal())
+                                       : fmt::format("exited with status {}", status.exit_code());
+  tell(worker, fmt::format("{} with {} record{} in hand, which run{} again", how, in_hand, in_hand == 1 ? "" : "s",
+                           in_hand == 1 ? "s" : ""));
+}
+
 std::optional<std::uint32_t> JobStageFrame::take_wanted_workers() {
   std::uint32_t workers = wanted_workers_.exchange(0);
   if (workers == 0) return std::nullopt;

@@ -101,6 +101,10 @@ class JobStageFrame final {
 
   /// In a message.
   std::string command() const;
+  /// To the user: `what` follows the worker's name.
+  void tell(std::uint32_t worker, const std::string& what) const;
+  /// The process of a worker has ended, with so many records in hand. Where its seat is lost too, others tell that.
+  void tell_if_joined(std::uint32_t worker, exec::ProcessStatus status, std::uint64_t in_hand) const;
 
   // --- counting ---------------------------------------------------------------------------------------------------
 

@@ -418,6 +418,7 @@ class MapStageWork final : public JobStageWork {
   }
 
   void conclude(Worker worker, exec::ProcessStatus status) {
+    frame_.tell_if_joined(worker, status, work_.unanswered(worker));
     bool owes = work_.unanswered(worker) > 0;
     work_.on_ended(worker, flow::AttemptEnd::of(status), frame_.now());
     // What runs again, or was only lost, is no failure of the stage.

@@ -47,6 +47,8 @@ class StageJobs final {
   /// Nothing is to be started in it any more, and nothing runs. Only of one that has joined.
   void release(std::uint32_t worker);
   bool is_released(std::uint32_t worker) const { return released_[worker - own_]; }
+  /// Its seat was lost, or released.
+  bool is_gone(std::uint32_t worker) const { return clients_[worker].descriptor() < 0; }
   bool has_joined(std::uint32_t worker) const { return comers_ && worker >= own_ && worker < clients_.size(); }
 
   /// As exec::JobClient has them.

@@ -416,13 +416,8 @@ class WorkerStageWork final : public JobStageWork {
     if (quiet.was_idle && seats_[quiet.worker].connection.is_unread())
       return doom(quiet.worker, fmt::format("it has read nothing of what it was given for {} s", seconds));
     if (quiet_notes_++ < kQuietNotesMax)
-      tell(quiet.worker, fmt::format("has had {} record{} in hand for {} s, and has settled none", quiet.in_hand,
-                                     quiet.in_hand == 1 ? "" : "s", seconds));
-  }
-
-  void tell(Worker worker, const std::string& what) {
-    std::string said = fmt::format("sluice: worker {} {} {}\n", worker + 1, frame_.command(), what);
-    (void)!::write(frame_.error_to(), said.data(), said.size());
+      frame_.tell(quiet.worker, fmt::format("has had {} record{} in hand for {} s, and has settled none", quiet.in_hand,
+                                            quiet.in_hand == 1 ? "" : "s", seconds));
   }
 
   void on_closed(Worker worker) {
@@ -450,9 +445,10 @@ class WorkerStageWork final : public JobStageWork {
   void conclude(Worker worker, exec::ProcessStatus status) {
     if (seats_[worker].idle) status = exec::ProcessStatus::exited(0);
     bool cut_off = !work_.doomed_for(worker).empty();
+    if (!cut_off) frame_.tell_if_joined(worker, status, work_.in_hand(worker));
     work_.on_ended(worker, flow::AttemptEnd::of(status), frame_.now());
     if (cut_off && !work_.broken() && !frame_.ending())
-      tell(worker, fmt::format("was cut off: {}; what it had in hand runs again", work_.doomed_for(worker)));
+      frame_.tell(worker, fmt::format("was cut off: {}; what it had in hand runs again", work_.doomed_for(worker)));
     // Where another takes its place, or it was only lost, it is no failure of the stage.
     bool for_good = options_.work.restart == flow::Restart::never && !cut_off && !frame_.jobs().has_joined(worker);
     bool counts_for_stage = frame_.ending() || work_.broken() || (!status.by_signal() && for_good);
@@ -476,7 +472,7 @@ class WorkerStageWork final : public JobStageWork {
   // All that it had to say was heard. What keeps it (an open connection, a timer) is no affair of the flow.
   void end_idle(Worker worker) {
     seats_[worker].idle = true;
-    tell(worker, "has finished and does not exit; ending it");
+    frame_.tell(worker, "has finished and does not exit; ending it");
     processes_.signal(worker, SIGKILL);
   }
 

@@ -274,6 +274,7 @@ def test_bytes_are_counted_exactly(household):
 @pytest.mark.parametrize("arguments, reason", [
     (["--on-loss", "fail", "cat"], "--on-loss: no stage takes records"),
     (["--max-record", "1M", "cat"], "--max-record: no stage takes records"),
+    (["--on-loss", "continue", "@x2 @map cat"], "--on-loss: no stage is one of many workers alone"),
     (["--on-loss", "maybe", "@x2 cat"], "--on-loss=maybe is unknown"),
     (["--max-record", "0", "@x2 cat"], "from 1 byte to 1G"),
     (["--max-record", "2G", "@x2 cat"], "from 1 byte to 1G"),

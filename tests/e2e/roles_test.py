@@ -243,6 +243,24 @@ def test_worker_that_is_killed_costs_no_record(pair, doubler, keys, command):
     flow.finish().assert_each_once()
 
 
+@pytest.mark.parametrize("keys, command", [("role: double", "./stuck.py"), ("role: double, map: true", "./stuck")])
+def test_worker_whose_program_is_killed_is_told_of_once(pair, doubler, keys, command):
+    write_worker(pair.folder / "stuck.py", DOUBLER.replace("time.sleep(0.01)", "time.sleep(1000)").replace("% 10", "% 1"))
+    write_script(pair.folder / "stuck", "exec sleep 1000\n")
+    write_script(pair.folder / "ticks", TICKS)
+    flow = Flow(pair, keys, 20).feed()
+    stuck = Hand(pair, "anna", command).serves()
+    program = wait_until(stuck.programs, "its program")[-1]
+    wait_for_sample(pair, lambda sample: sample["stages"][1]["in_flight"] and sample["stages"][1]["waiting"] < 20)
+    os.kill(program, signal.SIGKILL)
+    flow.wait_until_told("was ended by signal 9 with")
+    stuck.kill()
+    Hand(pair, "berta", "./doubler.py" if command.endswith(".py") else "./ticks").serves()
+    flow.finish().assert_each_once()
+    told, = [line for line in flow.errors.read_text().splitlines() if "was ended by signal" in line]
+    assert "in hand, which run" in told, told
+
+
 # What a worker takes too long for is still open when it goes: another is needed, and the user is told so each time.
 @pytest.mark.parametrize("keys, command", [("role: double", "./stuck.py"), ("role: double, map: true", "./stuck"),
                                            ("role: double, each: true", "./stuck")])
