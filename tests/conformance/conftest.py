@@ -4,13 +4,12 @@ import os
 import pathlib
 import shlex
 import shutil
-import subprocess
 
 import pytest
 
+from cpp_programs import ROOT, compile_program
 from stage import Stage
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORKERS = ROOT / "tests/conformance/workers"
 LIBRARIES = ["cpp", "cpp-joined", "node", "python", "python-coroutine"]
 
@@ -27,13 +26,6 @@ def pytest_addoption(parser):
 def pytest_generate_tests(metafunc):
     if "worker" in metafunc.fixturenames:
         metafunc.parametrize("worker", metafunc.config.getoption("--worker", []) or LIBRARIES, indirect=True)
-
-
-def compile_program(program, *arguments):
-    """A C++ program, compiled as a user would."""
-    subprocess.run([os.environ.get("CXX", "g++"), "-std=c++17", "-O1", "-pthread", f"-I{ROOT}/include", *arguments,
-                    "-o", program], check=True)
-    return program
 
 
 def compile_worker(folder, *arguments):

@@ -1,6 +1,6 @@
 """What the C++ library does with what its program throws, where no handler of a record is under way."""
 
-from conftest import ROOT, compile_program
+from cpp_programs import ROOT, compile_program
 from stage import Stage
 
 SOURCE = """
