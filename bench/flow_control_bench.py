@@ -180,7 +180,7 @@ class EndlessFlow:
         return None
 
     def end(self):
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(signal.SIGTERM)  # SIGINT is ignored by what a script has put into the background
         self.process.wait()
 
 
