@@ -6,6 +6,8 @@
 // A pipe of one page takes another burst when it is empty, and until then it is seen to be full (pipe(7): a pipe is full
 // when its pages are used, in part too). It is doubled for a worker that takes many times its length in short time. A
 // larger one is fed as long as it takes something, so that a quick worker never waits for us.
+// A program that reads ahead takes a burst as soon as it has worked off the one before, so the first of another length says
+// how long that one was, and is not judged.
 // A burst may take long because the machine is slow to let us and the worker run. Then twice as many records in a burst
 // are done with faster, half as many slower, and its length is no reason to give fewer.
 // Threading: a value; no clock.
@@ -13,6 +15,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "base/time.h"
 
@@ -33,7 +36,9 @@ class SpreadPace final {
 
   /// They are done with: how many are next is judged by how long they took.
   void on_taken(TimePoint now) {
+    given_ = 0;
     Duration took = now - began_;
+    if (std::exchange(changed_, false) && took >= kAtOnce) return;
     double rate = static_cast<double>(burst_) / std::max(std::chrono::duration<double>(took).count(), 1e-6);
     bool gained = last_ == Change::more && rate > kWorth * rate_before_;
     bool missed = last_ == Change::fewer && rate * kWorth < rate_before_;
@@ -47,8 +52,8 @@ class SpreadPace final {
     } else {
       last_ = Change::none;
     }
+    changed_ = last_ != Change::none;
     rate_before_ = rate;
-    given_ = 0;
   }
   void on_begun(TimePoint now) {
     if (given_ == 0) began_ = now;
@@ -68,6 +73,8 @@ class SpreadPace final {
  private:
   // A worker that rests has at most about twice this in front of it.
   static constexpr Duration kSoon = std::chrono::milliseconds(20);
+  // Twice as many take far less than that, too, whichever burst it was.
+  static constexpr Duration kAtOnce = kSoon / 8;
   static constexpr std::uint64_t kBurstMost = std::uint64_t{1} << 16;
   static constexpr double kWorth = 1.4;  // of twice as many records
   enum class Change : std::uint8_t { none, more, fewer };
@@ -79,6 +86,7 @@ class SpreadPace final {
   TimePoint began_{};
   double rate_before_ = 0;
   Change last_ = Change::none;
+  bool changed_ = false;  // the length of the burst
   std::size_t pipe_ = kLeastPipe;
   std::size_t taken_ = 0;
   TimePoint taken_since_{};
