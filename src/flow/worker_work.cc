@@ -186,16 +186,13 @@ void WorkerWork::doom(Worker worker, std::string why) {
 void WorkerWork::on_settled(Seat& seat, std::uint64_t count, TimePoint now) {
   seat.endings = 0;
   seat.in_period += count;
-  if (seat.settled_first)
-    seat.settled_behind += count;
-  else
-    seat.settled_first = now;
+  seat.settled_any = true;
   seat.quiet_since = now;
   if (seat.hand.empty()) {
     seat.quiet_since.reset();
     seat.careful = seat.alone = false;
     seat.starved = true;
-    seat.window = window_of_emptied(seat, now - *seat.settled_first);
+    seat.window = std::min<std::uint64_t>(2 * seat.window, std::max(seat.credit.records, seat.concurrency));
   }
   if (now - seat.period < kPeriod) return;
   if (seat.period != TimePoint{} && !seat.starved) {
@@ -205,15 +202,6 @@ void WorkerWork::on_settled(Seat& seat, std::uint64_t count, TimePoint now) {
   seat.period = now;
   seat.in_period = 0;
   seat.starved = false;
-}
-
-// It could take more, unless what it was given together lasted: a slow one sends what it settles in bursts. How long the first
-// of it was on its way to and fro says nothing of that, so it counts from there.
-std::uint64_t WorkerWork::window_of_emptied(const Seat& seat, Duration lasted) {
-  if (lasted <= kAhead / 2)
-    return std::min<std::uint64_t>(2 * seat.window, std::max(seat.credit.records, seat.concurrency));
-  double ahead = std::chrono::duration<double>(kAhead) / std::chrono::duration<double>(lasted);
-  return std::max<std::uint64_t>(1, static_cast<std::uint64_t>(ahead * static_cast<double>(seat.settled_behind)));
 }
 
 void WorkerWork::condemn(Worker worker, LinkNumber link, RecordBatch record, std::uint32_t attempts,
@@ -457,8 +445,7 @@ WorkerWork::Action WorkerWork::give(Seat& seat, link::PendingRecords& from, Port
   links_[link].waiting -= batch.count();
   links_[link].waiting_bytes -= batch.size();
   if (seat.hand.empty()) {
-    seat.settled_first.reset();
-    seat.settled_behind = 0;
+    seat.settled_any = false;
     seat.quiet_since = now;
   }
   seat.hand.add(batch, link);
@@ -484,7 +471,7 @@ std::optional<WorkerWork::Quiet> WorkerWork::poll_quiet(TimePoint now) {
     Seat& seat = seats_[worker];
     if (!is_watched(seat) || now < *seat.quiet_since + options_.quiet_wait) continue;
     seat.told_quiet = true;
-    return Quiet{.worker = worker, .in_hand = seat.hand.count(), .was_idle = !seat.settled_first};
+    return Quiet{.worker = worker, .in_hand = seat.hand.count(), .was_idle = !seat.settled_any};
   }
   return std::nullopt;
 }

@@ -244,12 +244,11 @@ class WorkerWork final {
     std::uint32_t concurrency = 1;
     link::WorkerCredit credit;
     std::uint64_t window = 1;
-    std::uint64_t in_period = 0;             // settled
-    TimePoint period{};                      // its beginning
-    bool starved = false;                    // in this period
-    std::optional<TimePoint> settled_first;  // of what it was given since it had nothing in hand
-    std::uint64_t settled_behind = 0;        // and what was settled behind that
-    std::optional<TimePoint> quiet_since;    // nothing: it has nothing in hand
+    std::uint64_t in_period = 0;           // settled
+    TimePoint period{};                    // its beginning
+    bool starved = false;                  // in this period
+    bool settled_any = false;              // since it had nothing in hand
+    std::optional<TimePoint> quiet_since;  // nothing: it has nothing in hand
     bool told_quiet = false;
     std::uint32_t endings = 0;  // in a row, without anything settled
     TimePoint rests_until{};
@@ -306,7 +305,6 @@ class WorkerWork final {
   Action give(Seat& seat, link::PendingRecords& from, Portion portion, link::RecordId limit, TimePoint now);
   bool is_watched(const Seat& seat) const { return speaks(seat) && seat.quiet_since && !seat.told_quiet; }
   void on_settled(Seat& seat, std::uint64_t count, TimePoint now);
-  static std::uint64_t window_of_emptied(const Seat& seat, Duration lasted);
   void give_back(Worker worker, const AttemptEnd& end);
   void settle_seat(Worker worker, const AttemptEnd& end, std::uint64_t in_hand, TimePoint now);
   void condemn(Worker worker, LinkNumber link, link::RecordBatch record, std::uint32_t attempts, const AttemptEnd& end,

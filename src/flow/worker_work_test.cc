@@ -199,7 +199,7 @@ TEST_F(WorkerWorkTest, GivesAFastWorkerMuchAheadAndASlowOneItsConcurrency) {
   EXPECT_GE(fast, 500u);
 }
 
-// It has nothing in hand each time, and that could be taken for a worker that starves.
+// It has nothing in hand after each, and that could be taken for a worker that starves.
 TEST_F(WorkerWorkTest, ASlowWorkerThatSettlesInBurstsHoldsNoMoreThanItSettlesInAMoment) {
   for (Duration each : {5ms, 50ms}) {
     with({});
