@@ -118,8 +118,7 @@ std::optional<std::string> without_use(const RecordOptions& options, const flow:
   auto spreads = [](const flow::Stage& stage) { return flow::mode_of(stage.words) == flow::RecordMode::spread; };
   if (given("--on-loss") && std::ranges::none_of(graph.stages, spreads))
     return "run: --on-loss: no stage is one of many workers alone (@x4); what a lost worker of @map, @each or a "
-           "library "
-           "had in hand runs again whatever it says; leave it out";
+           "library had in hand runs again whatever it says; leave it out";
   for (const char* name : {"--retries", "--dead-letter"})
     if (given(name) && !has_each(graph) && !has_map(graph) && !has_worker(graph))
       return fmt::format(
